@@ -1,0 +1,66 @@
+//! Collectors: what one is, the list of all, and the pass over them.
+//!
+//! Adding a collector is one file in `collect/` and one line in [`REGISTRY`] (and a field in
+//! [`Options`] if it has any).
+
+pub mod meminfo;
+pub mod scraper;
+
+use crate::host::{Host, HostError};
+use crate::metric::Sink;
+pub use scraper::Scraper;
+use serde::Deserialize;
+
+/// Reads one kind of kernel file and writes its samples.
+pub trait Collector: Send {
+    /// Reads all, parses all, then writes: an error leaves nothing half written, and the scraper
+    /// takes back what a collector wrote before it failed.
+    fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError>;
+}
+
+/// Why a collector has no samples in this pass.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// This kernel or this machine has no such thing.
+    #[error("{0} is not there")]
+    Absent(String),
+    /// A file could not be read or understood.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Something else failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A collector in the list: its name (the `collector` label, the configuration's word) and how it is made.
+pub struct Entry {
+    /// The name, as in node_exporter's `--collector.NAME`.
+    pub name: &'static str,
+    /// Makes the collector for a host with the user's options.
+    pub make: fn(&Host, &Options) -> Made,
+}
+
+/// A new collector, or the option that it cannot use.
+pub type Made = Result<Box<dyn Collector>, OptionError>;
+
+/// An option of a collector that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {why}")]
+pub struct OptionError {
+    /// The configuration key below `exporter.collectors`.
+    pub key: String,
+    /// What is wrong with its value, and what would be right.
+    pub why: String,
+}
+
+/// All collectors, in the order in which they write. `textfile` stands last: it must not take the
+/// name of a family that another one owns.
+pub const REGISTRY: &[Entry] = &[meminfo::ENTRY];
+
+/// Which collectors run, and the options of each.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Names of collectors that do not run.
+    pub disabled: Vec<String>,
+}

@@ -1,0 +1,108 @@
+//! The machine as the kernel shows it: where its files are, how they are read, and what can go wrong.
+//!
+//! Reading and writing are two different keys: everything here reads; `hand::Hand` alone writes.
+
+pub mod kept;
+pub mod memory;
+pub mod parse;
+
+pub use kept::Kept;
+pub use parse::ParseError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The largest kernel file that is read, in bytes; what is larger is an error, not a swollen process.
+pub const FILE_BYTES_MAX: usize = 32 << 20;
+
+/// What went wrong while reading from the host: attempted what, on what, why.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The kernel refused to open or read a file.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The file is longer than [`FILE_BYTES_MAX`].
+    #[error("cannot read {}: longer than {FILE_BYTES_MAX} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file's text is not what the kernel's documentation promises.
+    #[error("cannot understand {}: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, and what was expected there.
+        source: ParseError,
+    },
+}
+
+impl HostError {
+    /// An error of the kernel for `path`.
+    pub fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
+    }
+
+    /// A text error in `path`.
+    pub fn parse(path: &Path, source: ParseError) -> Self {
+        Self::Parse { path: path.to_owned(), source }
+    }
+}
+
+/// Where the host's trees are mounted, so that a container or a test can look at another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The proc file system (`/proc`).
+    pub procfs: PathBuf,
+    /// The sys file system (`/sys`).
+    pub sysfs: PathBuf,
+    /// The root below which mount points and `/etc` are looked up (`/`).
+    pub rootfs: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { procfs: "/proc".into(), sysfs: "/sys".into(), rootfs: "/".into() }
+    }
+}
+
+impl Host {
+    /// A file under /proc that is read again and again.
+    pub fn proc_file(&self, relative: &str) -> Kept {
+        Kept::new(self.procfs.join(relative))
+    }
+
+    /// A file under /sys that is read again and again.
+    pub fn sys_file(&self, relative: &str) -> Kept {
+        Kept::new(self.sysfs.join(relative))
+    }
+
+    /// A path of the host as seen through [`Host::rootfs`].
+    pub fn root_path(&self, absolute: &str) -> PathBuf {
+        self.rootfs.join(absolute.trim_start_matches('/'))
+    }
+}
+
+/// The whole text of a file that is read once; `None` where there is no such file.
+/// Bytes that are no UTF-8 are replaced: names of processes may hold any.
+pub fn read_once(path: &Path) -> Result<Option<String>, HostError> {
+    let mut kept = Kept::new(path.to_owned());
+    Ok(kept.read_bytes()?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// The names in a directory, sorted; `None` where there is no such directory.
+pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(HostError::read(path, e)),
+    };
+    // An entry that vanishes, or whose name is no text, is as if it had not been there.
+    let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    Ok(Some(names))
+}

@@ -1,0 +1,102 @@
+//! The machine's memory as /proc/meminfo, /proc/pressure and /proc/vmstat tell it.
+//!
+//! Sources: `Documentation/filesystems/proc.rst`, `Documentation/accounting/psi.rst`.
+
+use super::parse::{ParseError, lines, number};
+
+/// One line of /proc/meminfo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemField<'a> {
+    /// The name as the kernel writes it, `Active(anon)` for example.
+    pub name: &'a str,
+    /// The value; in bytes where the kernel says kB.
+    pub value: u64,
+    /// Whether the value is an amount of memory; if not, it is a count of huge pages.
+    pub bytes: bool,
+}
+
+/// The fields of /proc/meminfo, in its order.
+pub fn meminfo(text: &str) -> Result<Vec<MemField<'_>>, ParseError> {
+    lines(text)
+        .map(|(n, line)| {
+            let want = "`Name: number` or `Name: number kB`";
+            let (name, rest) = line.split_once(':').ok_or_else(|| ParseError::new(n, want))?;
+            let mut words = rest.split_ascii_whitespace();
+            let value: u64 = number(words.next(), n, want)?;
+            match words.next() {
+                None => Ok(MemField { name, value, bytes: false }),
+                Some("kB") => {
+                    let value = value.checked_mul(1024).ok_or_else(|| ParseError::new(n, want))?;
+                    Ok(MemField { name, value, bytes: true })
+                }
+                Some(_) => Err(ParseError::new(n, want)),
+            }
+        })
+        .collect()
+}
+
+/// The value of one field of /proc/meminfo, in bytes.
+pub fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))?;
+    line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The stall totals of a pressure file, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Pressure {
+    /// Time in which at least one task stalled.
+    pub some_micros: Option<u64>,
+    /// Time in which all tasks stalled; older kernels have none for the CPU.
+    pub full_micros: Option<u64>,
+}
+
+/// The totals of a pressure file (/proc/pressure/*, memory.pressure).
+pub fn pressure(text: &str) -> Result<Pressure, ParseError> {
+    let mut out = Pressure::default();
+    for (n, line) in lines(text) {
+        let total = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("total="));
+        let total = Some(number(total, n, "`some …` or `full …` with `total=number`")?);
+        match line.split_ascii_whitespace().next() {
+            Some("some") => out.some_micros = total,
+            Some("full") => out.full_micros = total,
+            _ => return Err(ParseError::new(n, "a line that begins with `some` or `full`")),
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meminfo_converts_kilobytes_and_leaves_counts_alone() {
+        let fields = meminfo("MemTotal:       16 kB\nHugePages_Total:  7\nActive(anon): 1 kB\n").unwrap();
+        assert_eq!(fields[0], MemField { name: "MemTotal", value: 16384, bytes: true });
+        assert_eq!(fields[1], MemField { name: "HugePages_Total", value: 7, bytes: false });
+        assert_eq!(meminfo_bytes("MemTotal: 3 kB\nMemAvailable: 2 kB\n", "MemAvailable"), Some(2048));
+        assert_eq!(meminfo_bytes("MemTotalX: 3 kB\n", "MemTotal"), None);
+    }
+
+    #[test]
+    fn broken_meminfo_names_the_line() {
+        for (text, line) in
+            [("MemTotal 1 kB", 1), ("A: 1 kB\nB: x kB", 2), ("A: 1 MB", 1), ("A: 99999999999999999999 kB", 1)]
+        {
+            let error = meminfo(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line {line}:")), "{error}");
+        }
+    }
+
+    #[test]
+    fn pressure_has_the_totals_that_the_kernel_gave() {
+        let both = "some avg10=0.00 avg60=0.00 avg300=0.00 total=5\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n";
+        assert_eq!(pressure(both), Ok(Pressure { some_micros: Some(5), full_micros: Some(3) }));
+        assert_eq!(
+            pressure("some avg10=0.00 total=5\n"),
+            Ok(Pressure { some_micros: Some(5), full_micros: None })
+        );
+        assert!(pressure("some avg10=0.00\n").is_err());
+        assert!(pressure("any total=1\n").is_err());
+    }
+}

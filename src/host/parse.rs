@@ -1,0 +1,51 @@
+//! The small words of kernel text: numbers, lines with a name, and an error that says the line.
+
+use std::str::FromStr;
+
+/// A line of a kernel file that is not what its documentation promises.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: expected {want}")]
+pub struct ParseError {
+    line: usize,
+    want: String,
+}
+
+impl ParseError {
+    /// An error in line `line` (from 1), where `want` was expected.
+    pub fn new(line: usize, want: impl Into<String>) -> Self {
+        Self { line, want: want.into() }
+    }
+}
+
+/// The number in `token`, or an error that says what it should have been.
+pub fn number<T: FromStr>(token: Option<&str>, line: usize, want: &str) -> Result<T, ParseError> {
+    token.and_then(|t| t.parse().ok()).ok_or_else(|| ParseError::new(line, want))
+}
+
+/// The lines of `text` with their numbers from 1, empty ones left out.
+pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(i, line)| (i + 1, line)).filter(|(_, line)| !line.trim().is_empty())
+}
+
+/// `name value` pairs, a line each, as in /proc/vmstat and memory.stat.
+pub fn pairs(text: &str) -> Result<Vec<(&str, u64)>, ParseError> {
+    lines(text)
+        .map(|(n, line)| {
+            let mut words = line.split_ascii_whitespace();
+            let name = words.next().unwrap_or_default();
+            Ok((name, number(words.next(), n, "a name and a whole number")?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_say_where_a_number_is_missing() {
+        assert_eq!(pairs("a 1\n\nb 2\n"), Ok(vec![("a", 1), ("b", 2)]));
+        assert_eq!(pairs("a 1\nb\n").unwrap_err().to_string(), "line 2: expected a name and a whole number");
+        assert!(pairs("a -1").is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! Headroom keeps machines out of memory trouble, and proves it.
+//!
+//! A [`collect`]or reads kernel files through [`host`] and writes samples to a [`metric::Sink`];
+//! every output ([`encode`]) is a sink. Rules decide what is wrong; an alert reaches the
+//! optimizer, which asks an action for a plan, records the intent, carries it out, measures
+//! again and records the outcome. `ARCHITECTURE.md` has the map and who may import whom.
+
+pub mod collect;
+pub mod encode;
+pub mod host;
+pub mod metric;

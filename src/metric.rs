@@ -1,0 +1,129 @@
+//! What a measurement is: family, kind, value, and the sink that takes them (the narrow waist).
+
+/// The kind of a metric family, as Prometheus's text format names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A total that only grows, until its source restarts.
+    Counter,
+    /// A value that goes up and down.
+    Gauge,
+    /// Observations counted in cumulative buckets.
+    Histogram,
+    /// Observations summed up as quantiles.
+    Summary,
+    /// A number of which nothing more is known.
+    Untyped,
+}
+
+/// The description of a metric family: what all its samples share.
+#[derive(Clone, Copy, Debug)]
+pub struct Desc<'a> {
+    /// The name, with its unit and suffix (`node_memory_MemTotal_bytes`).
+    pub name: &'a str,
+    /// One sentence for people.
+    pub help: &'a str,
+    /// What kind of number the samples carry.
+    pub kind: Kind,
+    /// The names of the labels, in the order in which samples give their values.
+    pub labels: &'a [&'a str],
+}
+
+impl<'a> Desc<'a> {
+    /// A counter's description.
+    pub const fn counter(name: &'a str, help: &'a str, labels: &'a [&'a str]) -> Self {
+        Self { name, help, kind: Kind::Counter, labels }
+    }
+
+    /// A gauge's description.
+    pub const fn gauge(name: &'a str, help: &'a str, labels: &'a [&'a str]) -> Self {
+        Self { name, help, kind: Kind::Gauge, labels }
+    }
+
+    /// The description of a number of unknown kind (client libraries say "untyped").
+    pub const fn untyped(name: &'a str, help: &'a str, labels: &'a [&'a str]) -> Self {
+        Self { name, help, kind: Kind::Untyped, labels }
+    }
+}
+
+/// A histogram's state: cumulative buckets, the sum and the count of all observations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Upper bound (inclusive) and the number of observations at or below it, ascending.
+    pub buckets: Vec<(f64, u64)>,
+    /// The sum of all observations.
+    pub sum: f64,
+    /// The number of all observations; what the `+Inf` bucket holds.
+    pub count: u64,
+}
+
+/// A summary's state: quantiles, the sum and the count of all observations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Quantile (0 to 1) and its value, ascending.
+    pub quantiles: Vec<(f64, f64)>,
+    /// The sum of all observations.
+    pub sum: f64,
+    /// The number of all observations.
+    pub count: u64,
+}
+
+/// The value of one sample.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// A whole number; written without going through a float.
+    U64(u64),
+    /// Any other number, NaN and the infinities included.
+    F64(f64),
+    /// Observations in buckets.
+    Histogram(&'a Histogram),
+    /// Observations as quantiles.
+    Summary(&'a Summary),
+}
+
+impl From<u64> for Value<'_> {
+    fn from(value: u64) -> Self {
+        Self::U64(value)
+    }
+}
+
+impl From<f64> for Value<'_> {
+    fn from(value: f64) -> Self {
+        Self::F64(value)
+    }
+}
+
+/// A place in a sink's output to which it can be rewound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Bytes, or samples, written so far; only the sink that made the mark can read it.
+    pub position: usize,
+    /// Families opened so far.
+    pub families: usize,
+}
+
+/// Takes the samples of one pass over the host.
+///
+/// A family is opened at most once in a pass, and its samples follow it at once: Prometheus's
+/// text format allows nothing else.
+pub trait Sink {
+    /// Opens a family. Samples that follow belong to it.
+    fn family(&mut self, desc: &Desc<'_>);
+
+    /// Adds a sample; `label_values` stand in the order of the family's `labels`.
+    fn sample(&mut self, label_values: &[&str], value: Value<'_>);
+
+    /// Whether a family of this name was opened in this pass.
+    fn has_family(&self, name: &str) -> bool;
+
+    /// The present place, for [`Sink::rewind`].
+    fn mark(&self) -> Mark;
+
+    /// Forgets all that came after `to`: a collector that fails leaves nothing behind.
+    fn rewind(&mut self, to: Mark);
+}
+
+/// Opens a family that has one sample without labels, and writes it.
+pub fn single<'v>(out: &mut dyn Sink, desc: &Desc<'_>, value: impl Into<Value<'v>>) {
+    out.family(desc);
+    out.sample(&[], value.into());
+}
