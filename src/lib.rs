@@ -5,7 +5,10 @@
 //! optimizer, which asks an action for a plan, records the intent, carries it out, measures
 //! again and records the outcome. `ARCHITECTURE.md` has the map and who may import whom.
 
+pub mod client;
 pub mod collect;
 pub mod encode;
+pub mod exporter;
 pub mod host;
 pub mod metric;
+pub mod serve;

@@ -1,0 +1,129 @@
+//! HTTP out: one request, one connection, a deadline over all of it and a bounded answer.
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The largest answer that is read, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// A request that got no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is not one that can be called.
+    #[error("`{url}` is not a plain http:// address: {why}")]
+    Url {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Nobody answers there.
+    #[error("cannot connect to {to}: {source}")]
+    Connect {
+        /// Host and port.
+        to: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The other side broke the protocol, or its answer is too long.
+    #[error("no usable answer from {to}: {why}")]
+    Answer {
+        /// Host and port.
+        to: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// The deadline passed.
+    #[error("no answer within {}", humantime::format_duration(*after))]
+    Deadline {
+        /// The time that was given.
+        after: Duration,
+    },
+}
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// `http://host:port/path?query`.
+    pub url: String,
+    /// The value of the `Authorization` header.
+    pub authorization: Option<HeaderValue>,
+    /// The body, sent as JSON.
+    pub body: Option<Vec<u8>>,
+    /// The time for everything, from the connection to the last byte of the answer.
+    pub deadline: Duration,
+}
+
+impl Call {
+    /// A GET without a token, with ten seconds.
+    pub fn get(url: impl Into<String>) -> Self {
+        let deadline = Duration::from_secs(10);
+        Self { method: Method::GET, url: url.into(), authorization: None, body: None, deadline }
+    }
+}
+
+/// Checks that an address can be called, without calling it.
+pub fn check(url: &str) -> Result<(), ClientError> {
+    address(url).map(|_| ())
+}
+
+/// Sends the call and reads the answer.
+pub async fn send(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    let after = call.deadline;
+    match tokio::time::timeout(after, exchange(call)).await {
+        Ok(result) => result,
+        Err(_) => Err(ClientError::Deadline { after }),
+    }
+}
+
+/// [`send`] from a thread that has no runtime of its own.
+pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    let to = call.url.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| ClientError::Connect { to, source })?;
+    runtime.block_on(send(call))
+}
+
+fn address(url: &str) -> Result<(Uri, String), ClientError> {
+    let error = |why| ClientError::Url { url: url.to_owned(), why };
+    let uri: Uri = url.parse().map_err(|_| error("it has no valid form"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(error("it does not begin with http://"));
+    }
+    let host = uri.host().ok_or_else(|| error("it names no host"))?;
+    let to = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+    Ok((uri, to))
+}
+
+async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    let (uri, to) = address(&call.url)?;
+    let broken = |why: String| ClientError::Answer { to: to.clone(), why };
+    let stream = TcpStream::connect(&to).await.map_err(|source| ClientError::Connect { to: to.clone(), source })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(e.to_string()))?;
+    let driver = tokio::spawn(connection);
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    let mut request = Request::new(Full::new(Bytes::from(call.body.unwrap_or_default())));
+    *request.method_mut() = call.method;
+    *request.uri_mut() = path.parse().map_err(|_| broken("the path has no valid form".into()))?;
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_str(&to).map_err(|e| broken(e.to_string()))?);
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("headroom/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(value) = call.authorization {
+        headers.insert(AUTHORIZATION, value);
+    }
+    let response = sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
+    let status = response.status();
+    let whole = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    driver.abort();
+    Ok((status, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
+}

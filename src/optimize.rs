@@ -1,0 +1,72 @@
+//! The optimizer: the straight line from an alert to a verified outcome.
+
+pub mod action;
+pub mod alert;
+pub mod api;
+pub mod climb;
+pub mod executor;
+pub mod guard;
+pub mod journal;
+pub mod metrics;
+pub mod observe;
+pub mod policy;
+pub mod record;
+pub mod store;
+pub mod verify;
+
+use crate::matching::Matcher;
+use policy::{Policy, Target};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Options of the optimizer.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The file with the bearer token that webhook and API want; made in the state directory if not given.
+    pub token_file: Option<PathBuf>,
+    /// Decide and record, but do nothing.
+    pub dry_run: bool,
+    /// Values of the `instance` label, or host names in it, that mean this machine, besides its host name and loopback.
+    pub instances: Vec<String>,
+    /// How long ended runs are kept.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+    /// How long after an action its gain may show, at most.
+    #[serde(with = "humantime_serde")]
+    pub settle: Duration,
+    /// The limits that all actions share.
+    pub guards: guard::Options,
+    /// From alerts to actions; the first that matches is taken.
+    pub policies: Vec<Policy>,
+    /// What may be touched.
+    pub targets: Vec<Target>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let matchers = Matcher::parse(r#"headroom_action="reclaim""#).into_iter().collect();
+        let policy = Policy {
+            name: "give-back".into(),
+            matchers,
+            target_label: Some("groupname".into()),
+            ladder: vec!["app_hook".into()],
+            ..Policy::default()
+        };
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9178)),
+            token_file: None,
+            dry_run: false,
+            instances: Vec::new(),
+            retention: Duration::from_secs(30 * 24 * 3600),
+            settle: Duration::from_secs(2),
+            guards: guard::Options::default(),
+            policies: vec![policy],
+            targets: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Cold anonymous memory of a process goes to swap: `process_madvise(MADV_PAGEOUT)` on mappings not touched lately.
+//!
+//! Sources: madvise(2), process_madvise(2), `Documentation/filesystems/proc.rst` (clear_refs, smaps).
+
+use super::{ActError, Action, Plan, Refusal, Scene, intent};
+use crate::host::hand::{Hand, HeldProcess};
+use crate::host::memory::meminfo_bytes;
+use crate::host::proc::{self, Mapping};
+use crate::host::{Host, HostError, read_once};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// What one call advises, at most.
+const CHUNK_BYTES: u64 = 16 << 20;
+/// All calls together take no longer than this, by more than one chunk.
+const TIME_MAX: Duration = Duration::from_secs(10);
+/// How long pages are watched to tell the touched from the cold.
+const WATCH: Duration = Duration::from_secs(1);
+/// A mapping of which more than this share was touched while it was watched is not cold.
+const WARM_SHARE: f64 = 0.2;
+/// This part of the free swap is left to others.
+const SWAP_LEFT_SHARE: u64 = 5;
+/// After so many bytes moved, the machine must have gained at least a quarter of them: a swap in the same memory
+/// that does not compress gains nothing.
+const TRIAL_BYTES: u64 = 32 << 20;
+
+/// Moves cold memory of the target's processes to swap.
+pub struct Pageout;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Intent {
+    /// Number and start time of each process.
+    processes: Vec<(u32, u64)>,
+    bytes: u64,
+}
+
+impl Action for Pageout {
+    fn name(&self) -> &'static str {
+        "pageout"
+    }
+
+    fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
+        let swap = scene.before.machine.swap_free_bytes;
+        if swap == 0 {
+            return Err(Refusal("there is no free swap, without which the kernel does nothing and reports success".into()));
+        }
+        let room = swap - swap / SWAP_LEFT_SHARE;
+        let mut members: Vec<_> = scene.members.iter().filter(|m| m.anon_bytes.is_some_and(|b| b > 0)).collect();
+        members.sort_by_key(|m| std::cmp::Reverse(m.anon_bytes));
+        let anon = members.iter().filter_map(|m| m.anon_bytes).fold(0_u64, u64::saturating_add);
+        if anon == 0 {
+            return Err(Refusal("the target's processes have no anonymous memory that is seen".into()));
+        }
+        let processes = members.iter().map(|m| (m.pid, m.start_ticks)).collect();
+        let takable = anon.min(room);
+        Plan::new(Some(takable), &Intent { processes, bytes: scene.want_bytes.min(takable) })
+    }
+
+    fn execute(&self, plan: &Value, hand: &mut Hand) -> Result<String, ActError> {
+        let intent: Intent = intent(plan)?;
+        let mut held = Vec::new();
+        for &(pid, start_ticks) in &intent.processes {
+            held.extend(hand.hold(pid, start_ticks)?);
+        }
+        for process in &held {
+            hand.clear_referenced(process).map_err(|e| refused(process, "clear_refs", &e))?;
+        }
+        std::thread::sleep(WATCH);
+        let begun = Instant::now();
+        let start = Progress::read(hand.host(), &held)?;
+        let mut moved = 0;
+        for process in &held {
+            for range in chunks(&cold(hand.host(), process)?) {
+                if moved >= intent.bytes || begun.elapsed() > TIME_MAX {
+                    return Ok(format!("moved {moved} bytes of {}", intent.bytes));
+                }
+                hand.page_out(process, &[range]).map_err(|e| refused(process, "process_madvise", &e))?;
+                let now = Progress::read(hand.host(), &held)?;
+                moved = start.resident.saturating_sub(now.resident);
+                let gained = now.available.saturating_sub(start.available);
+                if moved >= TRIAL_BYTES && gained < moved / 4 {
+                    return Ok(format!("stopped: {moved} bytes moved and only {gained} gained; the swap lies in the same memory"));
+                }
+            }
+        }
+        Ok(format!("moved {moved} bytes of {}: nothing else was cold", intent.bytes))
+    }
+}
+
+struct Progress {
+    resident: u64,
+    available: u64,
+}
+
+impl Progress {
+    fn read(host: &Host, held: &[HeldProcess]) -> Result<Self, HostError> {
+        let mut resident = 0_u64;
+        for process in held {
+            resident += proc::stat_of(host, process.pid())?.map_or(0, |s| s.resident_bytes);
+        }
+        let meminfo = read_once(&host.procfs.join("meminfo"))?.unwrap_or_default();
+        Ok(Self { resident, available: meminfo_bytes(&meminfo, "MemAvailable").unwrap_or_default() })
+    }
+}
+
+fn refused(process: &HeldProcess, call: &str, e: &std::io::Error) -> ActError {
+    let remedy = if e.raw_os_error() == Some(libc::EPERM) {
+        "; it needs CAP_SYS_NICE, and CAP_SYS_PTRACE for another user's process"
+    } else {
+        ""
+    };
+    ActError::Failed(format!("{call} on process {}: {e}{remedy}", process.pid()))
+}
+
+/// The cold anonymous mappings of a process, coldest and largest first.
+fn cold(host: &Host, process: &HeldProcess) -> Result<Vec<Mapping>, HostError> {
+    let mut mappings = proc::smaps_of(host, process.pid())?.unwrap_or_default();
+    mappings.retain(is_cold);
+    mappings.sort_by_key(|m| (m.referenced_bytes, std::cmp::Reverse(m.anonymous_bytes)));
+    Ok(mappings)
+}
+
+fn is_cold(m: &Mapping) -> bool {
+    let private = m.perms.ends_with('p');
+    let special = m.name.starts_with("[v") || m.flags.iter().any(|f| matches!(f.as_str(), "lo" | "ht" | "io" | "pf"));
+    private
+        && !special
+        && m.anonymous_bytes > 0
+        && m.locked_bytes == 0
+        && m.referenced_bytes as f64 <= m.rss_bytes as f64 * WARM_SHARE
+}
+
+fn chunks(mappings: &[Mapping]) -> Vec<(u64, u64)> {
+    let mut out = Vec::new();
+    for m in mappings {
+        let mut start = m.start;
+        while start < m.end {
+            let end = m.end.min(start.saturating_add(CHUNK_BYTES));
+            out.push((start, end));
+            start = end;
+        }
+    }
+    out
+}

@@ -1,0 +1,194 @@
+//! The optimizer's pages: the webhook in, the record out.
+
+use super::alert::{self, Alert, Status};
+use super::executor::Shared;
+use super::record::Filter;
+use crate::encode::text::{CONTENT_TYPE, TextEncoder};
+use crate::exporter::{Reload, reload};
+use crate::metric::Sink;
+use crate::serve::{Answer, Handler, Limits, Token, body, only_get, query};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Entries on a page of the record, if the request does not say.
+const PAGE: usize = 50;
+
+/// Writes the optimizer's own counters; shared with the exporter's page in `headroom up`.
+pub type OwnPage = Box<dyn FnMut(&mut dyn Sink) + Send>;
+
+/// The optimizer's pages.
+pub struct Api {
+    /// What the executor shares.
+    pub shared: Arc<Shared>,
+    /// Who may call the webhook and read the record. Behind a lock, because a reload may bring another.
+    pub token: Arc<Mutex<Token>>,
+    /// What `/metrics` shows.
+    pub own: Mutex<OwnPage>,
+    /// Set where `POST /-/reload` is allowed.
+    pub reload: Option<Reload>,
+    /// The limits of bodies.
+    pub limits: Limits,
+}
+
+impl Handler for Api {
+    async fn handle(&self, request: Request<Incoming>) -> Answer {
+        let method = request.method();
+        match request.uri().path() {
+            "/api/v1/alerts" => self.webhook(request).await,
+            "/api/v1/actions" => self.record(&request).await,
+            "/metrics" => only_get("metrics", method).unwrap_or_else(|| self.metrics()),
+            "/-/healthy" => {
+                only_get("healthy", method).unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy"))
+            }
+            "/-/ready" => only_get("ready", method).unwrap_or_else(|| self.ready()),
+            "/-/reload" => reload(self.reload.as_ref(), method).await,
+            "/" => only_get("landing", method).unwrap_or_else(|| Answer::text("landing", StatusCode::OK, LANDING)),
+            _ => Answer::not_found(),
+        }
+    }
+}
+
+const LANDING: &str = "Headroom optimizer\n\n\
+    POST /api/v1/alerts   Alertmanager's webhook (bearer token)\n\
+    GET  /api/v1/actions  the record, newest first (bearer token); limit, before, since, alertname, target, action, result\n\
+    GET  /metrics, /-/healthy, /-/ready";
+
+impl Api {
+    fn admits(&self, request: &Request<Incoming>) -> bool {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).admits(request)
+    }
+
+    fn counted(&self, result: &str, answer: Answer) -> Answer {
+        self.shared.metrics.notifications.with_label_values(&[result]).inc();
+        answer
+    }
+
+    async fn webhook(&self, request: Request<Incoming>) -> Answer {
+        const NAME: &str = "alerts";
+        if request.method() != Method::POST {
+            return Answer::wrong_method(NAME, "POST");
+        }
+        if !self.admits(&request) {
+            return self.counted("unauthorized", Answer::unauthorized(NAME));
+        }
+        let body = match body(NAME, request, self.limits).await {
+            Ok(body) => body,
+            Err(answer) if answer.status == StatusCode::PAYLOAD_TOO_LARGE => return self.counted("too_large", answer),
+            Err(answer) => return self.counted("invalid", answer),
+        };
+        let alerts = match alert::parse(&body) {
+            Ok(alerts) => alerts,
+            Err(e) => {
+                tracing::warn!(error = %e, "a notification was refused");
+                return self.counted("invalid", Answer::text(NAME, StatusCode::BAD_REQUEST, e.to_string()));
+            }
+        };
+        match self.store(alerts).await {
+            Ok(taken) => self.counted("accepted", Answer::json(NAME, &taken)),
+            Err(why) => self.counted("unavailable", Answer::unavailable(NAME, why)),
+        }
+    }
+
+    /// Writes the episodes, off the runtime's thread: a sync of the disk may take its time.
+    async fn store(&self, alerts: Vec<Alert>) -> Result<Taken, String> {
+        let shared = Arc::clone(&self.shared);
+        let written = tokio::task::spawn_blocking(move || {
+            let queued = shared.store.with(|j| j.notify(&alerts, (shared.clock)()))?;
+            for alert in &alerts {
+                let status = if alert.status == Status::Firing { "firing" } else { "resolved" };
+                shared.metrics.alerts.with_label_values(&[status]).inc();
+            }
+            shared.wake();
+            Ok::<_, super::store::StoreError>(Taken { alerts: alerts.len(), queued })
+        });
+        match written.await {
+            Ok(Ok(taken)) => Ok(taken),
+            Ok(Err(e)) => Err(format!("not stored, please send it again: {e}")),
+            Err(e) => Err(format!("not stored, please send it again: {e}")),
+        }
+    }
+
+    async fn record(&self, request: &Request<Incoming>) -> Answer {
+        const NAME: &str = "actions";
+        if let Some(refusal) = only_get(NAME, request.method()) {
+            return refusal;
+        }
+        if !self.admits(request) {
+            return Answer::unauthorized(NAME);
+        }
+        let filter = match filter(request.uri().query()) {
+            Ok(filter) => filter,
+            Err(why) => return Answer::text(NAME, StatusCode::BAD_REQUEST, why),
+        };
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || {
+            let entries = shared.store.with(|j| j.entries(&filter))?;
+            let full = entries.len() >= filter.limit;
+            let next_before = entries.last().filter(|_| full).map(|e| e.id);
+            Ok::<_, super::store::StoreError>(Answer::json(NAME, &Page { entries, next_before }))
+        });
+        match read.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(e)) => Answer::unavailable(NAME, e.to_string()),
+            Err(e) => Answer::unavailable(NAME, e.to_string()),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        let mut encoder = TextEncoder::default();
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own(&mut encoder);
+        Answer::page("metrics", CONTENT_TYPE, encoder.page().to_vec())
+    }
+
+    fn ready(&self) -> Answer {
+        if self.shared.store.is_writable() {
+            return Answer::text("ready", StatusCode::OK, "ready");
+        }
+        Answer::unavailable("ready", "the journal cannot be written; see the log")
+    }
+}
+
+/// What became of a notification.
+#[derive(Debug, Serialize)]
+struct Taken {
+    alerts: usize,
+    queued: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Page {
+    entries: Vec<super::record::Entry>,
+    /// The `before` of the next page; null on the last one.
+    next_before: Option<i64>,
+}
+
+fn filter(text: Option<&str>) -> Result<Filter, String> {
+    const KEYS: [&str; 7] = ["limit", "before", "since", "alertname", "target", "action", "result"];
+    for pair in text.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        let key = pair.split('=').next().unwrap_or_default();
+        if !KEYS.contains(&key) {
+            return Err(format!("{key:?} is not a parameter; there are {}", KEYS.join(", ")));
+        }
+    }
+    let one = |key| query(text, key).next();
+    let number = |key: &str| -> Result<Option<i64>, String> {
+        let Some(value) = one(key) else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| format!("{key}: {value:?} is not a whole number"))
+    };
+    let limit = number("limit")?.map_or(Ok(PAGE), usize::try_from).map_err(|_| "limit: negative".to_owned())?;
+    if limit == 0 || limit > super::journal::PAGE_MAX {
+        return Err(format!("limit: from 1 to {}", super::journal::PAGE_MAX));
+    }
+    Ok(Filter {
+        limit,
+        before: number("before")?,
+        since: number("since")?,
+        alertname: one("alertname"),
+        target: one("target"),
+        action: one("action"),
+        result: one("result"),
+    })
+}

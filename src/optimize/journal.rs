@@ -1,0 +1,472 @@
+//! The durable record: episodes, runs and steps in SQLite, written before anything happens.
+//!
+//! WAL with `synchronous=FULL`: when a call returns, its transaction is on the disk.
+//! Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+
+use super::alert::{Alert, Status};
+use super::record::{Entry, Filter, Step, StepState};
+use crate::matching::Labels;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use std::path::Path;
+use std::time::Duration;
+
+/// The version of the tables; a file of a newer version is refused.
+const SCHEMA_VERSION: i64 = 1;
+/// The newest entries that one page of the record holds at most.
+pub const PAGE_MAX: usize = 500;
+
+const SCHEMA: &str = "
+CREATE TABLE episode (
+    fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL, alertname TEXT NOT NULL,
+    labels TEXT NOT NULL, annotations TEXT NOT NULL, resolved_at INTEGER,
+    first_seen_at INTEGER NOT NULL, last_seen_at INTEGER NOT NULL, deliveries INTEGER NOT NULL,
+    PRIMARY KEY (fingerprint, starts_at)
+) STRICT;
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL,
+    state TEXT NOT NULL, result TEXT, reason TEXT, policy TEXT, target TEXT,
+    queued_at INTEGER NOT NULL, not_before INTEGER NOT NULL, ended_at INTEGER,
+    UNIQUE (fingerprint, starts_at)
+) STRICT;
+CREATE INDEX run_open ON run (id) WHERE ended_at IS NULL;
+CREATE TABLE step (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    rung INTEGER NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL,
+    plan TEXT NOT NULL, begun_at INTEGER NOT NULL, ended_at INTEGER, verdict TEXT, freed_bytes INTEGER,
+    detail TEXT, before TEXT NOT NULL, after TEXT, aftermath TEXT, aftermath_due INTEGER,
+    UNIQUE (run, rung)
+) STRICT;
+CREATE INDEX step_begun ON step (begun_at);
+CREATE INDEX step_target ON step (target, begun_at);
+CREATE INDEX step_open ON step (id) WHERE state = 'begun';
+CREATE INDEX step_due ON step (aftermath_due) WHERE aftermath_due IS NOT NULL;
+";
+
+/// What the journal could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// SQLite's answer: the disk is full, the directory cannot be written, the file is damaged.
+    #[error("the journal: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file was written by a newer Headroom.
+    #[error("the journal has version {found}, this Headroom knows {SCHEMA_VERSION}: use the newer one, or move the file away")]
+    Newer {
+        /// The file's version.
+        found: i64,
+    },
+    /// A value could not be written as, or read from, JSON.
+    #[error("the journal holds what is no JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// A run that has not ended, as the executor takes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenRun {
+    /// Its number.
+    pub id: i64,
+    /// The alert's labels.
+    pub labels: Labels,
+    /// Whether the episode has been reported as resolved.
+    pub resolved: bool,
+    /// The reason for which it waits, as last recorded.
+    pub reason: Option<String>,
+    /// When it was queued, in milliseconds since the epoch.
+    pub queued_at: i64,
+    /// Rungs of the ladder that were begun, in their order.
+    pub rungs_begun: Vec<String>,
+}
+
+/// What guards ask of the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// When the last step of any other run began, in milliseconds since the epoch.
+    pub last_step_at: Option<i64>,
+    /// When the last step of another run on the same target began.
+    pub last_step_on_target_at: Option<i64>,
+    /// Steps begun within the rate limit's window.
+    pub steps_in_window: u64,
+    /// When the oldest of those began.
+    pub oldest_in_window_at: Option<i64>,
+}
+
+/// A finished step, ready to be written.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// How the step ended.
+    pub state: StepState,
+    /// The verdict's name.
+    pub verdict: &'a str,
+    /// Verified bytes.
+    pub freed_bytes: u64,
+    /// What the action said, or the error.
+    pub detail: Option<String>,
+    /// The observation after, as JSON.
+    pub after: Option<String>,
+    /// When to look once more, in milliseconds since the epoch.
+    pub aftermath_due: Option<i64>,
+}
+
+/// The open journal.
+pub struct Journal {
+    db: Connection,
+}
+
+impl Journal {
+    /// Opens the journal, or makes a new one.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let db = Connection::open(path)?;
+        db.busy_timeout(Duration::from_secs(5))?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        let mut journal = Self { db };
+        let found: i64 = journal.db.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+        if found > SCHEMA_VERSION {
+            return Err(JournalError::Newer { found });
+        }
+        if found == 0 {
+            let tx = journal.db.transaction()?;
+            tx.execute_batch(SCHEMA)?;
+            tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            tx.commit()?;
+        }
+        Ok(journal)
+    }
+
+    /// Writes a notification: each episode once, a run for each that fires, ends for those resolved.
+    /// Returns the number of runs that were queued.
+    pub fn notify(&mut self, alerts: &[Alert], now: i64) -> Result<usize, JournalError> {
+        let tx = self.db.transaction()?;
+        let mut queued = 0;
+        for alert in alerts {
+            queued += write_alert(&tx, alert, now)?;
+        }
+        tx.commit()?;
+        Ok(queued)
+    }
+
+    /// Whether the journal can be written now. An empty transaction would prove nothing: this one leaves
+    /// a page in the log.
+    pub fn probe(&mut self) -> Result<(), JournalError> {
+        let tx = self.db.transaction()?;
+        tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// The oldest runs that may go on now, and when the next waiting one may.
+    pub fn runnable(&self, now: i64, count: usize) -> Result<Vec<OpenRun>, JournalError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT run.id, labels, resolved_at, run.reason, queued_at FROM run JOIN episode USING (fingerprint, starts_at)
+             WHERE ended_at IS NULL AND state IN ('queued', 'waiting') AND (not_before <= ?1 OR resolved_at IS NOT NULL)
+             ORDER BY run.id LIMIT ?2",
+        )?;
+        let rows = query.query_map(params![now, clamp(count)], |r| {
+            let (id, labels): (i64, String) = (r.get(0)?, r.get(1)?);
+            let (resolved, reason): (Option<i64>, Option<String>) = (r.get(2)?, r.get(3)?);
+            Ok((id, labels, resolved.is_some(), reason, r.get(4)?))
+        })?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let mut rungs = self.db.prepare_cached("SELECT action FROM step WHERE run = ?1 ORDER BY rung")?;
+        rows.into_iter()
+            .map(|(id, labels, resolved, reason, queued_at)| {
+                let begun = rungs.query_map([id], |r| r.get(0))?.collect::<Result<Vec<String>, _>>()?;
+                let labels = serde_json::from_str(&labels)?;
+                Ok(OpenRun { id, labels, resolved, reason, queued_at, rungs_begun: begun })
+            })
+            .collect()
+    }
+
+    /// Whether the run's episode is resolved.
+    pub fn is_resolved(&self, run: i64) -> Result<bool, JournalError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT resolved_at IS NOT NULL FROM run JOIN episode USING (fingerprint, starts_at) WHERE run.id = ?1",
+        )?;
+        Ok(query.query_row([run], |r| r.get(0))?)
+    }
+
+    /// What guards want to know of the steps before.
+    pub fn past(&self, run: i64, target: &str, window_from: i64) -> Result<Past, JournalError> {
+        let mut last = self.db.prepare_cached("SELECT max(begun_at) FROM step WHERE run <> ?1")?;
+        let mut on_target = self.db.prepare_cached("SELECT max(begun_at) FROM step WHERE run <> ?1 AND target = ?2")?;
+        let mut window = self.db.prepare_cached("SELECT count(*), min(begun_at) FROM step WHERE begun_at >= ?1")?;
+        let (steps, oldest): (i64, Option<i64>) = window.query_row([window_from], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        Ok(Past {
+            last_step_at: last.query_row([run], |r| r.get(0))?,
+            last_step_on_target_at: on_target.query_row(params![run, target], |r| r.get(0))?,
+            steps_in_window: u64::try_from(steps).unwrap_or_default(),
+            oldest_in_window_at: oldest,
+        })
+    }
+
+    /// The run waits; `reason` says for what.
+    pub fn defer(&mut self, run: i64, not_before: i64, reason: &str) -> Result<(), JournalError> {
+        let sql = "UPDATE run SET state = 'waiting', not_before = ?2, reason = ?3 WHERE id = ?1 AND ended_at IS NULL";
+        self.db.execute(sql, params![run, not_before, reason])?;
+        Ok(())
+    }
+
+    /// The run is in the hands of a worker.
+    pub fn begin_run(&mut self, run: i64, policy: &str, target: &str) -> Result<(), JournalError> {
+        let sql = "UPDATE run SET state = 'acting', reason = NULL, policy = ?2, target = ?3 WHERE id = ?1";
+        self.db.execute(sql, params![run, policy, target])?;
+        Ok(())
+    }
+
+    /// Notes which policy and target a run was found to have.
+    pub fn name_run(&mut self, run: i64, policy: Option<&str>, target: Option<&str>) -> Result<(), JournalError> {
+        let sql = "UPDATE run SET policy = coalesce(?2, policy), target = coalesce(?3, target) WHERE id = ?1";
+        self.db.execute(sql, params![run, policy, target])?;
+        Ok(())
+    }
+
+    /// The run has ended.
+    pub fn end_run(&mut self, run: i64, result: &str, reason: Option<&str>, now: i64) -> Result<(), JournalError> {
+        let sql = "UPDATE run SET state = 'ended', result = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1 AND ended_at IS NULL";
+        self.db.execute(sql, params![run, result, reason, now])?;
+        Ok(())
+    }
+
+    /// Writes the intent of a step; only after this returns may its action begin.
+    pub fn begin_step(&mut self, run: i64, step: &NewStep<'_>, now: i64) -> Result<i64, JournalError> {
+        self.db.execute(
+            "INSERT INTO step (run, rung, action, target, state, plan, begun_at, before)
+             VALUES (?1, ?2, ?3, ?4, 'begun', ?5, ?6, ?7)",
+            params![run, clamp(step.rung), step.action, step.target, step.plan, now, step.before],
+        )?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// Writes the outcome of a step.
+    pub fn end_step(&mut self, step: i64, outcome: &Outcome<'_>, now: i64) -> Result<(), JournalError> {
+        self.db.execute(
+            "UPDATE step SET state = ?2, verdict = ?3, freed_bytes = ?4, detail = ?5, after = ?6, aftermath_due = ?7,
+             ended_at = ?8 WHERE id = ?1",
+            params![
+                step,
+                outcome.state.as_str(),
+                outcome.verdict,
+                i64::try_from(outcome.freed_bytes).unwrap_or(i64::MAX),
+                outcome.detail,
+                outcome.after,
+                outcome.aftermath_due,
+                now
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Steps whose minute is over and whose cost has not been read yet: number, target, observation before.
+    pub fn aftermaths_due(&self, now: i64) -> Result<Vec<(i64, String, i64)>, JournalError> {
+        let sql = "SELECT id, target, aftermath_due FROM step WHERE aftermath_due <= ?1 ORDER BY id LIMIT 16";
+        let mut query = self.db.prepare_cached(sql)?;
+        let rows = query.query_map([now], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Writes what a step cost, as seen a minute later; `None` when nobody looked in time.
+    pub fn end_aftermath(&mut self, step: i64, aftermath: Option<&str>) -> Result<(), JournalError> {
+        self.db.execute("UPDATE step SET aftermath = ?2, aftermath_due = NULL WHERE id = ?1", params![step, aftermath])?;
+        Ok(())
+    }
+
+    /// After a start: steps that were begun and have no outcome are `interrupted`; their runs may go on.
+    /// Returns their numbers, actions and plans, so that what they left behind can be put back.
+    pub fn recover(&mut self, now: i64) -> Result<Vec<(i64, String, String)>, JournalError> {
+        let tx = self.db.transaction()?;
+        let open = {
+            let mut query = tx.prepare("SELECT id, action, plan FROM step WHERE state = 'begun' ORDER BY id")?;
+            let rows = query.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+            rows.collect::<Result<Vec<_>, _>>()?
+        };
+        tx.execute("UPDATE step SET state = 'interrupted', verdict = 'unknown', ended_at = ?1 WHERE state = 'begun'", [now])?;
+        tx.execute("UPDATE run SET state = 'queued' WHERE state = 'acting'", [])?;
+        tx.commit()?;
+        Ok(open)
+    }
+
+    /// Forgets runs that ended before `before`, and episodes without a run.
+    pub fn expire(&mut self, before: i64) -> Result<usize, JournalError> {
+        let tx = self.db.transaction()?;
+        let runs = tx.execute("DELETE FROM run WHERE ended_at < ?1", [before])?;
+        tx.execute(
+            "DELETE FROM episode WHERE last_seen_at < ?1 AND NOT EXISTS
+             (SELECT 1 FROM run WHERE run.fingerprint = episode.fingerprint AND run.starts_at = episode.starts_at)",
+            [before],
+        )?;
+        tx.commit()?;
+        Ok(runs)
+    }
+
+    /// Runs that have not ended: those that wait for their turn or a guard, and those in a worker's hands.
+    pub fn open_counts(&self) -> Result<(i64, i64), JournalError> {
+        let sql = "SELECT count(*) FILTER (WHERE state <> 'acting'), count(*) FILTER (WHERE state = 'acting')
+                   FROM run WHERE ended_at IS NULL";
+        Ok(self.db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?)
+    }
+
+    /// A page of the record, newest first.
+    pub fn entries(&self, filter: &Filter) -> Result<Vec<Entry>, JournalError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT run.id, run.fingerprint, run.starts_at, alertname, labels, annotations, resolved_at, deliveries,
+                    state, result, run.reason, policy, target, queued_at, ended_at
+             FROM run JOIN episode USING (fingerprint, starts_at)
+             WHERE (?1 IS NULL OR run.id < ?1) AND (?2 IS NULL OR alertname = ?2) AND (?3 IS NULL OR target = ?3)
+               AND (?4 IS NULL OR coalesce(result, state) = ?4) AND (?5 IS NULL OR queued_at >= ?5)
+               AND (?6 IS NULL OR EXISTS (SELECT 1 FROM step WHERE step.run = run.id AND step.action = ?6))
+             ORDER BY run.id DESC LIMIT ?7",
+        )?;
+        let f = filter;
+        let rows = query.query_map(
+            params![f.before, f.alertname, f.target, f.result, f.since, f.action, clamp(f.limit.min(PAGE_MAX))],
+            entry,
+        )?;
+        let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
+        let mut steps = self.db.prepare_cached(
+            "SELECT id, rung, action, target, state, plan, begun_at, ended_at, verdict, freed_bytes, detail, before, after,
+                    aftermath FROM step WHERE run = ?1 ORDER BY rung",
+        )?;
+        for entry in &mut entries {
+            entry.steps = steps.query_map([entry.id], step)?.collect::<Result<_, _>>()?;
+            entry.freed_bytes = entry.steps.iter().filter_map(|s| s.freed_bytes).sum();
+        }
+        Ok(entries)
+    }
+}
+
+/// The intent of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct NewStep<'a> {
+    /// Its place in the ladder, from 0.
+    pub rung: usize,
+    /// The action's name.
+    pub action: &'a str,
+    /// The target's name.
+    pub target: &'a str,
+    /// The plan, as JSON.
+    pub plan: &'a str,
+    /// The observation before, as JSON.
+    pub before: &'a str,
+}
+
+fn clamp(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Nanoseconds fit an `i64` until the year 2262.
+fn nanos(at: jiff::Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<usize, JournalError> {
+    let (fingerprint, starts_at) = (&alert.fingerprint, nanos(alert.starts_at));
+    let resolved_at = (alert.status == Status::Resolved).then(|| alert.ends_at.map_or(now, |t| t.as_millisecond()));
+    tx.prepare_cached(
+        "INSERT INTO episode (fingerprint, starts_at, alertname, labels, annotations, resolved_at, first_seen_at,
+                              last_seen_at, deliveries)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 1)
+         ON CONFLICT DO UPDATE SET resolved_at = coalesce(resolved_at, excluded.resolved_at),
+                                   last_seen_at = excluded.last_seen_at, deliveries = deliveries + 1",
+    )?
+    .execute(params![
+        fingerprint,
+        starts_at,
+        alert.labels.get("alertname").map_or("", String::as_str),
+        serde_json::to_string(&alert.labels)?,
+        serde_json::to_string(&alert.annotations)?,
+        resolved_at,
+        now
+    ])?;
+    if alert.status == Status::Resolved {
+        // A run that has begun to act ends by itself, between two rungs.
+        tx.prepare_cached(
+            "UPDATE run SET state = 'ended', result = 'resolved', reason = 'resolved before anything was done', ended_at = ?3
+             WHERE fingerprint = ?1 AND starts_at <= ?2 AND ended_at IS NULL AND state <> 'acting'
+               AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id)",
+        )?
+        .execute(params![fingerprint, starts_at, now])?;
+        return Ok(0);
+    }
+    // Old news: the same episode, or a later one of the same alert, is already known to be over.
+    let over: Option<i64> = tx
+        .prepare_cached(
+            "SELECT 1 FROM episode WHERE fingerprint = ?1 AND starts_at >= ?2 AND resolved_at IS NOT NULL LIMIT 1",
+        )?
+        .query_row(params![fingerprint, starts_at], |r| r.get(0))
+        .optional()?;
+    let (state, result, reason, ended) = match over {
+        Some(_) => ("ended", Some("resolved"), Some("already resolved when it was reported"), Some(now)),
+        None => ("queued", None, None, None),
+    };
+    let queued = tx
+        .prepare_cached(
+            "INSERT INTO run (fingerprint, starts_at, state, result, reason, queued_at, not_before, ended_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![fingerprint, starts_at, state, result, reason, now, ended])?;
+    // A newer firing means that the older one has ended, though nobody said so.
+    tx.prepare_cached(
+        "UPDATE episode SET resolved_at = ?3 WHERE fingerprint = ?1 AND starts_at < ?2 AND resolved_at IS NULL",
+    )?
+    .execute(params![fingerprint, starts_at, now])?;
+    Ok(if over.is_none() { queued } else { 0 })
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(index)?;
+    serde_json::from_str(&text).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(e))
+    })
+}
+
+fn json_or_null(row: &Row<'_>, index: usize) -> rusqlite::Result<serde_json::Value> {
+    match row.get_ref(index)? {
+        rusqlite::types::ValueRef::Null => Ok(serde_json::Value::Null),
+        _ => json(row, index),
+    }
+}
+
+fn entry(r: &Row<'_>) -> rusqlite::Result<Entry> {
+    let starts_at: i64 = r.get(2)?;
+    Ok(Entry {
+        id: r.get(0)?,
+        fingerprint: r.get(1)?,
+        starts_at_millis: starts_at / 1_000_000,
+        alertname: r.get(3)?,
+        labels: json(r, 4)?,
+        annotations: json(r, 5)?,
+        resolved_at_millis: r.get(6)?,
+        deliveries: r.get(7)?,
+        state: r.get(8)?,
+        result: r.get(9)?,
+        reason: r.get(10)?,
+        policy: r.get(11)?,
+        target: r.get(12)?,
+        queued_at_millis: r.get(13)?,
+        ended_at_millis: r.get(14)?,
+        freed_bytes: 0,
+        steps: Vec::new(),
+    })
+}
+
+fn step(r: &Row<'_>) -> rusqlite::Result<Step> {
+    Ok(Step {
+        id: r.get(0)?,
+        rung: r.get(1)?,
+        action: r.get(2)?,
+        target: r.get(3)?,
+        state: r.get(4)?,
+        plan: json(r, 5)?,
+        begun_at_millis: r.get(6)?,
+        ended_at_millis: r.get(7)?,
+        verdict: r.get(8)?,
+        freed_bytes: r.get::<_, Option<i64>>(9)?.and_then(|b| u64::try_from(b).ok()),
+        detail: r.get(10)?,
+        before: json_or_null(r, 11)?,
+        after: json_or_null(r, 12)?,
+        aftermath: json_or_null(r, 13)?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! The optimizer's own counters.
+
+use super::action::REGISTRY;
+use super::guard::Guard;
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// How a run can end.
+pub const RUN_RESULTS: [&str; 9] =
+    ["effective", "no_gain", "refused", "no_policy", "stale", "resolved", "interrupted", "failed", "dry_run"];
+const ACTION_RESULTS: [&str; 7] = ["freed", "no_gain", "failed", "interrupted", "refused", "unknown", "dry_run"];
+const NOTIFICATION_RESULTS: [&str; 5] = ["accepted", "invalid", "unauthorized", "too_large", "unavailable"];
+
+/// All counters of the optimizer.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) notifications: IntCounterVec,
+    pub(super) alerts: IntCounterVec,
+    pub(super) runs: IntCounterVec,
+    pub(super) runs_active: IntGauge,
+    pub(super) runs_waiting: IntGauge,
+    pub(super) actions: IntCounterVec,
+    pub(super) action_seconds: HistogramVec,
+    pub(super) freed_bytes: IntCounterVec,
+    pub(super) guard_refusals: IntCounterVec,
+    pub(super) journal_writable: IntGauge,
+    pub(super) journal_errors: IntCounter,
+}
+
+impl Metrics {
+    /// Makes the counters, puts them into `registry`, and gives each known combination of labels its zero: a counter
+    /// that appears with its first event has no increase that Prometheus could see.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counter = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
+            let vec = IntCounterVec::new(Opts::new(format!("headroom_optimizer_{name}"), help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(format!("headroom_optimizer_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let buckets = vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let opts = HistogramOpts::new("headroom_optimizer_action_duration_seconds", "Time from an action's intent to its verdict.");
+        let action_seconds = HistogramVec::new(opts.buckets(buckets), &["action"])?;
+        registry.register(Box::new(action_seconds.clone()))?;
+        let journal_errors = IntCounter::new("headroom_optimizer_journal_errors_total", "Reads and writes of the journal that failed.")?;
+        registry.register(Box::new(journal_errors.clone()))?;
+        let metrics = Self {
+            notifications: counter("notifications_total", "Webhook calls by what became of them.", &["result"])?,
+            alerts: counter("alerts_total", "Alerts in accepted notifications, repeats included.", &["status"])?,
+            runs: counter("runs_total", "Ended runs by result.", &["result"])?,
+            runs_active: gauge("runs_active", "Runs that act now.")?,
+            runs_waiting: gauge("runs_waiting", "Runs that wait for their turn or for a guard.")?,
+            actions: counter("actions_total", "Actions by what the measurement said.", &["action", "result"])?,
+            action_seconds,
+            freed_bytes: counter("freed_bytes_total", "Verified bytes that actions gave back to the machine.", &["action", "target"])?,
+            guard_refusals: counter("guard_refusals_total", "Times that a guard said no, by guard.", &["guard"])?,
+            journal_writable: gauge("journal_writable", "Whether the journal could be written when last tried.")?,
+            journal_errors,
+        };
+        metrics.zero();
+        Ok(metrics)
+    }
+
+    fn zero(&self) {
+        for result in NOTIFICATION_RESULTS {
+            self.notifications.with_label_values(&[result]);
+        }
+        for status in ["firing", "resolved"] {
+            self.alerts.with_label_values(&[status]);
+        }
+        for result in RUN_RESULTS {
+            self.runs.with_label_values(&[result]);
+        }
+        for guard in Guard::ALL {
+            self.guard_refusals.with_label_values(&[guard.as_str()]);
+        }
+        for action in REGISTRY {
+            for result in ACTION_RESULTS {
+                self.actions.with_label_values(&[action.name(), result]);
+            }
+        }
+    }
+
+    /// Gives each target's counter of freed bytes its zero.
+    pub fn zero_targets<'a>(&self, targets: impl Iterator<Item = (&'a str, &'a str)>) {
+        for (action, target) in targets {
+            self.freed_bytes.with_label_values(&[action, target]);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What is measured before and after an action: the target's memory and the machine's.
+
+use super::policy::Target;
+use crate::host::cgroup::{GroupMemory, Hierarchies, Version};
+use crate::host::group::{Grouping, members};
+use crate::host::memory::{Pressure, meminfo_bytes, pressure};
+use crate::host::parse::pairs;
+use crate::host::{Host, HostError, proc, read_once};
+use serde::{Deserialize, Serialize};
+
+/// A look at target and machine at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When, in milliseconds since the epoch.
+    pub at_millis: i64,
+    /// The machine.
+    pub machine: Machine,
+    /// The target; absent if it could not be found.
+    pub target: Option<TargetMemory>,
+}
+
+/// The machine's memory and what its tasks wait for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// All memory.
+    pub total_bytes: u64,
+    /// What can be had without swapping, by the kernel's own estimate (MemAvailable).
+    pub available_bytes: u64,
+    /// Free swap.
+    pub swap_free_bytes: u64,
+    /// Stall totals of memory.
+    pub pressure: Option<Pressure>,
+    /// Pages that were evicted and read in again, anonymous and of files (counters).
+    pub refault_anon: Option<u64>,
+    /// The same, of files.
+    pub refault_file: Option<u64>,
+    /// Faults that had to wait for a disk (a counter).
+    pub major_faults: Option<u64>,
+}
+
+/// What a target holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetMemory {
+    /// The size that its budget is about: resident bytes of a process group, current bytes of a control group.
+    pub bytes: u64,
+    /// Processes.
+    pub processes: u64,
+    /// Proportional share of its processes, where they may be read.
+    pub pss_bytes: Option<u64>,
+    /// What of it lies in swap.
+    pub swap_bytes: Option<u64>,
+    /// Its control group.
+    pub cgroup: Option<CgroupMemory>,
+}
+
+/// A control group's memory, and where its files are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CgroupMemory {
+    /// 1 or 2.
+    pub version: u8,
+    /// The directory of its files.
+    pub directory: String,
+    /// All that is charged to it.
+    pub current_bytes: u64,
+    /// Its limit.
+    pub limit_bytes: Option<u64>,
+    /// What is left below the limit.
+    pub distance_bytes: Option<u64>,
+    /// Anonymous memory.
+    pub anon_bytes: Option<u64>,
+    /// Page cache.
+    pub file_bytes: Option<u64>,
+    /// Page cache that was not used lately.
+    pub inactive_file_bytes: Option<u64>,
+    /// What it is promised: the greater of memory.min and memory.low.
+    pub protected_bytes: u64,
+}
+
+/// A process of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number.
+    pub pid: u32,
+    /// When it began, in clock ticks since boot: with the number its identity.
+    pub start_ticks: u64,
+    /// Its name.
+    pub comm: String,
+    /// Whether it is a thread of the kernel.
+    pub kernel_thread: bool,
+    /// Its anonymous resident memory, where the kernel says so.
+    pub anon_bytes: Option<u64>,
+}
+
+/// Looks at targets.
+#[derive(Debug)]
+pub struct Observer {
+    host: Host,
+    grouping: Grouping,
+}
+
+impl Observer {
+    /// An observer of a host, with the rules that say which process belongs to which group.
+    pub fn new(host: Host, grouping: Grouping) -> Self {
+        Self { host, grouping }
+    }
+
+    /// The processes of a target.
+    pub fn members(&self, target: &Target) -> Result<Vec<Member>, HostError> {
+        let mut out = Vec::new();
+        if let Some(group) = &target.process_group {
+            for identity in members(&self.host, &self.grouping, group)? {
+                out.extend(self.member(identity)?);
+            }
+        } else if let Some(cgroup) = &target.cgroup {
+            for pid in Hierarchies::detect(&self.host).processes(cgroup)? {
+                if let Some(identity) = proc::identity(&self.host, pid)? {
+                    out.extend(self.member(identity)?);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn member(&self, identity: proc::Identity) -> Result<Option<Member>, HostError> {
+        let Some(status) = proc::status_of(&self.host, identity.pid)? else { return Ok(None) };
+        let proc::Identity { pid, start_ticks, comm, kernel_thread, .. } = identity;
+        Ok(Some(Member { pid, start_ticks, comm, kernel_thread, anon_bytes: status.rss_anon_bytes }))
+    }
+
+    /// The machine at `now`, in milliseconds since the epoch.
+    pub fn machine(&self) -> Result<Machine, HostError> {
+        let text = read_once(&self.host.procfs.join("meminfo"))?.unwrap_or_default();
+        let field = |name| meminfo_bytes(&text, name).unwrap_or_default();
+        let psi = read_once(&self.host.procfs.join("pressure/memory")).ok().flatten();
+        let vmstat = read_once(&self.host.procfs.join("vmstat"))?.unwrap_or_default();
+        let vmstat = pairs(&vmstat).unwrap_or_default();
+        let counter = |name| vmstat.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+        Ok(Machine {
+            total_bytes: field("MemTotal"),
+            available_bytes: field("MemAvailable"),
+            swap_free_bytes: field("SwapFree"),
+            pressure: psi.and_then(|t| pressure(&t).ok()),
+            refault_anon: counter("workingset_refault_anon"),
+            refault_file: counter("workingset_refault_file"),
+            major_faults: counter("pgmajfault"),
+        })
+    }
+
+    /// Target and machine at `now`, in milliseconds since the epoch.
+    pub fn observe(&self, target: &Target, members: &[Member], now: i64) -> Result<Observation, HostError> {
+        Ok(Observation { at_millis: now, machine: self.machine()?, target: self.target(target, members)? })
+    }
+
+    fn target(&self, target: &Target, members: &[Member]) -> Result<Option<TargetMemory>, HostError> {
+        let (mut resident, mut pss, mut swap, mut processes) = (0_u64, Some(0_u64), Some(0_u64), 0_u64);
+        for member in members {
+            let Some(stat) = proc::stat_of(&self.host, member.pid)? else { continue };
+            if stat.start_ticks != member.start_ticks {
+                continue;
+            }
+            processes += 1;
+            resident = resident.saturating_add(stat.resident_bytes);
+            // Another user's process may hide its mappings; then the sum is unknown, not smaller.
+            let rollup = proc::rollup_of(&self.host, member.pid).ok().flatten();
+            pss = pss.zip(rollup.as_ref().map(|r| r.pss_bytes)).map(|(a, b)| a.saturating_add(b));
+            swap = swap.zip(rollup.and_then(|r| r.swap_bytes)).map(|(a, b)| a.saturating_add(b));
+        }
+        let cgroup = match &target.cgroup {
+            Some(group) => self.cgroup(group)?,
+            None => None,
+        };
+        let bytes = match (&target.process_group, &cgroup) {
+            (Some(_), _) if processes > 0 => resident,
+            (None, Some(cgroup)) => cgroup.current_bytes,
+            _ => return Ok(None),
+        };
+        Ok(Some(TargetMemory { bytes, processes, pss_bytes: pss, swap_bytes: swap, cgroup }))
+    }
+
+    fn cgroup(&self, group: &str) -> Result<Option<CgroupMemory>, HostError> {
+        let hierarchies = Hierarchies::detect(&self.host);
+        let Some((version, root)) = &hierarchies.memory else { return Ok(None) };
+        let Some(memory) = hierarchies.read(group)? else { return Ok(None) };
+        let GroupMemory { current_bytes: Some(current_bytes), limit_bytes, .. } = memory else { return Ok(None) };
+        Ok(Some(CgroupMemory {
+            version: if *version == Version::V2 { 2 } else { 1 },
+            directory: root.join(group.trim_start_matches('/')).to_string_lossy().into_owned(),
+            current_bytes,
+            limit_bytes,
+            distance_bytes: limit_bytes.map(|l| l.saturating_sub(current_bytes)),
+            anon_bytes: memory.anon_bytes,
+            file_bytes: memory.file_bytes,
+            inactive_file_bytes: memory.inactive_file_bytes,
+            protected_bytes: memory.min_bytes.unwrap_or(0).max(memory.low_bytes.unwrap_or(0)),
+        }))
+    }
+}

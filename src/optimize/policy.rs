@@ -1,0 +1,171 @@
+//! Which alert leads to which ladder of actions on which target.
+
+use crate::matching::{Labels, Matcher};
+use bytesize::ByteSize;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A rule from alerts to actions. The first policy whose matchers all match is taken.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Its name in the record.
+    pub name: String,
+    /// Alertmanager's matchers; all must match.
+    #[serde(rename = "match")]
+    pub matchers: Vec<Matcher>,
+    /// The label whose value names the target.
+    pub target_label: Option<String>,
+    /// The target, where the alert's labels do not name one (an alert about the whole machine).
+    pub target: Option<String>,
+    /// The condition that is measured before each rung, where it is not the target's budget: available memory
+    /// below this share (0 to 1) of the machine's.
+    pub available_below_ratio: Option<f64>,
+    /// The actions, mildest first.
+    pub ladder: Vec<String>,
+}
+
+/// Something that the user allows Headroom to touch.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// The name that alerts give.
+    pub name: String,
+    /// The process group (of `process_groups`) that it is.
+    pub process_group: Option<String>,
+    /// The control group that it is, as a path from the root of the hierarchy.
+    pub cgroup: Option<String>,
+    /// The memory that it should stay below. A process group's `memory_budget` if not given.
+    pub memory_budget: Option<ByteSize>,
+    /// Where the application takes requests to give memory back.
+    pub hook: Option<Hook>,
+}
+
+/// An application's hook; `docs/app-hook.md` describes the protocol.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// The address, `http://127.0.0.1:8080/headroom/reclaim` for example.
+    pub url: String,
+    /// The file with the bearer token that the application wants.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// How long the application may take.
+    #[serde(default = "hook_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+fn hook_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+/// What the policies say about an alert.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision<'a> {
+    /// Nothing is to be done; `policy` is the one that matched, if any did.
+    Nothing {
+        /// The policy that matched, though it leads nowhere.
+        policy: Option<&'a str>,
+        /// Why it leads nowhere.
+        reason: String,
+    },
+    /// The alert is about another machine.
+    OtherHost {
+        /// Its `instance` label.
+        instance: String,
+    },
+    /// The target of `policy`.
+    Act {
+        /// The policy.
+        policy: &'a Policy,
+        /// The target.
+        target: &'a Target,
+    },
+}
+
+/// Finds policy and target for an alert's labels. `own_names` are the host names and addresses of this machine,
+/// and whole `instance` values that mean it.
+pub fn decide<'a>(policies: &'a [Policy], targets: &'a [Target], own_names: &[String], labels: &Labels) -> Decision<'a> {
+    let Some(policy) = policies.iter().find(|p| p.matchers.iter().all(|m| m.matches(labels))) else {
+        return Decision::Nothing { policy: None, reason: "no policy matches the alert's labels".into() };
+    };
+    if let Some(instance) = labels.get("instance").filter(|i| !is_own(i, own_names)) {
+        return Decision::OtherHost { instance: instance.clone() };
+    }
+    let nothing = |reason| Decision::Nothing { policy: Some(&policy.name), reason };
+    let name = match (&policy.target, &policy.target_label) {
+        (Some(name), _) => name,
+        (None, Some(label)) => match labels.get(label) {
+            Some(name) => name,
+            None => return nothing(format!("the alert has no label {label}, which names the target")),
+        },
+        (None, None) => return nothing("the policy names no target".into()),
+    };
+    match targets.iter().find(|t| t.name == *name) {
+        Some(target) => Decision::Act { policy, target },
+        None => nothing(format!("{name:?} is not among the configured targets")),
+    }
+}
+
+/// Whether an `instance` label (usually `host:port`) means this machine.
+fn is_own(instance: &str, own_names: &[String]) -> bool {
+    let host = match instance.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => instance,
+    };
+    own_names.iter().any(|own| own.eq_ignore_ascii_case(host) || own.eq_ignore_ascii_case(instance))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup() -> (Vec<Policy>, Vec<Target>) {
+        let matcher = |m| vec![Matcher::parse(m).unwrap()];
+        let policies = vec![
+            Policy { name: "fixed".into(), matchers: matcher("alertname=Machine"), target: Some("b".into()), ..Policy::default() },
+            Policy { name: "label".into(), matchers: matcher("headroom_action=reclaim"), target_label: Some("groupname".into()), ..Policy::default() },
+            Policy { name: "lost".into(), matchers: matcher("alertname=Lost"), ..Policy::default() },
+        ];
+        let targets = ["a", "b"].map(|n| Target { name: n.into(), ..Target::default() }).to_vec();
+        (policies, targets)
+    }
+
+    fn outcome(labels: &[(&str, &str)]) -> String {
+        let (policies, targets) = setup();
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        match decide(&policies, &targets, &["localhost".into(), "127.0.0.1".into(), "web:1".into()], &labels) {
+            Decision::Act { policy, target } => format!("{}>{}", policy.name, target.name),
+            Decision::OtherHost { instance } => format!("other {instance}"),
+            Decision::Nothing { policy, reason } => format!("{}: {reason}", policy.unwrap_or("-")),
+        }
+    }
+
+    #[test]
+    fn the_first_matching_policy_finds_its_target() {
+        assert_eq!(outcome(&[("alertname", "Machine")]), "fixed>b");
+        assert_eq!(outcome(&[("headroom_action", "reclaim"), ("groupname", "a")]), "label>a");
+        assert_eq!(outcome(&[("headroom_action", "reclaim"), ("groupname", "a"), ("instance", "127.0.0.1:9177")]), "label>a");
+    }
+
+    #[test]
+    fn an_alert_that_leads_nowhere_says_why() {
+        assert_eq!(outcome(&[]), "-: no policy matches the alert's labels");
+        assert_eq!(outcome(&[("headroom_action", "reclaim")]), "label: the alert has no label groupname, which names the target");
+        assert_eq!(
+            outcome(&[("headroom_action", "reclaim"), ("groupname", "a\n/../b")]),
+            "label: \"a\\n/../b\" is not among the configured targets"
+        );
+        assert_eq!(outcome(&[("alertname", "Lost")]), "lost: the policy names no target");
+    }
+
+    #[test]
+    fn another_machines_alert_is_not_ours() {
+        let act = |instance| outcome(&[("alertname", "Machine"), ("instance", instance)]);
+        assert_eq!(act("db7:9177"), "other db7:9177");
+        assert_eq!(act("LOCALHOST:9177"), "fixed>b");
+        assert_eq!(act("web:1"), "fixed>b");
+        assert_eq!(act("web:2"), "other web:2");
+    }
+}

@@ -1,0 +1,111 @@
+//! What an action really gained: a pure comparison of two observations.
+
+use super::observe::Observation;
+
+/// What the measurement says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The machine has so many more bytes available, and the target holds as many less.
+    Freed {
+        /// Verified bytes.
+        bytes: u64,
+    },
+    /// Less than what counts; `why` says on which side.
+    NoGain {
+        /// What was measured.
+        why: String,
+    },
+    /// The target vanished, or could not be read again.
+    Unknown {
+        /// What is missing.
+        why: String,
+    },
+}
+
+impl Verdict {
+    /// The word in the record and in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Freed { .. } => "freed",
+            Self::NoGain { .. } => "no_gain",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Verified bytes.
+    pub const fn bytes(&self) -> u64 {
+        match self {
+            Self::Freed { bytes } => *bytes,
+            _ => 0,
+        }
+    }
+}
+
+/// Compares before and after. Resident size alone can lie (pages moved into a compressed swap on the same RAM; page
+/// cache that was available anyway), and available memory alone can be somebody else's doing: what counts is the
+/// smaller of the two.
+pub fn verdict(before: &Observation, after: &Observation, min_gain_bytes: u64) -> Verdict {
+    let (Some(held), Some(holds)) = (&before.target, &after.target) else {
+        return Verdict::Unknown { why: "the target could not be measured before and after".into() };
+    };
+    if holds.processes == 0 && held.processes > 0 {
+        return Verdict::Unknown { why: "the target's processes ended".into() };
+    }
+    let fell = held.bytes.saturating_sub(holds.bytes);
+    let rose = after.machine.available_bytes.saturating_sub(before.machine.available_bytes);
+    let bytes = fell.min(rose);
+    if bytes >= min_gain_bytes.max(1) {
+        return Verdict::Freed { bytes };
+    }
+    Verdict::NoGain {
+        why: format!("the target holds {fell} bytes less, the machine has {rose} more available; {min_gain_bytes} would count"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimize::observe::TargetMemory;
+
+    const MIB: u64 = 1 << 20;
+
+    fn observation(target_mib: Option<u64>, available_mib: u64) -> Observation {
+        let mut o = Observation::default();
+        o.machine.available_bytes = available_mib * MIB;
+        o.target = target_mib.map(|m| TargetMemory { bytes: m * MIB, processes: 1, ..TargetMemory::default() });
+        o
+    }
+
+    fn check(before: (Option<u64>, u64), after: (Option<u64>, u64)) -> Verdict {
+        verdict(&observation(before.0, before.1), &observation(after.0, after.1), 8 * MIB)
+    }
+
+    #[test]
+    fn what_both_sides_show_is_freed() {
+        assert_eq!(check((Some(500), 100), (Some(200), 400)), Verdict::Freed { bytes: 300 * MIB });
+        assert_eq!(check((Some(500), 100), (Some(200), 250)), Verdict::Freed { bytes: 150 * MIB });
+        assert_eq!(check((Some(500), 100), (Some(400), 900)), Verdict::Freed { bytes: 100 * MIB });
+    }
+
+    #[test]
+    fn resident_size_alone_is_no_proof() {
+        assert_eq!(check((Some(500), 100), (Some(0), 101)).as_str(), "no_gain");
+        assert_eq!(check((Some(500), 100), (Some(0), 50)).as_str(), "no_gain");
+    }
+
+    #[test]
+    fn another_processs_memory_is_not_ours_to_count() {
+        assert_eq!(check((Some(500), 100), (Some(500), 900)).as_str(), "no_gain");
+        assert_eq!(check((Some(500), 100), (Some(600), 900)).as_str(), "no_gain");
+    }
+
+    #[test]
+    fn a_target_that_vanishes_is_not_counted_as_freed() {
+        assert_eq!(check((Some(500), 100), (None, 600)).as_str(), "unknown");
+        let mut after = observation(Some(0), 600);
+        if let Some(target) = &mut after.target {
+            target.processes = 0;
+        }
+        assert_eq!(verdict(&observation(Some(500), 100), &after, MIB).as_str(), "unknown");
+    }
+}

@@ -1,0 +1,37 @@
+//! System calls that no library wraps. The only module with `unsafe`.
+#![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The most ranges that one call takes (`UIO_MAXIOV`).
+pub const RANGES_MAX: usize = 1024;
+
+/// Asks the kernel to move pages of another process out to swap (`MADV_PAGEOUT`), and returns the bytes advised,
+/// which says nothing about the bytes moved: without swap the call succeeds and does nothing.
+///
+/// Needs `CAP_SYS_NICE`, and `CAP_SYS_PTRACE` for another user's process. Source: process_madvise(2), madvise(2).
+pub fn page_out(process: BorrowedFd<'_>, ranges: &[(u64, u64)]) -> io::Result<u64> {
+    let vectors: Vec<libc::iovec> = ranges
+        .iter()
+        .take(RANGES_MAX)
+        .filter_map(|&(start, end)| {
+            let length = usize::try_from(end.checked_sub(start)?).ok()?;
+            let base = usize::try_from(start).ok()?;
+            Some(libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: length })
+        })
+        .collect();
+    // SAFETY: `vectors` outlives the call. Its addresses are those of another process; the kernel checks them there and
+    // never writes through them here. PAGEOUT does not change the contents of memory.
+    let advised = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            process.as_raw_fd(),
+            vectors.as_ptr(),
+            vectors.len(),
+            libc::MADV_PAGEOUT,
+            0_u32,
+        )
+    };
+    u64::try_from(advised).map_err(|_| io::Error::last_os_error())
+}
