@@ -2,6 +2,7 @@
 //!
 //! Reading and writing are two different keys: everything here reads; `hand::Hand` alone writes.
 
+pub mod group;
 pub mod kept;
 pub mod memory;
 pub mod parse;
