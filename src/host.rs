@@ -2,6 +2,7 @@
 //!
 //! Reading and writing are two different keys: everything here reads; `hand::Hand` alone writes.
 
+pub mod cgroup;
 pub mod group;
 pub mod kept;
 pub mod memory;
