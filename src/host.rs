@@ -2,14 +2,19 @@
 //!
 //! Reading and writing are two different keys: everything here reads; `hand::Hand` alone writes.
 
+pub mod cgroup;
+pub mod group;
 pub mod kept;
 pub mod memory;
 pub mod parse;
+pub mod proc;
+pub mod tree;
 
 pub use kept::Kept;
 pub use parse::ParseError;
 use std::io;
 use std::path::{Path, PathBuf};
+pub use tree::Tree;
 
 /// The largest kernel file that is read, in bytes; what is larger is an error, not a swollen process.
 pub const FILE_BYTES_MAX: usize = 32 << 20;

@@ -1,0 +1,177 @@
+//! One rule of the configuration: what it asks of a process, and whether a process answers.
+
+use super::name::Template;
+use super::users::Users;
+use crate::host::proc::Identity;
+use bytesize::ByteSize;
+use regex_lite::Regex;
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// What a named group of processes may use if its rule does not say: 500 MB.
+pub const MEMORY_BUDGET_DEFAULT: ByteSize = ByteSize::mb(500);
+
+/// Which processes belong to a group, as the user writes it. Every field that is given must match;
+/// within a field one entry is enough, but for `cmdline`, of which every expression must match.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    /// The group's name; may hold `{{.Comm}}`, `{{.ExeBase}}`, `{{.ExeFull}}`, `{{.Username}}`,
+    /// `{{.PID}}` and `{{.Matches.NAME}}`, as in process-exporter. Empty: `{{.ExeBase}}`.
+    pub name: String,
+    /// Names of commands (/proc/PID/comm), exact.
+    pub comm: Vec<String>,
+    /// Programs: a base name, or with a slash a whole path. Compared with the first argument, as in
+    /// process-exporter, and with the path that the kernel knows, which a process cannot rewrite.
+    pub exe: Vec<String>,
+    /// Regular expressions, each to be found somewhere in the arguments (joined by blanks).
+    pub cmdline: Vec<String>,
+    /// Paths of control groups: the group itself and all below it.
+    pub cgroup: Vec<String>,
+    /// Names (or numbers) of the effective user.
+    pub user: Vec<String>,
+    /// How much memory the group may use; [`MEMORY_BUDGET_DEFAULT`] if absent.
+    pub memory_budget: Option<ByteSize>,
+}
+
+impl Rule {
+    /// How much memory the group may use.
+    pub fn memory_budget_bytes(&self) -> u64 {
+        self.memory_budget.unwrap_or(MEMORY_BUDGET_DEFAULT).as_u64()
+    }
+}
+
+/// A rule that cannot be used; `index` counts from 0.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// No field says which processes are meant.
+    #[error("rule {} (`{name}`): matches nothing; give at least one of comm, exe, cmdline, cgroup, user", index + 1)]
+    Empty {
+        /// Which rule.
+        index: usize,
+        /// Its group's name.
+        name: String,
+    },
+    /// A regular expression is none.
+    #[error("rule {} (`{name}`): the expression `{text}` in `cmdline` is not valid: {why}", index + 1)]
+    Expression {
+        /// Which rule.
+        index: usize,
+        /// Its group's name.
+        name: String,
+        /// The expression.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The group's name asks for what there is not.
+    #[error("rule {} (`{name}`): {why}", index + 1)]
+    Name {
+        /// Which rule.
+        index: usize,
+        /// Its group's name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Two rules for one group disagree on its budget.
+    #[error("rule {} (`{name}`): another rule gives this group another memory_budget", index + 1)]
+    Budget {
+        /// Which rule.
+        index: usize,
+        /// Its group's name.
+        name: String,
+    },
+}
+
+/// A rule that was checked.
+#[derive(Clone, Debug)]
+pub(super) struct Matcher {
+    pub(super) name: Template,
+    comm: Vec<String>,
+    exe: Vec<String>,
+    cmdline: Vec<Regex>,
+    cgroup: Vec<String>,
+    user: Vec<String>,
+}
+
+impl Matcher {
+    pub(super) fn new(index: usize, rule: &Rule) -> Result<Self, RuleError> {
+        let name = || rule.name.clone();
+        let lists = [&rule.comm, &rule.exe, &rule.cmdline, &rule.cgroup, &rule.user];
+        if lists.iter().all(|list| list.is_empty()) {
+            return Err(RuleError::Empty { index, name: name() });
+        }
+        let expression = |text: &String| {
+            Regex::new(text).map_err(|e| RuleError::Expression {
+                index,
+                name: name(),
+                text: text.clone(),
+                why: e.to_string(),
+            })
+        };
+        let cmdline = rule.cmdline.iter().map(expression).collect::<Result<Vec<_>, _>>()?;
+        let captures: Vec<&str> = cmdline.iter().flat_map(|r| r.capture_names().flatten()).collect();
+        let template = Template::new(&rule.name, &captures).map_err(|why| RuleError::Name {
+            index,
+            name: name(),
+            why,
+        })?;
+        Ok(Self {
+            name: template,
+            comm: rule.comm.clone(),
+            exe: rule.exe.clone(),
+            cmdline,
+            cgroup: rule.cgroup.iter().map(|path| path.trim_end_matches('/').to_owned()).collect(),
+            user: rule.user.clone(),
+        })
+    }
+
+    pub(super) fn needs_users(&self) -> bool {
+        !self.user.is_empty() || self.name.needs_users()
+    }
+
+    /// The name of the group that the rule puts the process into; `None` if it does not match.
+    pub(super) fn name_of(&self, identity: &Identity, users: &Users) -> Option<Cow<'_, str>> {
+        let cheap = one_of(&self.comm, |entry| *entry == identity.comm)
+            && one_of(&self.exe, |entry| runs(identity, entry))
+            && one_of(&self.cgroup, |entry| identity.cgroups.iter().any(|path| within(path, entry)))
+            && one_of(&self.user, |entry| {
+                users.name(identity.uid).is_some_and(|name| name == entry.as_str())
+            });
+        if !cheap {
+            return None;
+        }
+        let mut matches = Vec::new();
+        if !self.cmdline.is_empty() {
+            let arguments = identity.cmdline.join(" ");
+            for expression in &self.cmdline {
+                let captures = expression.captures(&arguments)?;
+                for name in expression.capture_names().flatten() {
+                    let text = captures.name(name).map_or("", |m| m.as_str());
+                    matches.push((name.to_owned(), text.to_owned()));
+                }
+            }
+        }
+        Some(self.name.fill(identity, users, &matches))
+    }
+}
+
+/// Whether a field that was not given, or one of its entries, agrees.
+fn one_of(entries: &[String], agrees: impl FnMut(&String) -> bool) -> bool {
+    entries.is_empty() || entries.iter().any(agrees)
+}
+
+/// Whether the process runs the program that `entry` names, by base name or by whole path.
+fn runs(identity: &Identity, entry: &str) -> bool {
+    let mut paths = identity.cmdline.first().into_iter().chain(&identity.exe);
+    if entry.contains('/') {
+        return paths.any(|path| path == entry);
+    }
+    paths.any(|path| super::name::base(path) == entry)
+}
+
+/// Whether `path` is the control group `entry` (without a slash at its end) or lies below it.
+fn within(path: &str, entry: &str) -> bool {
+    path.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

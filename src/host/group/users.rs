@@ -1,0 +1,41 @@
+//! The names of users, as the host's /etc/passwd has them.
+
+use crate::host::{Host, HostError, read_once};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// User names by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users(HashMap<u32, String>);
+
+impl Users {
+    /// Reads the host's /etc/passwd; a host without one has users without names.
+    pub fn load(host: &Host) -> Result<Self, HostError> {
+        let text = read_once(&host.root_path("/etc/passwd"))?;
+        Ok(text.map(|text| Self::from_passwd(&text)).unwrap_or_default())
+    }
+
+    /// Takes what can be understood of the text of a passwd file; the first entry of a number counts.
+    pub fn from_passwd(text: &str) -> Self {
+        let mut names = HashMap::new();
+        for line in text.lines() {
+            let mut fields = line.split(':');
+            let (Some(name), Some(uid)) = (fields.next(), fields.nth(1)) else { continue };
+            if let Ok(uid) = uid.parse() {
+                names.entry(uid).or_insert_with(|| name.to_owned());
+            }
+        }
+        Self(names)
+    }
+
+    /// The name of a user, or the number where there is no name; `None` if the user is unknown.
+    pub fn name(&self, uid: Option<u32>) -> Option<Cow<'_, str>> {
+        let uid = uid?;
+        Some(self.0.get(&uid).map_or_else(|| uid.to_string().into(), |name| name.as_str().into()))
+    }
+
+    /// Whether the user has a name.
+    pub fn knows(&self, uid: u32) -> bool {
+        self.0.contains_key(&uid)
+    }
+}

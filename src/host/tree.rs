@@ -1,0 +1,104 @@
+//! Many small files below one directory, read one after the other through one buffer.
+
+use super::{FILE_BYTES_MAX, HostError};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A directory such as /proc whose children come and go: too many files to keep each of them open
+/// (as [`super::Kept`] does), too many reads to allocate for each of them.
+#[derive(Debug)]
+pub struct Tree {
+    path: String,
+    root_length: usize,
+    text: Vec<u8>,
+}
+
+impl Tree {
+    /// The files below `root`.
+    pub fn new(root: &Path) -> Self {
+        let path = root.to_string_lossy().into_owned();
+        Self { root_length: path.len(), path, text: vec![0; 8192] }
+    }
+
+    /// The path of `parts` below the root; valid until the next call.
+    pub fn path(&mut self, parts: &[&str]) -> &Path {
+        self.path.truncate(self.root_length);
+        for part in parts {
+            if !part.starts_with('/') {
+                self.path.push('/');
+            }
+            self.path.push_str(part);
+        }
+        Path::new(&self.path)
+    }
+
+    /// The present bytes of the file at `parts`; `None` where there is no such file, or where
+    /// what it belongs to (a process, a group) went away while it was read.
+    pub fn read_bytes(&mut self, parts: &[&str]) -> Result<Option<&[u8]>, HostError> {
+        let result = File::open(self.path(parts)).and_then(|file| fill(&file, &mut self.text));
+        match result {
+            Ok(length) if length > FILE_BYTES_MAX => {
+                Err(HostError::TooLong { path: PathBuf::from(&self.path) })
+            }
+            Ok(length) => Ok(self.text.get(..length)),
+            Err(e) if gone(&e) => Ok(None),
+            Err(e) => Err(HostError::read(Path::new(&self.path), e)),
+        }
+    }
+
+    /// The present text of the file at `parts`, as [`Tree::read_bytes`]. Bytes that are no UTF-8
+    /// are replaced: names of processes may hold any.
+    pub fn read(&mut self, parts: &[&str]) -> Result<Option<Cow<'_, str>>, HostError> {
+        Ok(self.read_bytes(parts)?.map(String::from_utf8_lossy))
+    }
+}
+
+/// What the kernel answers on a file whose process, device or group is not there or has gone.
+pub(super) fn gone(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::ENXIO))
+}
+
+/// Reads `file` to its end; what stands in `text` after the returned length is of no meaning.
+fn fill(mut file: &File, text: &mut Vec<u8>) -> io::Result<usize> {
+    let mut length = 0;
+    while length <= FILE_BYTES_MAX {
+        if length == text.len() {
+            text.resize(length * 2, 0);
+        }
+        let Some(rest) = text.get_mut(length..) else { break };
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_all_lengths_are_read_whole_and_missing_ones_are_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("7")).unwrap();
+        let mut tree = Tree::new(dir.path());
+        for length in [100_000, 8192, 8191, 3, 0] {
+            std::fs::write(dir.path().join("7/stat"), "x".repeat(length)).unwrap();
+            assert_eq!(tree.read(&["7", "stat"]).unwrap().map(|t| t.len()), Some(length));
+        }
+        assert_eq!(tree.read(&["8", "stat"]).unwrap(), None);
+        assert!(tree.read(&["7"]).unwrap_err().to_string().contains("/7: "));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), b"a\xffb").unwrap();
+        assert_eq!(Tree::new(dir.path()).read(&["f"]).unwrap().as_deref(), Some("a\u{fffd}b"));
+    }
+}
