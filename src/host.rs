@@ -1,9 +1,10 @@
 //! The machine as the kernel shows it: where its files are, how they are read, and what can go wrong.
 //!
-//! Reading and writing are two different keys: everything here reads; `hand::Hand` alone writes.
+//! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
 pub mod cgroup;
 pub mod group;
+pub mod hand;
 pub mod kept;
 pub mod memory;
 pub mod parse;
@@ -67,11 +68,18 @@ pub struct Host {
     pub sysfs: PathBuf,
     /// The root below which mount points and `/etc` are looked up (`/`).
     pub rootfs: PathBuf,
+    /// udev's database of devices (`/run/udev/data`).
+    pub udev_data: PathBuf,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { procfs: "/proc".into(), sysfs: "/sys".into(), rootfs: "/".into() }
+        Self {
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            rootfs: "/".into(),
+            udev_data: "/run/udev/data".into(),
+        }
     }
 }
 

@@ -10,5 +10,8 @@ pub mod collect;
 pub mod encode;
 pub mod exporter;
 pub mod host;
+pub mod matching;
 pub mod metric;
+pub mod optimize;
 pub mod serve;
+pub mod sys;

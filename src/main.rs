@@ -1,3 +1,5 @@
 //! The `headroom` command: parse arguments, run a command, turn its result into an exit code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    headroom::cli::run(std::env::args_os())
+}

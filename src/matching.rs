@@ -47,12 +47,12 @@ impl Matcher {
             return Err(bad("the part before the operator is no label name"));
         }
         let value = unquote(value.trim()).ok_or_else(|| bad("the value's quotes do not match"))?;
-        let test = if operator.ends_with('~') {
+        let check = if operator.ends_with('~') {
             Test::Regex(Regex::new(&format!("^(?:{value})$")).map_err(|e| bad(&e.to_string()))?)
         } else {
             Test::Equal(value)
         };
-        Ok(Self { text: text.to_owned(), label: label.to_owned(), test, negated: operator.starts_with('!') })
+        Ok(Self { text: text.to_owned(), label: label.to_owned(), test: check, negated: operator.starts_with('!') })
     }
 
     /// Whether the labels satisfy this matcher.

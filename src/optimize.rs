@@ -62,7 +62,7 @@ impl Default for Options {
             token_file: None,
             dry_run: false,
             instances: Vec::new(),
-            retention: Duration::from_secs(30 * 24 * 3600),
+            retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
             guards: guard::Options::default(),
             policies: vec![policy],

@@ -179,7 +179,7 @@ impl Listener {
                 continue;
             };
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                refuse(stream, &rejected);
+                refuse(&stream, &rejected);
                 continue;
             };
             let (handler, metrics, name) = (Arc::clone(&handler), self.metrics.clone(), self.name);
@@ -213,7 +213,7 @@ impl Listener {
 }
 
 /// Tells a client beyond the limit why it is not served; it must not cost more than that.
-fn refuse(stream: TcpStream, rejected: &IntCounter) {
+fn refuse(stream: &TcpStream, rejected: &IntCounter) {
     rejected.inc();
     let answer = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n";
     if let Err(e) = stream.try_write(answer) {

@@ -8,7 +8,7 @@ mod walk;
 use super::memory::{Pressure, pressure};
 use super::proc::parsed;
 use super::tree::Tree;
-use super::{Host, HostError, read_once};
+use super::{Host, HostError, children, read_once};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -93,6 +93,27 @@ impl Hierarchies {
     /// (the root's depth is 0) are not looked for.
     pub fn groups(&self, depth_max: usize, count_max: usize) -> Result<(Vec<String>, usize), HostError> {
         walk::groups(&self.roots(), depth_max, count_max)
+    }
+
+    /// The processes of a group and of those below it, sorted; none where the group is not there.
+    pub fn processes(&self, group: &str) -> Result<Vec<u32>, HostError> {
+        let root = self.memory.as_ref().map(|(_, root)| root).or(self.unified.as_ref());
+        let Some(root) = root else { return Ok(Vec::new()) };
+        let mut todo = vec![root.join(group.trim_start_matches('/'))];
+        let mut pids = Vec::new();
+        while let Some(directory) = todo.pop() {
+            let text = read_once(&directory.join("cgroup.procs"))?.unwrap_or_default();
+            pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+            for name in children(&directory)?.unwrap_or_default() {
+                let below = directory.join(name);
+                if below.is_dir() {
+                    todo.push(below);
+                }
+            }
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
     }
 
     /// What the group at `group` (`/system.slice/x.service`) uses; `None` where there is no such group.

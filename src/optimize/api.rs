@@ -173,8 +173,8 @@ fn filter(text: Option<&str>) -> Result<Filter, String> {
             return Err(format!("{key:?} is not a parameter; there are {}", KEYS.join(", ")));
         }
     }
-    let one = |key| query(text, key).next();
-    let number = |key: &str| -> Result<Option<i64>, String> {
+    let one = |key: &'static str| query(text, key).next();
+    let number = |key: &'static str| -> Result<Option<i64>, String> {
         let Some(value) = one(key) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| format!("{key}: {value:?} is not a whole number"))
     };

@@ -21,7 +21,7 @@ const READING_EVERY: Duration = Duration::from_millis(30);
 /// Time between two readings while an action's gain may still show.
 const SETTLE_EVERY: Duration = Duration::from_millis(150);
 /// When refaults and pressure are read once more.
-const AFTERMATH: Duration = Duration::from_secs(60);
+const AFTERMATH: Duration = Duration::from_mins(1);
 
 /// A run in a worker's hands.
 pub struct Climb {
@@ -57,12 +57,13 @@ enum Stop {
     /// A guard lets it wait; nothing was done yet.
     Deferred(Guard, i64),
     /// The journal cannot be written: nothing more may be done.
-    Journal(StoreError),
+    Journal,
 }
 
 impl From<StoreError> for Stop {
-    fn from(e: StoreError) -> Self {
-        Self::Journal(e)
+    fn from(_: StoreError) -> Self {
+        // The store has logged and counted it.
+        Self::Journal
     }
 }
 
@@ -98,7 +99,7 @@ impl Climb {
             Stop::Ended(ending) => end(shared, self.run.id, ending),
             Stop::Deferred(guard, until) => defer(shared, &self.run, *guard, *until),
             // Back in the queue as it is: what was begun stays begun.
-            Stop::Journal(_) => shared.store.with(|j| j.defer(self.run.id, 0, "the journal could not be written")),
+            Stop::Journal => shared.store.with(|j| j.defer(self.run.id, 0, "the journal could not be written")),
         };
         insist(shared, &mut write);
     }

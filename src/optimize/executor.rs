@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// The longest that the executor sleeps: a guard's wait may end, an aftermath may be due.
 const TICK: Duration = Duration::from_millis(500);
 /// How often old runs are forgotten.
-const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+const EXPIRE_EVERY: Duration = Duration::from_hours(1);
 /// Runs looked at in one turn.
 const TURN: usize = 32;
 

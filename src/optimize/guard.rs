@@ -6,7 +6,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// The window of the rate limit.
-pub const RATE_WINDOW: Duration = Duration::from_secs(3600);
+pub const RATE_WINDOW: Duration = Duration::from_hours(1);
 /// A run that waits for a free worker asks again after this time.
 const BUSY_RETRY: Duration = Duration::from_millis(500);
 
@@ -35,7 +35,7 @@ impl Default for Options {
         let protected = ["systemd", "init", "sshd", "dbus-daemon", "containerd", "dockerd", "kubelet", "headroom"];
         Self {
             cooldown: Duration::from_secs(10),
-            target_cooldown: Duration::from_secs(300),
+            target_cooldown: Duration::from_mins(5),
             actions_per_hour: 30,
             concurrent_runs: 1,
             protected: protected.map(String::from).to_vec(),

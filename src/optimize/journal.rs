@@ -360,7 +360,7 @@ fn nanos(at: jiff::Timestamp) -> i64 {
 
 fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<usize, JournalError> {
     let (fingerprint, starts_at) = (&alert.fingerprint, nanos(alert.starts_at));
-    let resolved_at = (alert.status == Status::Resolved).then(|| alert.ends_at.map_or(now, |t| t.as_millisecond()));
+    let resolved_at = (alert.status == Status::Resolved).then(|| alert.ends_at.map_or(now, jiff::Timestamp::as_millisecond));
     tx.prepare_cached(
         "INSERT INTO episode (fingerprint, starts_at, alertname, labels, annotations, resolved_at, first_seen_at,
                               last_seen_at, deliveries)

@@ -112,7 +112,7 @@ impl Observer {
                 out.extend(self.member(identity)?);
             }
         } else if let Some(cgroup) = &target.cgroup {
-            for pid in Hierarchies::detect(&self.host).processes(cgroup)? {
+            for pid in Hierarchies::detect(&self.host)?.processes(cgroup)? {
                 if let Some(identity) = proc::identity(&self.host, pid)? {
                     out.extend(self.member(identity)?);
                 }
@@ -163,7 +163,7 @@ impl Observer {
             // Another user's process may hide its mappings; then the sum is unknown, not smaller.
             let rollup = proc::rollup_of(&self.host, member.pid).ok().flatten();
             pss = pss.zip(rollup.as_ref().map(|r| r.pss_bytes)).map(|(a, b)| a.saturating_add(b));
-            swap = swap.zip(rollup.and_then(|r| r.swap_bytes)).map(|(a, b)| a.saturating_add(b));
+            swap = swap.zip(rollup.map(|r| r.swap_bytes)).map(|(a, b)| a.saturating_add(b));
         }
         let cgroup = match &target.cgroup {
             Some(group) => self.cgroup(group)?,
@@ -178,7 +178,7 @@ impl Observer {
     }
 
     fn cgroup(&self, group: &str) -> Result<Option<CgroupMemory>, HostError> {
-        let hierarchies = Hierarchies::detect(&self.host);
+        let hierarchies = Hierarchies::detect(&self.host)?;
         let Some((version, root)) = &hierarchies.memory else { return Ok(None) };
         let Some(memory) = hierarchies.read(group)? else { return Ok(None) };
         let GroupMemory { current_bytes: Some(current_bytes), limit_bytes, .. } = memory else { return Ok(None) };

@@ -123,7 +123,7 @@ fn cold(host: &Host, process: &HeldProcess) -> Result<Vec<Mapping>, HostError> {
 
 fn is_cold(m: &Mapping) -> bool {
     let private = m.perms.ends_with('p');
-    let special = m.name.starts_with("[v") || m.flags.iter().any(|f| matches!(f.as_str(), "lo" | "ht" | "io" | "pf"));
+    let special = m.name.starts_with("[v") || ["lo", "ht", "io", "pf"].iter().any(|f| m.flags.has(f));
     private
         && !special
         && m.anonymous_bytes > 0

@@ -1,0 +1,145 @@
+//! The command line: what can be typed, and the exit code of each outcome.
+
+mod check;
+mod demo;
+mod exporter;
+mod optimizer;
+mod service;
+mod up;
+
+use crate::config::{Config, LogFormat};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// The job could not be done.
+const FAILED: u8 = 2;
+
+/// Keeps machines out of memory trouble, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "headroom", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit status: 0 fine, 1 a finding, 2 the job could not be done.")]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+struct Common {
+    /// The configuration file; all its keys have defaults [default: none]
+    #[arg(long, global = true, value_name = "FILE", env = "HEADROOM_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the journal, tokens and data are kept (state_dir)
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// The form of log lines (log.format)
+    #[arg(long = "log-format", alias = "log.format", global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// error, warn, info, debug, trace, or a filter by module (log.level)
+    #[arg(long = "log-level", alias = "log.level", global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve this machine's metrics for Prometheus
+    Exporter(exporter::Args),
+    /// Take Alertmanager's webhooks, free memory, verify and record it
+    Optimizer(optimizer::Args),
+    /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
+    Up,
+    /// Show the whole loop in about a minute, on real servers
+    Demo(demo::Args),
+    /// Check a configuration, or whether a server is ready
+    #[command(subcommand)]
+    Check(check::Check),
+    /// Print a shell's completion script
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The sample application of `headroom demo`
+    #[command(hide = true)]
+    DemoApp(demo::app::Args),
+}
+
+/// Runs the command that `arguments` ask for.
+pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    let (arguments, foreign) = exporter::split_foreign(arguments.into_iter().collect());
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = u8::try_from(e.exit_code()).unwrap_or(FAILED);
+            // Nothing is left to tell the user if the terminal itself is gone.
+            let _printed = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    match dispatch(cli, &foreign) {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            let _printed = writeln!(io::stderr(), "headroom: {e:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn dispatch(cli: Cli, foreign: &[String]) -> anyhow::Result<u8> {
+    match cli.command {
+        Command::Exporter(args) => {
+            let config = prepare(&cli.common, |config| args.apply(config))?;
+            for flag in foreign {
+                tracing::warn!(flag, "this flag of node_exporter is not supported and has no effect");
+            }
+            service::run(&cli.common, config, args)
+        }
+        Command::Optimizer(args) => service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args),
+        Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(check) => check.run(),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut io::stdout());
+            Ok(0)
+        }
+        Command::DemoApp(args) => demo::app::run(&args),
+    }
+}
+
+/// Loads the configuration, puts the flags over it, and begins to log.
+fn prepare(common: &Common, flags: impl Fn(&mut Config)) -> anyhow::Result<Config> {
+    let config = load(common, &flags)?;
+    log(&config)?;
+    Ok(config)
+}
+
+/// The configuration file with the flags over it: what a start uses, and every reload.
+fn load(common: &Common, flags: &dyn Fn(&mut Config)) -> anyhow::Result<Config> {
+    let mut config = Config::load(common.config.as_deref())?;
+    if let Some(dir) = &common.state_dir {
+        config.state_dir = Some(dir.clone());
+    }
+    if let Some(format) = common.log_format {
+        config.log.format = format;
+    }
+    if let Some(level) = &common.log_level {
+        config.log.level.clone_from(level);
+    }
+    flags(&mut config);
+    Ok(config)
+}
+
+fn log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log.level)
+        .map_err(|e| anyhow::anyhow!("log.level: {:?} is no level and no filter: {e}", config.log.level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let begun = match config.log.format {
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    begun.map_err(|e| anyhow::anyhow!("cannot begin to log: {e}"))
+}

@@ -1,0 +1,51 @@
+//! `headroom check`: answers with an exit code.
+
+use crate::client::{Call, send_blocking};
+use crate::config::Config;
+use anyhow::{Result, bail};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to check.
+#[derive(Debug, clap::Subcommand)]
+pub enum Check {
+    /// Read a configuration file, and say what is wrong with it
+    Config {
+        /// The file
+        file: PathBuf,
+    },
+    /// Ask a server whether it is ready (a container's health check)
+    Ready {
+        /// The page to ask, such as http://127.0.0.1:9177/-/ready
+        url: String,
+        /// How long to wait for the answer
+        #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+}
+
+impl Check {
+    /// Checks, and prints what was found.
+    pub fn run(self) -> Result<u8> {
+        match self {
+            Self::Config { file } => {
+                let config = Config::load(Some(&file))?;
+                let (groups, targets) = (config.process_groups.len(), config.optimizer.targets.len());
+                let policies = config.optimizer.policies.len();
+                let name = file.display();
+                writeln!(io::stdout(), "{name}: good ({groups} process groups, {targets} targets, {policies} policies)")?;
+            }
+            Self::Ready { url, timeout } => {
+                let mut call = Call::get(&url);
+                call.deadline = timeout;
+                let (status, body) = send_blocking(call)?;
+                if !status.is_success() {
+                    bail!("{url} answered {status}: {}", String::from_utf8_lossy(&body).trim());
+                }
+                writeln!(io::stdout(), "ready")?;
+            }
+        }
+        Ok(0)
+    }
+}

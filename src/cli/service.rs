@@ -1,0 +1,386 @@
+//! What every serving command shares: listeners, signals, reloads, and an orderly end.
+
+use super::{Common, load};
+use crate::collect::own::Own;
+use crate::collect::{Collector, Scraper};
+use crate::config::Config;
+use crate::exporter::{Exporter, Reload, ScrapeThread};
+use crate::host::group::Grouping;
+use crate::optimize::api::Api;
+use crate::optimize::executor::{Executor, Settings};
+use crate::optimize::metrics::Metrics;
+use crate::optimize::observe::Observer;
+use crate::optimize::store::Store;
+use crate::serve::{self, Handler, Limits, Listener, Token};
+use anyhow::{Context, Result};
+use prometheus::{Gauge, IntGauge, Opts, Registry};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// Runs that act have so long to write their outcome once the process is to end.
+const EXECUTOR_GRACE: Duration = Duration::from_millis(4000);
+
+/// Which parts a command runs in its process.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// The exporter.
+    pub exporter: bool,
+    /// The optimizer.
+    pub optimizer: bool,
+}
+
+/// A command that serves.
+pub trait Command: Clone + 'static {
+    /// What it runs.
+    const PARTS: Parts;
+    /// Puts its flags over the configuration.
+    fn apply(&self, config: &mut Config);
+}
+
+/// Runs a serving command until it is told to end.
+pub fn run<C: Command>(common: &Common, config: Config, command: C) -> Result<u8> {
+    let common = common.clone();
+    let loader: Loader = Box::new(move || load(&common, &|config| command.apply(config)));
+    runtime()?.block_on(async {
+        let service = Service::start(config, C::PARTS, loader).await?;
+        service.until_told().await
+    })
+}
+
+/// The runtime of a serving command: one thread, so that the process stays light.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(4).build().context("cannot start the runtime")
+}
+
+/// Reads the configuration again.
+pub type Loader = Box<dyn Fn() -> Result<Config>>;
+
+/// The running parts of a process.
+pub struct Service {
+    loader: Loader,
+    config: Config,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
+    scrapes: Option<ScrapeThread>,
+    executor: Option<Executor>,
+    token: Option<Arc<Mutex<Token>>>,
+    registries: Registries,
+    reloaded: IntGauge,
+    reloaded_at: Gauge,
+}
+
+/// The counters of each part; in one process the exporter's page shows both.
+#[derive(Clone)]
+struct Registries {
+    process: Registry,
+    optimizer: Registry,
+}
+
+impl Service {
+    /// Binds, starts threads, begins to serve.
+    pub async fn start(config: Config, parts: Parts, loader: Loader) -> Result<Self> {
+        let registries = Registries { process: Registry::new(), optimizer: Registry::new() };
+        let (reloaded, reloaded_at) = reload_gauges(&registries.process)?;
+        let http = serve::Metrics::new(&registries.process)?;
+        let (stop, stopped) = watch::channel(false);
+        let (ask, reloads) = mpsc::channel(1);
+        let reload = config.reload_endpoint.then_some(ask);
+        let mut service = Self {
+            loader,
+            config,
+            stop,
+            tasks: Vec::new(),
+            reloads,
+            scrapes: None,
+            executor: None,
+            token: None,
+            registries,
+            reloaded,
+            reloaded_at,
+        };
+        // Both sockets first: a port that is taken should stop the start before anything has begun.
+        let exporter = if parts.exporter { Some(bind(service.config.exporter.listen, "exporter.listen").await?) } else { None };
+        let optimizer = if parts.optimizer { Some(bind(service.config.optimizer.listen, "optimizer.listen").await?) } else { None };
+        if let Some(socket) = optimizer {
+            let api = Arc::new(service.start_optimizer(reload.clone())?);
+            service.spawn(socket, "optimizer", &http, &stopped, api)?;
+        }
+        if let Some(socket) = exporter {
+            let handler = Arc::new(service.start_exporter(reload)?);
+            service.spawn(socket, "exporter", &http, &stopped, handler)?;
+        }
+        Ok(service)
+    }
+
+    fn spawn(
+        &mut self,
+        socket: TcpListener,
+        name: &'static str,
+        http: &serve::Metrics,
+        stopped: &watch::Receiver<bool>,
+        handler: Arc<impl Handler>,
+    ) -> Result<()> {
+        let address = socket.local_addr().context("the socket has no address")?;
+        tracing::info!(listener = name, url = %format!("http://{address}/"), "listening");
+        let listener = Listener { socket, name, limits: Limits::default(), metrics: http.clone() };
+        self.tasks.push(tokio::spawn(listener.run(handler, stopped.clone())));
+        Ok(())
+    }
+
+    fn start_exporter(&mut self, reload: Option<Reload>) -> Result<Exporter> {
+        let scraper = scraper(&self.config, &self.registries, self.executor.is_some())?;
+        let scrapes = ScrapeThread::start(scraper)?;
+        self.scrapes = Some(scrapes.clone());
+        Ok(Exporter { scrapes, reload })
+    }
+
+    fn start_optimizer(&mut self, reload: Option<Reload>) -> Result<Api> {
+        let state = state_dir(&self.config);
+        if let Err(e) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state) {
+            tracing::error!(state_dir = %state.display(), error = %e, "cannot make the state directory; no action begins");
+        }
+        let token = Arc::new(Mutex::new(Token::from_file(&token_file(&self.config)?)?));
+        let metrics = Metrics::new(&self.registries.optimizer)?;
+        let store = Store::new(state.join("journal.sqlite"), metrics.clone());
+        let executor = Executor::start(store, metrics, now_millis, settings(&self.config)?)?;
+        let shared = Arc::clone(executor.shared());
+        if self.config.optimizer.targets.is_empty() {
+            tracing::warn!("no targets are configured (optimizer.targets): alerts are recorded, and nothing is done");
+        }
+        self.executor = Some(executor);
+        self.token = Some(Arc::clone(&token));
+        let host = self.config.host();
+        let mut own = vec![Own::new(self.registries.process.clone()), Own::new(self.registries.optimizer.clone())];
+        let mut process = crate::collect::own::process();
+        let own = Mutex::new(Box::new(move |out: &mut dyn crate::metric::Sink| {
+            for collector in own.iter_mut().map(|o| o as &mut dyn Collector).chain([process.as_mut()]) {
+                let mark = out.mark();
+                if let Err(e) = collector.collect(&host, out) {
+                    out.rewind(mark);
+                    tracing::debug!(error = %e, "own counters could not be read");
+                }
+            }
+        }) as crate::optimize::api::OwnPage);
+        Ok(Api { shared, token, own, reload, limits: Limits::default() })
+    }
+
+    /// The address of the optimizer's token file.
+    pub fn token_file(&self) -> Result<PathBuf> {
+        token_file(&self.config)
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A receiver that becomes true when the process is to end.
+    pub fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Takes a task along, so that the end waits for it.
+    pub fn adopt(&mut self, task: JoinHandle<()>) {
+        self.tasks.push(task);
+    }
+
+    /// Serves until SIGTERM or SIGINT; SIGHUP reloads.
+    pub async fn until_told(mut self) -> Result<u8> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => { self.reload(); }
+                Some(reply) = self.reloads.recv() => {
+                    // Who asked may have gone; the reload is done all the same.
+                    let _gone = reply.send(self.reload());
+                }
+            }
+        }
+        tracing::info!("stopping");
+        self.stop().await;
+        Ok(0)
+    }
+
+    /// Ends listeners and children, then the executor.
+    pub async fn stop(mut self) {
+        // Without receivers there is nobody left to tell.
+        let _told = self.stop.send(true);
+        let executor = self.executor.take();
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(executor) = executor {
+                executor.stop(EXECUTOR_GRACE);
+            }
+        });
+        for task in self.tasks {
+            if let Err(e) = task.await {
+                tracing::error!(error = %e, "a task ended badly");
+            }
+        }
+        if let Err(e) = ended.await {
+            tracing::error!(error = %e, "the executor ended badly");
+        }
+    }
+
+    /// Reads the configuration again. All of the new one is built before any of it is used.
+    fn reload(&mut self) -> Result<(), String> {
+        match self.try_reload() {
+            Ok(()) => {
+                self.reloaded.set(1);
+                self.reloaded_at.set(seconds_now());
+                tracing::info!("the configuration was read again and is in use");
+                Ok(())
+            }
+            Err(e) => {
+                self.reloaded.set(0);
+                let why = format!("{e:#}");
+                tracing::error!(error = %why, "the new configuration is not used; the old one stays");
+                Err(why)
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<()> {
+        let next = (self.loader)()?;
+        let scraper = match &self.scrapes {
+            Some(_) => Some(scraper(&next, &self.registries, self.executor.is_some())?),
+            None => None,
+        };
+        let settings = match &self.executor {
+            Some(_) => Some((settings(&next)?, Token::from_file(&token_file(&next)?)?)),
+            None => None,
+        };
+        for (key, changed) in [
+            ("exporter.listen", next.exporter.listen != self.config.exporter.listen),
+            ("optimizer.listen", next.optimizer.listen != self.config.optimizer.listen),
+            ("state_dir", next.state_dir != self.config.state_dir),
+            ("reload_endpoint", next.reload_endpoint != self.config.reload_endpoint),
+            ("log", next.log != self.config.log),
+            ("up", next.up != self.config.up),
+        ] {
+            if changed {
+                tracing::warn!(key, "this key is used from the next start on, not by a reload");
+            }
+        }
+        if let (Some(thread), Some(scraper)) = (&self.scrapes, scraper) {
+            thread.replace(scraper)?;
+        }
+        if let (Some(executor), Some((settings, token))) = (&self.executor, settings) {
+            executor.shared().replace(settings);
+            if let Some(slot) = &self.token {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = token;
+            }
+        }
+        self.config = next;
+        Ok(())
+    }
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({key})"))
+}
+
+fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
+    let reloaded = IntGauge::new("headroom_config_last_reload_successful", "Whether the last reload of the configuration succeeded.")?;
+    let at = Gauge::new("headroom_config_last_reload_success_timestamp_seconds", "When the configuration was last read successfully.")?;
+    let opts = Opts::new("headroom_build_info", "A constant 1 with the version of Headroom.");
+    let build = prometheus::IntGaugeVec::new(opts, &["version"])?;
+    registry.register(Box::new(reloaded.clone()))?;
+    registry.register(Box::new(at.clone()))?;
+    registry.register(Box::new(build.clone()))?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    reloaded.set(1);
+    at.set(seconds_now());
+    Ok((reloaded, at))
+}
+
+fn scraper(config: &Config, registries: &Registries, with_optimizer: bool) -> Result<Scraper> {
+    let collectors = &config.exporter.collectors;
+    let mut scraper = Scraper::new(config.host(), collectors).context("exporter.collectors")?;
+    scraper.add("own", Box::new(Own::new(registries.process.clone())));
+    scraper.add("process", crate::collect::own::process());
+    if with_optimizer {
+        scraper.add("optimizer", Box::new(Own::new(registries.optimizer.clone())));
+    }
+    Ok(scraper)
+}
+
+fn settings(config: &Config) -> Result<Settings> {
+    let host = config.host();
+    let grouping = Grouping::new(&config.process_groups).context("process_groups")?;
+    let hostname = crate::host::read_once(&host.procfs.join("sys/kernel/hostname")).ok().flatten();
+    let loopback = ["localhost", "127.0.0.1", "::1", "[::1]"].map(String::from);
+    let own_names = loopback
+        .into_iter()
+        .chain(hostname.map(|h| h.trim().to_owned()))
+        .chain(config.optimizer.instances.iter().cloned())
+        .collect();
+    let own_pids = crate::host::proc::ancestry(&host, std::process::id());
+    let observer = Observer::new(host.clone(), grouping);
+    Ok(Settings { options: config.optimizer.clone(), observer, own_names, own_pids, host })
+}
+
+/// Where state is kept: as configured; as systemd says; or where such things are by custom.
+pub fn state_dir(config: &Config) -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    if let Some(dir) = config.state_dir.clone().or_else(|| variable("STATE_DIRECTORY")) {
+        return dir;
+    }
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/headroom");
+    }
+    let home = || variable("HOME").map(|h| h.join(".local/state"));
+    variable("XDG_STATE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir).join("headroom")
+}
+
+/// The token file: as configured, or one in the state directory, which is made if it is missing.
+fn token_file(config: &Config) -> Result<PathBuf> {
+    if let Some(path) = &config.optimizer.token_file {
+        return Ok(path.clone());
+    }
+    let path = state_dir(config).join("webhook-token");
+    if !path.exists() {
+        make_token(&path).with_context(|| {
+            format!("cannot make the token file {}; give one with optimizer.token_file", path.display())
+        })?;
+        tracing::info!(path = %path.display(), "made a token for webhook and record; Alertmanager wants the same file");
+    }
+    Ok(path)
+}
+
+fn make_token(path: &Path) -> Result<()> {
+    use std::io::Write;
+    let mut bytes = [0_u8; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    for byte in bytes {
+        write!(file, "{byte:02x}")?;
+    }
+    writeln!(file)?;
+    Ok(())
+}
+
+/// The wall clock, in milliseconds since the epoch.
+pub fn now_millis() -> i64 {
+    i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn seconds_now() -> f64 {
+    since_epoch().as_secs_f64()
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,356 @@
+//! The configuration: one YAML file, every key with a default, every mistake with its place.
+
+use crate::host::Host;
+use crate::host::group::{Grouping, Rule};
+use crate::{client, collect, exporter, optimize, stack};
+use serde::Deserialize;
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The largest configuration file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// A name may differ from a known one by so many edits to be taken for a slip.
+const SLIP_EDITS_MAX: usize = 3;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How the process logs.
+    pub log: Log,
+    /// Where the journal, tokens and the data of supervised servers are kept.
+    pub state_dir: Option<PathBuf>,
+    /// Whether `POST /-/reload` is allowed.
+    pub reload_endpoint: bool,
+    /// Where the host's trees are mounted.
+    pub paths: Paths,
+    /// Which processes are one thing, and how much memory it may hold.
+    pub process_groups: Vec<Rule>,
+    /// The exporter.
+    pub exporter: exporter::Options,
+    /// The optimizer.
+    pub optimizer: optimize::Options,
+    /// What `headroom up` starts besides.
+    pub up: stack::Options,
+}
+
+/// How the process logs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`; or a filter by module, as `RUST_LOG` takes it.
+    pub level: String,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Where the host's trees are mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Paths {
+    /// The proc file system.
+    pub procfs: PathBuf,
+    /// The sys file system.
+    pub sysfs: PathBuf,
+    /// The root of the host's file systems.
+    pub rootfs: PathBuf,
+    /// udev's database of devices.
+    pub udev_data: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        let Host { procfs, sysfs, rootfs, udev_data } = Host::default();
+        Self { procfs, sysfs, rootfs, udev_data }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Something in the file is wrong.
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Line and column, from 1, where they are known.
+        place: Option<(u64, u64)>,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// A value is of the right type and cannot be used.
+    Value {
+        /// The file, if the value came from one.
+        path: Option<PathBuf>,
+        /// The key.
+        key: String,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, why } => write!(f, "{}: {why}", path.display()),
+            Self::Text { path, place: Some((line, column)), why } => {
+                write!(f, "{}:{line}:{column}: {why}", path.display())
+            }
+            Self::Text { path, place: None, why } => write!(f, "{}: {why}", path.display()),
+            Self::Value { path: Some(path), key, why } => write!(f, "{}: {key}: {why}", path.display()),
+            Self::Value { path: None, key, why } => write!(f, "{key}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// The configuration in a file; all defaults without one.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            let mut config = Self::default();
+            config.finish(None)?;
+            return Ok(config);
+        };
+        let read = |why: String| ConfigError::Read { path: path.to_owned(), why };
+        let length = std::fs::metadata(path).map_err(|e| read(e.to_string()))?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(read(format!("longer than {FILE_BYTES_MAX} bytes, which no configuration is")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| read(e.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// The configuration in a text; `path` is for messages, and the base of relative paths in it.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        // A file with nothing but comments holds no document; that is the default configuration.
+        let empty = text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#'));
+        let mut config = if empty {
+            Self::default()
+        } else {
+            serde_yaml::from_str::<Self>(text).map_err(|e| text_error(&e, path))?
+        };
+        config.finish(Some(path))?;
+        Ok(config)
+    }
+
+    /// What crosses modules: fills in what one option takes from another, and checks it.
+    fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
+        let base = path.and_then(Path::parent);
+        let files = [&mut self.optimizer.token_file].into_iter();
+        let hooks = self.optimizer.targets.iter_mut().filter_map(|t| t.hook.as_mut()).map(|h| &mut h.token_file);
+        for file in files.chain(hooks).flatten() {
+            if let Some(base) = base.filter(|_| file.is_relative()) {
+                *file = base.join(&*file);
+            }
+        }
+        self.exporter.collectors.processes.rules.clone_from(&self.process_groups);
+        for target in &mut self.optimizer.targets {
+            let group = self.process_groups.iter().find(|g| Some(&g.name) == target.process_group.as_ref());
+            if target.memory_budget.is_none() {
+                target.memory_budget = group.map(|g| bytesize::ByteSize::b(g.memory_budget_bytes()));
+            }
+        }
+        self.check().map_err(|(key, why)| ConfigError::Value { path: path.map(Path::to_owned), key, why })
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        let error = |key: String, why: String| Err((key, why));
+        if let Err(e) = Grouping::new(&self.process_groups) {
+            return error("process_groups".into(), e.to_string());
+        }
+        let known: Vec<&str> = collect::REGISTRY.iter().map(|e| e.name).collect();
+        for name in &self.exporter.collectors.disabled {
+            if !known.contains(&name.as_str()) {
+                return error("exporter.collectors.disabled".into(), unknown(name, &known));
+            }
+        }
+        self.check_targets()?;
+        let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
+        let actions: Vec<&str> = optimize::action::REGISTRY.iter().map(|a| a.name()).collect();
+        for (i, policy) in self.optimizer.policies.iter().enumerate() {
+            let key = |field: &str| format!("optimizer.policies[{i}].{field}");
+            if policy.matchers.is_empty() {
+                return error(key("match"), "at least one matcher: a policy for every alert would be a mistake".into());
+            }
+            if let Some(name) = policy.ladder.iter().find(|n| !actions.contains(&n.as_str())) {
+                return error(key("ladder"), unknown(name, &actions));
+            }
+            if policy.target.is_some() == policy.target_label.is_some() {
+                return error(key("target"), "either `target` or `target_label`, and not both".into());
+            }
+            if let Some(name) = policy.target.as_deref().filter(|n| !targets.contains(n)) {
+                return error(key("target"), unknown(name, &targets));
+            }
+            if policy.available_below_ratio.is_some_and(|r| !(0.0..=1.0).contains(&r)) {
+                return error(key("available_below_ratio"), "a share from 0 to 1, such as 0.15".into());
+            }
+        }
+        if self.optimizer.retention.as_secs() < 24 * 3600 {
+            return error("optimizer.retention".into(), "at least 1d: Alertmanager repeats an episode for hours".into());
+        }
+        Ok(())
+    }
+
+    fn check_targets(&self) -> Result<(), (String, String)> {
+        let groups: Vec<&str> = self.process_groups.iter().map(|g| g.name.as_str()).collect();
+        let mut names = HashSet::new();
+        for (i, target) in self.optimizer.targets.iter().enumerate() {
+            let key = |field: &str| format!("optimizer.targets[{i}].{field}");
+            if target.name.is_empty() || !names.insert(&target.name) {
+                return Err((key("name"), format!("{:?} is empty, or the name of another target", target.name)));
+            }
+            match (&target.process_group, &target.cgroup) {
+                (None, None) => {
+                    return Err((key("process_group"), "give `process_group`, `cgroup` or both".into()));
+                }
+                (Some(name), _) if !groups.contains(&name.as_str()) => {
+                    return Err((key("process_group"), unknown(name, &groups)));
+                }
+                _ => {}
+            }
+            if let Some(why) = target.cgroup.as_deref().and_then(bad_cgroup) {
+                return Err((key("cgroup"), why.into()));
+            }
+            if let Some(Err(e)) = target.hook.as_ref().map(|h| client::check(&h.url)) {
+                return Err((key("hook.url"), e.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The host, as the paths say.
+    pub fn host(&self) -> Host {
+        let Paths { procfs, sysfs, rootfs, udev_data } = self.paths.clone();
+        Host { procfs, sysfs, rootfs, udev_data }
+    }
+}
+
+fn bad_cgroup(path: &str) -> Option<&'static str> {
+    if !path.starts_with('/') {
+        return Some("a path from the root of the hierarchy, such as /system.slice/cache.service");
+    }
+    path.split('/').any(|part| part == "..").then_some("a path without `..`")
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),
+        None if known.is_empty() => format!("unknown name `{name}`; none are configured"),
+        None => format!("unknown name `{name}`; there are {}", known.join(", ")),
+    }
+}
+
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|k| (strsim::damerau_levenshtein(name, k), k));
+    let (edits, near) = scored.min_by_key(|(edits, _)| *edits)?;
+    // A name that holds the other (`listen_address` for `listen`) is as good as a slip of a few letters.
+    (edits <= SLIP_EDITS_MAX || name.starts_with(near) || near.starts_with(name)).then_some(near)
+}
+
+fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
+    let e = e.without_snippet();
+    let place = e.location().map(|l| (u64::from(l.line()), u64::from(l.column())));
+    let why = match e {
+        serde_yaml::Error::SerdeUnknownField { field, expected, .. } => {
+            let near = nearest(field, expected.iter().copied());
+            let hint = near.map_or_else(|| format!("known here: {}", expected.join(", ")), |n| format!("did you mean `{n}`?"));
+            format!("unknown key `{field}`; {hint}")
+        }
+        other => plain(&other.to_string()),
+    };
+    ConfigError::Text { path: path.to_owned(), place, why }
+}
+
+/// The library's message without its own line and column, which stand in front already.
+fn plain(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    let rest = line.strip_prefix("line ").and_then(|l| l.split_once(": ")).map_or(line, |(_, rest)| rest);
+    rest.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("/etc/h.yaml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn no_file_is_the_default() {
+        assert_eq!(parse("# nothing\n").unwrap(), Config::load(None).unwrap());
+    }
+
+    #[test]
+    fn a_mistake_has_file_line_column_and_the_nearest_name() {
+        for (text, want) in [
+            ("log:\n  levle: info\n", "/etc/h.yaml:2:3: unknown key `levle`; did you mean `level`?"),
+            ("exporter:\n  listen_address: x\n", "/etc/h.yaml:2:3: unknown key `listen_address`; did you mean `listen`?"),
+            ("zzzzzzzz: 1\n", "/etc/h.yaml:1:1: unknown key `zzzzzzzz`; known here: log, state_dir"),
+            ("exporter:\n  listen: here\n", "/etc/h.yaml:2:11: "),
+            ("optimizer:\n  guards:\n    cooldown: soon\n", "/etc/h.yaml:3:15: "),
+            ("optimizer:\n  guards:\n    min_gain: some\n", "/etc/h.yaml:3:15: "),
+            ("optimizer:\n  dry_run: perhaps\n", "/etc/h.yaml:2:12: "),
+            ("log: [\n", "/etc/h.yaml:"),
+            ("log:\n  level: a\nlog:\n  level: b\n", "/etc/h.yaml:3:1: duplicate"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(want), "{text:?} gave {error:?}, not {want:?}");
+        }
+    }
+
+    #[test]
+    fn what_crosses_modules_is_checked() {
+        let groups = "process_groups:\n  - {name: cache, comm: [cached], memory_budget: 300MiB}\n";
+        let with = |rest: &str| parse(&format!("{groups}optimizer:\n{rest}"));
+        let good = with("  targets:\n    - {name: cache, process_group: cache}\n").unwrap();
+        assert_eq!(good.optimizer.targets[0].memory_budget.unwrap().as_u64(), 300 << 20);
+        assert_eq!(good.exporter.collectors.processes.rules.len(), 1);
+        for (text, want) in [
+            ("  targets:\n    - {name: a, process_group: cahce}\n", "did you mean `cache`?"),
+            ("  targets:\n    - {name: a}\n", "optimizer.targets[0].process_group"),
+            ("  targets:\n    - {name: a, cgroup: a/../b}\n", "optimizer.targets[0].cgroup"),
+            ("  targets:\n    - {name: a, cgroup: /a, hook: {url: 'https://x'}}\n", "optimizer.targets[0].hook.url"),
+            ("  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n", "optimizer.policies[0].target"),
+            ("  policies:\n    - {name: p, match: ['a=b'], target_label: x, ladder: [page_out]}\n", "did you mean `pageout`?"),
+            ("  policies:\n    - {name: p, target_label: x}\n", "optimizer.policies[0].match"),
+            ("  retention: 1h\n", "optimizer.retention"),
+        ] {
+            let error = with(text).unwrap_err();
+            assert!(error.contains(want), "{text:?} gave {error:?}, not {want:?}");
+        }
+        assert!(parse("exporter: {collectors: {disabled: [cpuu]}}").unwrap_err().contains("did you mean `cpu`?"));
+    }
+
+    #[test]
+    fn a_token_file_is_looked_for_beside_the_configuration() {
+        let config = parse("optimizer: {token_file: token}").unwrap();
+        assert_eq!(config.optimizer.token_file.as_deref(), Some(Path::new("/etc/token")));
+    }
+}
