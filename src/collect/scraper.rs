@@ -82,10 +82,10 @@ impl Slot {
         match (&failure, &self.failure) {
             (Some((_, now)), Some(before)) if now == before => {}
             (Some((true, now)), _) => {
-                tracing::info!(collector = self.name, reason = %now, "collector has nothing to say")
+                tracing::info!(collector = self.name, reason = %now, "collector has nothing to say");
             }
             (Some((false, now)), _) => {
-                tracing::warn!(collector = self.name, error = %now, "collector failed")
+                tracing::warn!(collector = self.name, error = %now, "collector failed");
             }
             (None, Some(_)) => tracing::info!(collector = self.name, "collector works again"),
             (None, None) => {}
