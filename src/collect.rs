@@ -3,7 +3,10 @@
 //! Adding a collector is one file in `collect/` and one line in [`REGISTRY`] (and a field in
 //! [`Options`] if it has any).
 
+pub mod cgroup;
 pub mod meminfo;
+pub mod own;
+pub mod processes;
 pub mod scraper;
 
 use crate::host::{Host, HostError};
@@ -55,7 +58,7 @@ pub struct OptionError {
 
 /// All collectors, in the order in which they write. `textfile` stands last: it must not take the
 /// name of a family that another one owns.
-pub const REGISTRY: &[Entry] = &[meminfo::ENTRY];
+pub const REGISTRY: &[Entry] = &[meminfo::ENTRY, cgroup::ENTRY, processes::ENTRY];
 
 /// Which collectors run, and the options of each.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -63,4 +66,8 @@ pub const REGISTRY: &[Entry] = &[meminfo::ENTRY];
 pub struct Options {
     /// Names of collectors that do not run.
     pub disabled: Vec<String>,
+    /// Of `cgroup`.
+    pub cgroup: cgroup::Options,
+    /// Of `processes`.
+    pub processes: processes::Options,
 }

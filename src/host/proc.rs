@@ -2,6 +2,7 @@
 //!
 //! Source: `Documentation/filesystems/proc.rst`.
 
+mod resources;
 mod smaps;
 mod stat;
 mod status;
@@ -9,10 +10,10 @@ mod status;
 use super::tree::{Tree, gone};
 use super::{Host, HostError, ParseError};
 use crate::host::parse::number;
+pub use resources::{Io, OpenFiles, io, open_files_limit};
 pub use smaps::{Mapping, Rollup, VmFlags, smaps, smaps_rollup};
 pub use stat::{Stat, stat};
 pub use status::{Status, status};
-use std::io;
 use std::path::Path;
 
 /// Who a process is: what does not change while it lives, or so seldom that it is looked up once.
@@ -144,7 +145,7 @@ fn link(path: &Path) -> Result<Option<String>, HostError> {
             let to = to.to_string_lossy();
             Ok(Some(to.strip_suffix(" (deleted)").unwrap_or(&to).to_owned()))
         }
-        Err(e) if gone(&e) || e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(e) if gone(&e) || e.kind() == std::io::ErrorKind::PermissionDenied => Ok(None),
         Err(e) => Err(HostError::read(path, e)),
     }
 }

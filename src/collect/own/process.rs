@@ -1,0 +1,72 @@
+//! The process that runs: its time, memory and files, under the names that all client libraries use.
+
+use crate::host::proc::{self, OpenFiles, Stat};
+use crate::host::{Host, HostError, Tree};
+use crate::metric::{Desc, Sink, single};
+
+const CPU: Desc<'static> =
+    Desc::counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", &[]);
+const OPEN_FDS: Desc<'static> = Desc::gauge("process_open_fds", "Number of open file descriptors.", &[]);
+const MAX_FDS: Desc<'static> =
+    Desc::gauge("process_max_fds", "Maximum number of open file descriptors.", &[]);
+const VIRTUAL: Desc<'static> =
+    Desc::gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", &[]);
+const RESIDENT: Desc<'static> =
+    Desc::gauge("process_resident_memory_bytes", "Resident memory size in bytes.", &[]);
+const START: Desc<'static> =
+    Desc::gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", &[]);
+
+/// Reads /proc/self: the real one, for the host's, mounted elsewhere, may be of another name space.
+pub(super) struct Process {
+    tree: Tree,
+    open_files: OpenFiles,
+    boot_seconds: Option<u64>,
+}
+
+/// What was read; absent is what this system does not have.
+pub(super) struct Reading {
+    stat: Option<Stat>,
+    open_fds: Option<u64>,
+    max_fds: Option<u64>,
+    boot_seconds: Option<u64>,
+}
+
+impl Process {
+    pub(super) fn new() -> Self {
+        let host = Host::default();
+        let open_files = OpenFiles::detect(&host);
+        Self { tree: Tree::new(&host.procfs), open_files, boot_seconds: None }
+    }
+
+    pub(super) fn read(&mut self) -> Result<Reading, HostError> {
+        if self.boot_seconds.is_none() {
+            self.boot_seconds = proc::parsed(&mut self.tree, &["stat"], proc::boot_time)?;
+        }
+        Ok(Reading {
+            stat: proc::parsed(&mut self.tree, &["self", "stat"], proc::stat)?,
+            open_fds: self.open_files.count(&mut self.tree, "self")?,
+            max_fds: proc::parsed(&mut self.tree, &["self", "limits"], proc::open_files_limit)?.flatten(),
+            boot_seconds: self.boot_seconds,
+        })
+    }
+}
+
+impl Reading {
+    pub(super) fn write(&self, out: &mut dyn Sink) {
+        let ticks = proc::clock_ticks_per_second() as f64;
+        if let Some(stat) = &self.stat {
+            single(out, &CPU, (stat.user_ticks + stat.system_ticks) as f64 / ticks);
+            single(out, &VIRTUAL, stat.virtual_bytes);
+            single(out, &RESIDENT, stat.resident_bytes);
+            if let Some(boot) = self.boot_seconds {
+                single(out, &START, boot as f64 + stat.start_ticks as f64 / ticks);
+            }
+        }
+        if let Some(count) = self.open_fds {
+            single(out, &OPEN_FDS, count);
+        }
+        if let Some(count) = self.max_fds {
+            single(out, &MAX_FDS, count);
+        }
+    }
+}
