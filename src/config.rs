@@ -132,9 +132,7 @@ impl Config {
     /// The configuration in a file; all defaults without one.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else {
-            let mut config = Self::default();
-            config.finish(None)?;
-            return Ok(config);
+            return Self::default().finished();
         };
         let read = |why: String| ConfigError::Read { path: path.to_owned(), why };
         let length = std::fs::metadata(path).map_err(|e| read(e.to_string()))?.len();
@@ -156,6 +154,12 @@ impl Config {
         };
         config.finish(Some(path))?;
         Ok(config)
+    }
+
+    /// A configuration that was made by a program, checked as one from a file would be.
+    pub fn finished(mut self) -> Result<Self, ConfigError> {
+        self.finish(None)?;
+        Ok(self)
     }
 
     /// What crosses modules: fills in what one option takes from another, and checks it.

@@ -5,8 +5,10 @@
 //! optimizer, which asks an action for a plan, records the intent, carries it out, measures
 //! again and records the outcome. `ARCHITECTURE.md` has the map and who may import whom.
 
+pub mod cli;
 pub mod client;
 pub mod collect;
+pub mod config;
 pub mod encode;
 pub mod exporter;
 pub mod host;
@@ -14,4 +16,5 @@ pub mod matching;
 pub mod metric;
 pub mod optimize;
 pub mod serve;
+pub mod stack;
 pub mod sys;

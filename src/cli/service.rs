@@ -1,12 +1,11 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
 use super::{Common, load};
-use crate::collect::own::Own;
-use crate::collect::{Collector, Scraper};
+use crate::collect::{Scraper, own};
 use crate::config::Config;
 use crate::exporter::{Exporter, Reload, ScrapeThread};
 use crate::host::group::Grouping;
-use crate::optimize::api::Api;
+use crate::optimize::api::{Api, OwnPage};
 use crate::optimize::executor::{Executor, Settings};
 use crate::optimize::metrics::Metrics;
 use crate::optimize::observe::Observer;
@@ -73,24 +72,18 @@ pub struct Service {
     scrapes: Option<ScrapeThread>,
     executor: Option<Executor>,
     token: Option<Arc<Mutex<Token>>>,
-    registries: Registries,
+    /// The counters of this process; the pages of both listeners show them.
+    registry: Registry,
     reloaded: IntGauge,
     reloaded_at: Gauge,
-}
-
-/// The counters of each part; in one process the exporter's page shows both.
-#[derive(Clone)]
-struct Registries {
-    process: Registry,
-    optimizer: Registry,
 }
 
 impl Service {
     /// Binds, starts threads, begins to serve.
     pub async fn start(config: Config, parts: Parts, loader: Loader) -> Result<Self> {
-        let registries = Registries { process: Registry::new(), optimizer: Registry::new() };
-        let (reloaded, reloaded_at) = reload_gauges(&registries.process)?;
-        let http = serve::Metrics::new(&registries.process)?;
+        let registry = Registry::new();
+        let (reloaded, reloaded_at) = reload_gauges(&registry)?;
+        let http = serve::Metrics::new(&registry)?;
         let (stop, stopped) = watch::channel(false);
         let (ask, reloads) = mpsc::channel(1);
         let reload = config.reload_endpoint.then_some(ask);
@@ -103,7 +96,7 @@ impl Service {
             scrapes: None,
             executor: None,
             token: None,
-            registries,
+            registry,
             reloaded,
             reloaded_at,
         };
@@ -137,7 +130,7 @@ impl Service {
     }
 
     fn start_exporter(&mut self, reload: Option<Reload>) -> Result<Exporter> {
-        let scraper = scraper(&self.config, &self.registries, self.executor.is_some())?;
+        let scraper = scraper(&self.config, &self.registry)?;
         let scrapes = ScrapeThread::start(scraper)?;
         self.scrapes = Some(scrapes.clone());
         Ok(Exporter { scrapes, reload })
@@ -149,7 +142,7 @@ impl Service {
             tracing::error!(state_dir = %state.display(), error = %e, "cannot make the state directory; no action begins");
         }
         let token = Arc::new(Mutex::new(Token::from_file(&token_file(&self.config)?)?));
-        let metrics = Metrics::new(&self.registries.optimizer)?;
+        let metrics = Metrics::new(&self.registry)?;
         let store = Store::new(state.join("journal.sqlite"), metrics.clone());
         let executor = Executor::start(store, metrics, now_millis, settings(&self.config)?)?;
         let shared = Arc::clone(executor.shared());
@@ -159,18 +152,9 @@ impl Service {
         self.executor = Some(executor);
         self.token = Some(Arc::clone(&token));
         let host = self.config.host();
-        let mut own = vec![Own::new(self.registries.process.clone()), Own::new(self.registries.optimizer.clone())];
-        let mut process = crate::collect::own::process();
-        let own = Mutex::new(Box::new(move |out: &mut dyn crate::metric::Sink| {
-            for collector in own.iter_mut().map(|o| o as &mut dyn Collector).chain([process.as_mut()]) {
-                let mark = out.mark();
-                if let Err(e) = collector.collect(&host, out) {
-                    out.rewind(mark);
-                    tracing::debug!(error = %e, "own counters could not be read");
-                }
-            }
-        }) as crate::optimize::api::OwnPage);
-        Ok(Api { shared, token, own, reload, limits: Limits::default() })
+        let mut own = own::collector(self.registry.clone());
+        let own: OwnPage = Box::new(move |out| own.collect(&host, out));
+        Ok(Api { shared, token, own: Mutex::new(own), reload, limits: Limits::default() })
     }
 
     /// The address of the optimizer's token file.
@@ -255,7 +239,7 @@ impl Service {
     fn try_reload(&mut self) -> Result<()> {
         let next = (self.loader)()?;
         let scraper = match &self.scrapes {
-            Some(_) => Some(scraper(&next, &self.registries, self.executor.is_some())?),
+            Some(_) => Some(scraper(&next, &self.registry)?),
             None => None,
         };
         let settings = match &self.executor {
@@ -306,14 +290,9 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
     Ok((reloaded, at))
 }
 
-fn scraper(config: &Config, registries: &Registries, with_optimizer: bool) -> Result<Scraper> {
-    let collectors = &config.exporter.collectors;
-    let mut scraper = Scraper::new(config.host(), collectors).context("exporter.collectors")?;
-    scraper.add("own", Box::new(Own::new(registries.process.clone())));
-    scraper.add("process", crate::collect::own::process());
-    if with_optimizer {
-        scraper.add("optimizer", Box::new(Own::new(registries.optimizer.clone())));
-    }
+fn scraper(config: &Config, registry: &Registry) -> Result<Scraper> {
+    let mut scraper = Scraper::new(config.host(), &config.exporter.collectors).context("exporter.collectors")?;
+    scraper.add("own", own::collector(registry.clone()));
     Ok(scraper)
 }
 

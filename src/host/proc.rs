@@ -47,6 +47,16 @@ pub fn pids(host: &Host) -> Result<Vec<u32>, HostError> {
     Ok(pids)
 }
 
+/// A process and all that it runs under, up to PID 1; shorter where the chain cannot be read.
+pub fn ancestry(host: &Host, pid: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let status = super::read_once(&host.procfs.join(pid.to_string()).join("status")).ok()??;
+        status.lines().find_map(|l| l.strip_prefix("PPid:"))?.trim().parse().ok()
+    };
+    // The parent of PID 1 is 0, which is nobody.
+    std::iter::successors(Some(pid), |&pid| parent(pid).filter(|&p| p > 0)).take(64).collect()
+}
+
 /// Who the process `pid` is; `None` when it is not there or went away while it was read.
 pub fn identity(host: &Host, pid: u32) -> Result<Option<Identity>, HostError> {
     identity_in(&mut Tree::new(&host.procfs), pid)

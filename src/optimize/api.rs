@@ -3,6 +3,7 @@
 use super::alert::{self, Alert, Status};
 use super::executor::Shared;
 use super::record::Filter;
+use crate::collect::CollectError;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
 use crate::exporter::{Reload, reload};
 use crate::metric::Sink;
@@ -15,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Entries on a page of the record, if the request does not say.
 const PAGE: usize = 50;
 
-/// Writes the optimizer's own counters; shared with the exporter's page in `headroom up`.
-pub type OwnPage = Box<dyn FnMut(&mut dyn Sink) + Send>;
+/// Writes the counters of this process.
+pub type OwnPage = Box<dyn FnMut(&mut dyn Sink) -> Result<(), CollectError> + Send>;
 
 /// The optimizer's pages.
 pub struct Api {
@@ -139,7 +140,9 @@ impl Api {
     fn metrics(&self) -> Answer {
         let mut encoder = TextEncoder::default();
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own(&mut encoder);
+        if let Err(e) = own(&mut encoder) {
+            return Answer::text("metrics", StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+        }
         Answer::page("metrics", CONTENT_TYPE, encoder.page().to_vec())
     }
 

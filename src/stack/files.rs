@@ -95,8 +95,8 @@ fn prometheus(value: &mut Value, wiring: &Wiring<'_>) {
         job.remove("scrape_timeout");
         job.insert("static_configs".into(), if enabled { targets(address) } else { json!([]) });
         if name == "headroom-optimizer" {
-            // The exporter's page has these counters too in this form; a sum must not count a byte twice.
-            let drop = json!([{ "source_labels": ["__name__"], "regex": "headroom_optimizer_.*", "action": "drop" }]);
+            // One process, one registry: the exporter's page has these counters too, and a sum must not count a byte twice.
+            let drop = json!([{ "source_labels": ["__name__"], "regex": "headroom_.*", "action": "drop" }]);
             job.insert("metric_relabel_configs".into(), drop);
         }
     }

@@ -1,0 +1,161 @@
+//! `headroom demo`: the whole loop in about a minute, on real servers, told as it happens.
+
+pub mod app;
+mod watch;
+
+use super::service::{Loader, now_millis, runtime, state_dir};
+use super::up::Stack;
+use crate::config::Config;
+use crate::host::group::Rule;
+use crate::optimize::policy::{Hook, Target};
+use anyhow::{Context, Result, bail};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use watch::{Timeline, Watch};
+
+/// The sample application's name: of its process, its group, its target.
+const NAME: &str = "demo-cache";
+/// Its budget. It grows to twice as much.
+const BUDGET: bytesize::ByteSize = bytesize::ByteSize::mib(120);
+const GROWS_TO_MIB: u64 = 240;
+const GROWS_BY_MIB: u64 = 30;
+/// Scrape and evaluation interval, and the longest `for` of a rule.
+const INTERVAL: Duration = Duration::from_secs(1);
+const FOR_MAX: Duration = Duration::from_secs(3);
+
+/// Options of the demonstration.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How long to wait for the end of the loop
+    #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Keep the journal, the servers' data and their logs
+    #[arg(long)]
+    keep: bool,
+    /// Print the final summary as JSON too
+    #[arg(long)]
+    json: bool,
+    /// How the sample application answers the request to give memory back
+    #[arg(long, value_enum, default_value_t = app::Manner::Well)]
+    manner: app::Manner,
+}
+
+/// Shows the loop; 0 only if it closed.
+pub fn run(args: &Args) -> Result<u8> {
+    let _logs = tracing_subscriber::fmt()
+        .with_env_filter("error")
+        .with_writer(io::stderr)
+        .with_target(false)
+        .try_init();
+    let directory = std::env::temp_dir().join(format!("headroom-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let shown = runtime()?.block_on(show(args, &directory));
+    if args.keep || shown.is_err() {
+        writeln!(io::stdout(), "Everything is kept in {}", directory.display())?;
+    } else if let Err(e) = std::fs::remove_dir_all(&directory) {
+        writeln!(io::stdout(), "Cannot remove {}: {e}", directory.display())?;
+    }
+    let timeline = shown?;
+    timeline.summary(&mut io::stdout())?;
+    if args.json {
+        writeln!(io::stdout(), "{}", timeline.json())?;
+    }
+    Ok(u8::from(!timeline.closed()))
+}
+
+async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
+    let [exporter, optimizer, prometheus, alertmanager, application] = free_ports()?;
+    let mut config = Config::default();
+    config.state_dir = Some(directory.to_owned());
+    config.exporter.listen = exporter;
+    config.optimizer.listen = optimizer;
+    config.up.prometheus.listen = prometheus;
+    config.up.alertmanager.listen = alertmanager;
+    config.up.interval = INTERVAL;
+    config.up.for_max = Some(FOR_MAX);
+    config.process_groups =
+        vec![Rule { name: NAME.into(), comm: vec![NAME.into()], memory_budget: Some(BUDGET), ..Rule::default() }];
+    let hook = Hook {
+        url: format!("http://{application}/headroom/reclaim"),
+        token_file: None,
+        timeout: Duration::from_secs(3),
+    };
+    config.optimizer.targets =
+        vec![Target { name: NAME.into(), process_group: Some(NAME.into()), hook: Some(hook), ..Target::default() }];
+    let config = config.finished()?;
+    let again = config.clone();
+    let loader: Loader = Box::new(move || Ok(again.clone()));
+    let out = &mut io::stdout();
+    writeln!(out, "Headroom's loop, on real servers. State: {}", state_dir(&config).display())?;
+    let stack = Stack::start(config, loader).await?;
+    if !(stack.prometheus && stack.alertmanager) {
+        stack.service.stop().await;
+        bail!("the demonstration needs Prometheus and Alertmanager (Debian, Ubuntu: apt-get install prometheus prometheus-alertmanager)");
+    }
+    writeln!(out, "  Prometheus http://{prometheus}/  Alertmanager http://{alertmanager}/  optimizer http://{optimizer}/")?;
+    let mut watch = Watch::new(prometheus, alertmanager, optimizer, &stack.token_file()?, NAME)?;
+    let told = tell(args, directory, application, &mut watch).await;
+    stack.service.stop().await;
+    told
+}
+
+async fn tell(args: &Args, directory: &Path, application: SocketAddr, watch: &mut Watch) -> Result<Timeline> {
+    let out = &mut io::stdout();
+    watch.servers_ready(Duration::from_secs(30)).await?;
+    writeln!(out, "  both servers are ready; scrapes and rules every {} s, `for` at most {} s", INTERVAL.as_secs(), FOR_MAX.as_secs())?;
+    let mut child = start_app(args, directory, application)?;
+    let pid = child.id().unwrap_or_default();
+    writeln!(out, "  {NAME} (process {pid}) starts: budget {BUDGET}, grows by {GROWS_BY_MIB} MiB/s to {GROWS_TO_MIB} MiB\n")?;
+    let mut timeline = Timeline::new(now_millis(), BUDGET.as_u64());
+    let deadline = now_millis() + i64::try_from(args.timeout.as_millis()).unwrap_or(i64::MAX);
+    while !timeline.complete() && now_millis() < deadline {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        for event in watch.look(&mut timeline, now_millis()).await {
+            writeln!(out, "{event}")?;
+        }
+        out.flush()?;
+        if let Some(status) = child.try_wait()? {
+            bail!("{NAME} ended by itself: {status}");
+        }
+    }
+    child.kill().await.context("cannot end the sample application")?;
+    Ok(timeline)
+}
+
+/// Starts this program as the sample application, under a name of its own, so that it is a process group of its own.
+fn start_app(args: &Args, directory: &Path, application: SocketAddr) -> Result<Child> {
+    let link = directory.join(NAME);
+    let own = std::env::current_exe().context("cannot find this program's file")?;
+    std::os::unix::fs::symlink(own, &link).with_context(|| format!("cannot make {}", link.display()))?;
+    let manner = clap::ValueEnum::to_possible_value(&args.manner).map(|v| v.get_name().to_owned()).unwrap_or_default();
+    Command::new(&link)
+        .args(["demo-app", "--listen", &application.to_string(), "--manner", &manner])
+        .args(["--grow", &GROWS_BY_MIB.to_string(), "--most", &GROWS_TO_MIB.to_string()])
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .process_group(0)
+        .spawn()
+        .context("cannot start the sample application")
+}
+
+/// Five addresses on loopback that nobody listens on.
+fn free_ports() -> Result<[SocketAddr; 5]> {
+    let mut sockets = Vec::new();
+    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); 5];
+    for address in &mut addresses {
+        // All are held until all are known, so that none comes twice.
+        let socket = TcpListener::bind(*address).context("no free port on loopback")?;
+        *address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok(addresses)
+}
+
+impl Stack {
+    fn token_file(&self) -> Result<PathBuf> {
+        self.service.token_file()
+    }
+}

@@ -1,0 +1,135 @@
+//! `headroom up`: everything on one machine, and where it is.
+
+use super::service::{Loader, Parts, Service, runtime, state_dir};
+use super::{Common, load};
+use crate::config::Config;
+use crate::stack::files::{self, Generated, Wiring};
+use crate::stack::supervise::{Program, find};
+use crate::stack::{Options, Server};
+use anyhow::{Context, Result};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const PROMETHEUS: [&str; 1] = ["prometheus"];
+/// Debian's name, then upstream's.
+const ALERTMANAGER: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
+
+/// Runs until told to end.
+pub fn run(common: &Common, config: Config) -> Result<u8> {
+    let common = common.clone();
+    let loader: Loader = Box::new(move || load(&common, &|_| ()));
+    runtime()?.block_on(async {
+        let stack = Stack::start(config, loader).await?;
+        stack.print(&mut io::stdout())?;
+        stack.service.until_told().await
+    })
+}
+
+/// The running stack.
+pub struct Stack {
+    /// Exporter and optimizer.
+    pub service: Service,
+    /// Whether Prometheus was started.
+    pub prometheus: bool,
+    /// Whether Alertmanager was started.
+    pub alertmanager: bool,
+    token_file: PathBuf,
+    state: PathBuf,
+}
+
+impl Stack {
+    /// Starts exporter and optimizer, then the servers whose programs are there.
+    pub async fn start(mut config: Config, loader: Loader) -> Result<Self> {
+        let state = state_dir(&config);
+        std::fs::create_dir_all(&state).with_context(|| format!("cannot make {} (state_dir)", state.display()))?;
+        let prometheus = program(&config.up.prometheus, &PROMETHEUS);
+        let alertmanager = program(&config.up.alertmanager, &ALERTMANAGER);
+        // What cannot be started must not be an address that Prometheus calls in vain.
+        config.up.prometheus.enabled = prometheus.is_some();
+        config.up.alertmanager.enabled = alertmanager.is_some();
+        let mut service = Service::start(config, Parts { exporter: true, optimizer: true }, loader).await?;
+        let token_file = absolute(&service.token_file()?)?;
+        let config = service.config();
+        let wiring = Wiring {
+            options: &config.up,
+            exporter: config.exporter.listen,
+            optimizer: config.optimizer.listen,
+            token_file: &token_file,
+        };
+        let generated = files::write(&absolute(&state)?.join("etc"), &wiring)?;
+        let options = config.up.clone();
+        let programs = [
+            alertmanager.as_ref().map(|path| alertmanager_program(path, &state, &options, &generated)),
+            prometheus.as_ref().map(|path| prometheus_program(path, &state, &options, &generated)),
+        ];
+        for program in programs.into_iter().flatten() {
+            let task = tokio::spawn(program.keep(service.stopped()));
+            service.adopt(task);
+        }
+        let (prometheus, alertmanager) = (prometheus.is_some(), alertmanager.is_some());
+        Ok(Self { service, prometheus, alertmanager, token_file, state })
+    }
+
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        let config = self.service.config();
+        let name = sysinfo::System::long_os_version().unwrap_or_else(|| "this system".into());
+        let kernel = sysinfo::System::kernel_version().unwrap_or_default();
+        writeln!(out, "Headroom {} on {name}, kernel {kernel}", env!("CARGO_PKG_VERSION"))?;
+        writeln!(out, "  exporter      http://{}/metrics", config.exporter.listen)?;
+        writeln!(out, "  optimizer     http://{}/", config.optimizer.listen)?;
+        let server = |started: bool, server: &Server, package: &str| {
+            if started {
+                format!("http://{}/", server.listen)
+            } else if server.enabled {
+                format!("not running: no program on the PATH (Debian, Ubuntu: apt-get install {package})")
+            } else {
+                "not running: off in the configuration, or not installed".into()
+            }
+        };
+        writeln!(out, "  Prometheus    {}", server(self.prometheus, &config.up.prometheus, "prometheus"))?;
+        writeln!(out, "  Alertmanager  {}", server(self.alertmanager, &config.up.alertmanager, "prometheus-alertmanager"))?;
+        writeln!(out, "  state         {}", self.state.display())?;
+        writeln!(out, "  token         {} (for webhook and record)", self.token_file.display())?;
+        writeln!(out, "Ctrl-C ends all of it.")?;
+        out.flush()
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} has no absolute form", path.display()))
+}
+
+fn program(server: &Server, names: &[&str]) -> Option<PathBuf> {
+    if !server.enabled {
+        return None;
+    }
+    server.program.clone().or_else(|| find(names, &std::env::var_os("PATH").unwrap_or_default()))
+}
+
+fn prometheus_program(path: &Path, state: &Path, options: &Options, generated: &Generated) -> Program {
+    Program {
+        name: "prometheus",
+        path: path.to_owned(),
+        arguments: vec![
+            format!("--config.file={}", generated.prometheus.display()),
+            format!("--storage.tsdb.path={}", state.join("prometheus").display()),
+            format!("--web.listen-address={}", options.prometheus.listen),
+        ],
+        log: state.join("prometheus.log"),
+    }
+}
+
+fn alertmanager_program(path: &Path, state: &Path, options: &Options, generated: &Generated) -> Program {
+    Program {
+        name: "alertmanager",
+        path: path.to_owned(),
+        arguments: vec![
+            format!("--config.file={}", generated.alertmanager.display()),
+            format!("--storage.path={}", state.join("alertmanager").display()),
+            format!("--web.listen-address={}", options.alertmanager.listen),
+            // Alone, it needs no port for a cluster.
+            "--cluster.listen-address=".to_owned(),
+        ],
+        log: state.join("alertmanager.log"),
+    }
+}
