@@ -94,6 +94,21 @@ fn clean_bytes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "([a-z_]{0,12}[ \n]?[0-9-]{0,21}[ \n]?){0,6}|.{0,40}") {
+            _ = amount(&text);
+            _ = limit(&text);
+            _ = v1_limit(&text);
+            _ = protection(&text);
+            _ = events(&text);
+            _ = v1_oom_kills(&text);
+            _ = stat(&text, &mut GroupMemory::default());
+            _ = v1_stat(&text, &mut GroupMemory::default());
+        }
+    }
 
     #[test]
     fn no_limit_is_absent_and_full_protection_is_not() {
