@@ -7,6 +7,7 @@ mod optimizer;
 mod service;
 mod up;
 
+use self::service::Command as _;
 use crate::config::{Config, LogFormat};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::{self, IsTerminal, Write};
@@ -98,7 +99,9 @@ fn dispatch(cli: Cli, foreign: &[String]) -> anyhow::Result<u8> {
             }
             service::run(&cli.common, config, args)
         }
-        Command::Optimizer(args) => service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args),
+        Command::Optimizer(args) => {
+            service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args)
+        }
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
         Command::Demo(args) => demo::run(&args),
         Command::Check(check) => check.run(),
@@ -136,7 +139,8 @@ fn load(common: &Common, flags: &dyn Fn(&mut Config)) -> anyhow::Result<Config> 
 fn log(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log.level)
         .map_err(|e| anyhow::anyhow!("log.level: {:?} is no level and no filter: {e}", config.log.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let begun = match config.log.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -105,9 +105,11 @@ fn address(url: &str) -> Result<(Uri, String), ClientError> {
 async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
     let (uri, to) = address(&call.url)?;
     let broken = |why: String| ClientError::Answer { to: to.clone(), why };
-    let stream = TcpStream::connect(&to).await.map_err(|source| ClientError::Connect { to: to.clone(), source })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(e.to_string()))?;
+    let stream =
+        TcpStream::connect(&to).await.map_err(|source| ClientError::Connect { to: to.clone(), source })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| broken(e.to_string()))?;
     let driver = tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
     let mut request = Request::new(Full::new(Bytes::from(call.body.unwrap_or_default())));

@@ -166,7 +166,8 @@ impl Config {
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
         let files = [&mut self.optimizer.token_file].into_iter();
-        let hooks = self.optimizer.targets.iter_mut().filter_map(|t| t.hook.as_mut()).map(|h| &mut h.token_file);
+        let hooks =
+            self.optimizer.targets.iter_mut().filter_map(|t| t.hook.as_mut()).map(|h| &mut h.token_file);
         for file in files.chain(hooks).flatten() {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);
@@ -199,7 +200,10 @@ impl Config {
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
             let key = |field: &str| format!("optimizer.policies[{i}].{field}");
             if policy.matchers.is_empty() {
-                return error(key("match"), "at least one matcher: a policy for every alert would be a mistake".into());
+                return error(
+                    key("match"),
+                    "at least one matcher: a policy for every alert would be a mistake".into(),
+                );
             }
             if let Some(name) = policy.ladder.iter().find(|n| !actions.contains(&n.as_str())) {
                 return error(key("ladder"), unknown(name, &actions));
@@ -215,7 +219,10 @@ impl Config {
             }
         }
         if self.optimizer.retention.as_secs() < 24 * 3600 {
-            return error("optimizer.retention".into(), "at least 1d: Alertmanager repeats an episode for hours".into());
+            return error(
+                "optimizer.retention".into(),
+                "at least 1d: Alertmanager repeats an episode for hours".into(),
+            );
         }
         Ok(())
     }
@@ -226,7 +233,10 @@ impl Config {
         for (i, target) in self.optimizer.targets.iter().enumerate() {
             let key = |field: &str| format!("optimizer.targets[{i}].{field}");
             if target.name.is_empty() || !names.insert(&target.name) {
-                return Err((key("name"), format!("{:?} is empty, or the name of another target", target.name)));
+                return Err((
+                    key("name"),
+                    format!("{:?} is empty, or the name of another target", target.name),
+                ));
             }
             match (&target.process_group, &target.cgroup) {
                 (None, None) => {
@@ -282,7 +292,10 @@ fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
     let why = match e {
         serde_yaml::Error::SerdeUnknownField { field, expected, .. } => {
             let near = nearest(field, expected.iter().copied());
-            let hint = near.map_or_else(|| format!("known here: {}", expected.join(", ")), |n| format!("did you mean `{n}`?"));
+            let hint = near.map_or_else(
+                || format!("known here: {}", expected.join(", ")),
+                |n| format!("did you mean `{n}`?"),
+            );
             format!("unknown key `{field}`; {hint}")
         }
         other => plain(&other.to_string()),
@@ -315,7 +328,10 @@ mod tests {
     fn a_mistake_has_file_line_column_and_the_nearest_name() {
         for (text, want) in [
             ("log:\n  levle: info\n", "/etc/h.yaml:2:3: unknown key `levle`; did you mean `level`?"),
-            ("exporter:\n  listen_address: x\n", "/etc/h.yaml:2:3: unknown key `listen_address`; did you mean `listen`?"),
+            (
+                "exporter:\n  listen_address: x\n",
+                "/etc/h.yaml:2:3: unknown key `listen_address`; did you mean `listen`?",
+            ),
             ("zzzzzzzz: 1\n", "/etc/h.yaml:1:1: unknown key `zzzzzzzz`; known here: log, state_dir"),
             ("exporter:\n  listen: here\n", "/etc/h.yaml:2:11: "),
             ("optimizer:\n  guards:\n    cooldown: soon\n", "/etc/h.yaml:3:15: "),
@@ -340,16 +356,27 @@ mod tests {
             ("  targets:\n    - {name: a, process_group: cahce}\n", "did you mean `cache`?"),
             ("  targets:\n    - {name: a}\n", "optimizer.targets[0].process_group"),
             ("  targets:\n    - {name: a, cgroup: a/../b}\n", "optimizer.targets[0].cgroup"),
-            ("  targets:\n    - {name: a, cgroup: /a, hook: {url: 'https://x'}}\n", "optimizer.targets[0].hook.url"),
-            ("  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n", "optimizer.policies[0].target"),
-            ("  policies:\n    - {name: p, match: ['a=b'], target_label: x, ladder: [page_out]}\n", "did you mean `pageout`?"),
+            (
+                "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'https://x'}}\n",
+                "optimizer.targets[0].hook.url",
+            ),
+            (
+                "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",
+                "optimizer.policies[0].target",
+            ),
+            (
+                "  policies:\n    - {name: p, match: ['a=b'], target_label: x, ladder: [page_out]}\n",
+                "did you mean `pageout`?",
+            ),
             ("  policies:\n    - {name: p, target_label: x}\n", "optimizer.policies[0].match"),
             ("  retention: 1h\n", "optimizer.retention"),
         ] {
             let error = with(text).unwrap_err();
             assert!(error.contains(want), "{text:?} gave {error:?}, not {want:?}");
         }
-        assert!(parse("exporter: {collectors: {disabled: [cpuu]}}").unwrap_err().contains("did you mean `cpu`?"));
+        assert!(
+            parse("exporter: {collectors: {disabled: [cpuu]}}").unwrap_err().contains("did you mean `cpu`?")
+        );
     }
 
     #[test]

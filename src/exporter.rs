@@ -68,13 +68,18 @@ impl ScrapeThread {
     pub async fn page(&self) -> Result<Bytes, Answer> {
         let (reply, page) = oneshot::channel();
         self.jobs.try_send(Job::Page(reply)).map_err(|e| match e {
-            TrySendError::Full(_) => Answer::unavailable("metrics", "too many scrapes are waiting for one that hangs"),
+            TrySendError::Full(_) => {
+                Answer::unavailable("metrics", "too many scrapes are waiting for one that hangs")
+            }
             TrySendError::Disconnected(_) => Answer::unavailable("metrics", "the scrape thread has ended"),
         })?;
         match tokio::time::timeout(PAGE_WAIT, page).await {
             Ok(Ok(page)) => Ok(page),
             Ok(Err(_)) => Err(Answer::unavailable("metrics", "the scrape thread has ended")),
-            Err(_) => Err(Answer::unavailable("metrics", "the scrape hangs; see the log and node_scrape_collector_*")),
+            Err(_) => Err(Answer::unavailable(
+                "metrics",
+                "the scrape hangs; see the log and node_scrape_collector_*",
+            )),
         }
     }
 }
@@ -127,10 +132,11 @@ impl Handler for Exporter {
                 },
             },
             "/" => only_get("landing", method).unwrap_or_else(|| Answer::page("landing", HTML, LANDING)),
-            "/-/healthy" => {
-                only_get("healthy", method).unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy"))
+            "/-/healthy" => only_get("healthy", method)
+                .unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy")),
+            "/-/ready" => {
+                only_get("ready", method).unwrap_or_else(|| Answer::text("ready", StatusCode::OK, "ready"))
             }
-            "/-/ready" => only_get("ready", method).unwrap_or_else(|| Answer::text("ready", StatusCode::OK, "ready")),
             "/-/reload" => reload(self.reload.as_ref(), method).await,
             _ => Answer::not_found(),
         }
@@ -141,7 +147,11 @@ impl Handler for Exporter {
 pub async fn reload(way: Option<&Reload>, method: &Method) -> Answer {
     const NAME: &str = "reload";
     let Some(way) = way else {
-        return Answer::text(NAME, StatusCode::FORBIDDEN, "reloading by HTTP is off; set `reload_endpoint: true`, or send SIGHUP");
+        return Answer::text(
+            NAME,
+            StatusCode::FORBIDDEN,
+            "reloading by HTTP is off; set `reload_endpoint: true`, or send SIGHUP",
+        );
     };
     if method != Method::POST {
         return Answer::wrong_method(NAME, "POST");

@@ -34,7 +34,8 @@ impl Matcher {
     /// Parses a matcher; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let bad = |why: &str| format!("`{text}` is not a matcher such as name=\"value\" or name=~\"a|b\": {why}");
+        let bad =
+            |why: &str| format!("`{text}` is not a matcher such as name=\"value\" or name=~\"a|b\": {why}");
         let at = text.find(['=', '!']).ok_or_else(|| bad("it has no =, !=, =~ or !~"))?;
         let (label, rest) = text.split_at(at);
         let (operator, value) = ["=~", "!~", "!=", "="]
@@ -42,7 +43,8 @@ impl Matcher {
             .find_map(|o| rest.strip_prefix(o).map(|v| (*o, v)))
             .ok_or_else(|| bad("it has no =, !=, =~ or !~"))?;
         let label = label.trim();
-        let named = |c: char, first: bool| c == '_' || c.is_ascii_alphabetic() || (!first && c.is_ascii_digit());
+        let named =
+            |c: char, first: bool| c == '_' || c.is_ascii_alphabetic() || (!first && c.is_ascii_digit());
         if label.is_empty() || !label.chars().enumerate().all(|(i, c)| named(c, i == 0)) {
             return Err(bad("the part before the operator is no label name"));
         }
@@ -52,7 +54,12 @@ impl Matcher {
         } else {
             Test::Equal(value)
         };
-        Ok(Self { text: text.to_owned(), label: label.to_owned(), test: check, negated: operator.starts_with('!') })
+        Ok(Self {
+            text: text.to_owned(),
+            label: label.to_owned(),
+            test: check,
+            negated: operator.starts_with('!'),
+        })
     }
 
     /// Whether the labels satisfy this matcher.

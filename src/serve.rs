@@ -79,7 +79,11 @@ impl Answer {
     pub fn json(handler: &'static str, value: &impl serde::Serialize) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => Self::page(handler, "application/json", body),
-            Err(e) => Self::text(handler, StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the answer: {e}")),
+            Err(e) => Self::text(
+                handler,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("cannot encode the answer: {e}"),
+            ),
         }
     }
 
@@ -97,7 +101,8 @@ impl Answer {
 
     /// 401 for a request without the right token.
     pub fn unauthorized(handler: &'static str) -> Self {
-        let mut answer = Self::text(handler, StatusCode::UNAUTHORIZED, "a bearer token is needed, or this one is wrong");
+        let mut answer =
+            Self::text(handler, StatusCode::UNAUTHORIZED, "a bearer token is needed, or this one is wrong");
         answer.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         answer
     }
@@ -141,7 +146,10 @@ impl Metrics {
             &["listener", "handler", "code"],
         )?;
         let rejected = IntCounterVec::new(
-            Opts::new("headroom_http_connections_rejected_total", "Connections beyond the listener's limit, answered 503."),
+            Opts::new(
+                "headroom_http_connections_rejected_total",
+                "Connections beyond the listener's limit, answered 503.",
+            ),
             &["listener"],
         )?;
         registry.register(Box::new(requests.clone()))?;
@@ -207,7 +215,10 @@ impl Listener {
         }
         drop(self.socket);
         if tokio::time::timeout(self.limits.shutdown, graceful.shutdown()).await.is_err() {
-            tracing::warn!(listener = self.name, "requests were still in flight when the time to stop was over");
+            tracing::warn!(
+                listener = self.name,
+                "requests were still in flight when the time to stop was over"
+            );
         }
     }
 }
@@ -222,7 +233,11 @@ fn refuse(stream: &TcpStream, rejected: &IntCounter) {
 }
 
 /// Reads a request's body within the limits, or gives the answer that says why not.
-pub async fn body(handler: &'static str, request: Request<Incoming>, limits: Limits) -> Result<Bytes, Answer> {
+pub async fn body(
+    handler: &'static str,
+    request: Request<Incoming>,
+    limits: Limits,
+) -> Result<Bytes, Answer> {
     let body = Limited::new(request.into_body(), limits.body_bytes).collect();
     match tokio::time::timeout(limits.body, body).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
@@ -230,7 +245,9 @@ pub async fn body(handler: &'static str, request: Request<Incoming>, limits: Lim
             let why = format!("the body is longer than {} bytes", limits.body_bytes);
             Err(Answer::text(handler, StatusCode::PAYLOAD_TOO_LARGE, why))
         }
-        Ok(Err(e)) => Err(Answer::text(handler, StatusCode::BAD_REQUEST, format!("the body could not be read: {e}"))),
+        Ok(Err(e)) => {
+            Err(Answer::text(handler, StatusCode::BAD_REQUEST, format!("the body could not be read: {e}")))
+        }
         Err(_) => Err(Answer::text(handler, StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     }
 }
@@ -253,7 +270,10 @@ fn decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
-        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = tail
+            .get(..2)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match (byte, hex) {
             (b'%', Some(value)) => {
                 bytes.push(value);
@@ -291,10 +311,14 @@ impl Token {
         let text = std::fs::read(path).map_err(|e| error(e.to_string()))?;
         let token = text.trim_ascii();
         if token.is_empty() {
-            return Err(error("it is empty; put a long random text into it, such as `openssl rand -hex 32` prints".into()));
+            return Err(error(
+                "it is empty; put a long random text into it, such as `openssl rand -hex 32` prints".into(),
+            ));
         }
         if token.len() > TOKEN_BYTES_MAX || token.iter().any(|b| !b.is_ascii_graphic()) {
-            return Err(error(format!("a token is at most {TOKEN_BYTES_MAX} printable ASCII characters without spaces")));
+            return Err(error(format!(
+                "a token is at most {TOKEN_BYTES_MAX} printable ASCII characters without spaces"
+            )));
         }
         Ok(Self(token.into()))
     }

@@ -44,7 +44,8 @@ fn yes() -> bool {
 
 impl Default for Options {
     fn default() -> Self {
-        let server = |port| Server { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], port)), program: None };
+        let server =
+            |port| Server { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], port)), program: None };
         Self {
             prometheus: server(9090),
             alertmanager: server(9093),

@@ -34,7 +34,10 @@ impl Check {
                 let (groups, targets) = (config.process_groups.len(), config.optimizer.targets.len());
                 let policies = config.optimizer.policies.len();
                 let name = file.display();
-                writeln!(io::stdout(), "{name}: good ({groups} process groups, {targets} targets, {policies} policies)")?;
+                writeln!(
+                    io::stdout(),
+                    "{name}: good ({groups} process groups, {targets} targets, {policies} policies)"
+                )?;
             }
             Self::Ready { url, timeout } => {
                 let mut call = Call::get(&url);

@@ -76,15 +76,23 @@ async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
     config.up.alertmanager.listen = alertmanager;
     config.up.interval = INTERVAL;
     config.up.for_max = Some(FOR_MAX);
-    config.process_groups =
-        vec![Rule { name: NAME.into(), comm: vec![NAME.into()], memory_budget: Some(BUDGET), ..Rule::default() }];
+    config.process_groups = vec![Rule {
+        name: NAME.into(),
+        comm: vec![NAME.into()],
+        memory_budget: Some(BUDGET),
+        ..Rule::default()
+    }];
     let hook = Hook {
         url: format!("http://{application}/headroom/reclaim"),
         token_file: None,
         timeout: Duration::from_secs(3),
     };
-    config.optimizer.targets =
-        vec![Target { name: NAME.into(), process_group: Some(NAME.into()), hook: Some(hook), ..Target::default() }];
+    config.optimizer.targets = vec![Target {
+        name: NAME.into(),
+        process_group: Some(NAME.into()),
+        hook: Some(hook),
+        ..Target::default()
+    }];
     let config = config.finished()?;
     let again = config.clone();
     let loader: Loader = Box::new(move || Ok(again.clone()));
@@ -93,9 +101,14 @@ async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
     let stack = Stack::start(config, loader).await?;
     if !(stack.prometheus && stack.alertmanager) {
         stack.service.stop().await;
-        bail!("the demonstration needs Prometheus and Alertmanager (Debian, Ubuntu: apt-get install prometheus prometheus-alertmanager)");
+        bail!(
+            "the demonstration needs Prometheus and Alertmanager (Debian, Ubuntu: apt-get install prometheus prometheus-alertmanager)"
+        );
     }
-    writeln!(out, "  Prometheus http://{prometheus}/  Alertmanager http://{alertmanager}/  optimizer http://{optimizer}/")?;
+    writeln!(
+        out,
+        "  Prometheus http://{prometheus}/  Alertmanager http://{alertmanager}/  optimizer http://{optimizer}/"
+    )?;
     let mut watch = Watch::new(prometheus, alertmanager, optimizer, &stack.token_file()?, NAME)?;
     let told = tell(args, directory, application, &mut watch).await;
     stack.service.stop().await;
@@ -105,10 +118,18 @@ async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
 async fn tell(args: &Args, directory: &Path, application: SocketAddr, watch: &mut Watch) -> Result<Timeline> {
     let out = &mut io::stdout();
     watch.servers_ready(Duration::from_secs(30)).await?;
-    writeln!(out, "  both servers are ready; scrapes and rules every {} s, `for` at most {} s", INTERVAL.as_secs(), FOR_MAX.as_secs())?;
+    writeln!(
+        out,
+        "  both servers are ready; scrapes and rules every {} s, `for` at most {} s",
+        INTERVAL.as_secs(),
+        FOR_MAX.as_secs()
+    )?;
     let mut child = start_app(args, directory, application)?;
     let pid = child.id().unwrap_or_default();
-    writeln!(out, "  {NAME} (process {pid}) starts: budget {BUDGET}, grows by {GROWS_BY_MIB} MiB/s to {GROWS_TO_MIB} MiB\n")?;
+    writeln!(
+        out,
+        "  {NAME} (process {pid}) starts: budget {BUDGET}, grows by {GROWS_BY_MIB} MiB/s to {GROWS_TO_MIB} MiB\n"
+    )?;
     let mut timeline = Timeline::new(now_millis(), BUDGET.as_u64());
     let deadline = now_millis() + i64::try_from(args.timeout.as_millis()).unwrap_or(i64::MAX);
     while !timeline.complete() && now_millis() < deadline {
@@ -130,7 +151,8 @@ fn start_app(args: &Args, directory: &Path, application: SocketAddr) -> Result<C
     let link = directory.join(NAME);
     let own = std::env::current_exe().context("cannot find this program's file")?;
     std::os::unix::fs::symlink(own, &link).with_context(|| format!("cannot make {}", link.display()))?;
-    let manner = clap::ValueEnum::to_possible_value(&args.manner).map(|v| v.get_name().to_owned()).unwrap_or_default();
+    let manner =
+        clap::ValueEnum::to_possible_value(&args.manner).map(|v| v.get_name().to_owned()).unwrap_or_default();
     Command::new(&link)
         .args(["demo-app", "--listen", &application.to_string(), "--manner", &manner])
         .args(["--grow", &GROWS_BY_MIB.to_string(), "--most", &GROWS_TO_MIB.to_string()])

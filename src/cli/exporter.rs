@@ -10,8 +10,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// Where to listen (exporter.listen) [default: 127.0.0.1:9177]
-    #[arg(long = "web.listen-address", alias = "listen", value_name = "ADDRESS")]
-    listen: Option<String>,
+    #[arg(long = "web.listen-address", alias = "listen", value_name = "ADDRESS", value_parser = address)]
+    listen: Option<SocketAddr>,
     /// Where the proc file system is mounted (paths.procfs) [default: /proc]
     #[arg(long = "path.procfs", value_name = "DIR")]
     procfs: Option<PathBuf>,
@@ -24,16 +24,13 @@ pub struct Args {
     /// Where udev keeps its data (paths.udev_data) [default: /run/udev/data]
     #[arg(long = "path.udev.data", value_name = "DIR")]
     udev_data: Option<PathBuf>,
-    /// A directory of *.prom files; may be given more than once (exporter.collectors.textfile.directories)
-    #[arg(long = "collector.textfile.directory", value_name = "DIR")]
-    textfile: Vec<String>,
 }
 
 impl Command for Args {
     const PARTS: Parts = Parts { exporter: true, optimizer: false };
 
     fn apply(&self, config: &mut Config) {
-        if let Some(address) = self.listen.as_deref().and_then(address) {
+        if let Some(address) = self.listen {
             config.exporter.listen = address;
         }
         for (flag, key) in [
@@ -46,16 +43,15 @@ impl Command for Args {
                 key.clone_from(path);
             }
         }
-        if !self.textfile.is_empty() {
-            config.exporter.collectors.textfile.directories.clone_from(&self.textfile);
-        }
     }
 }
 
 /// `:9100` means every address, as in node_exporter.
-fn address(text: &str) -> Option<SocketAddr> {
+fn address(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    whole.parse().ok()
+    whole
+        .parse()
+        .map_err(|_| "not an address; give IP:PORT such as 127.0.0.1:9177, or :PORT for every address".into())
 }
 
 /// Takes node_exporter's flags that are not known here out of the arguments of `headroom exporter`, so that its users
@@ -87,7 +83,16 @@ mod tests {
 
     #[test]
     fn node_exporters_unknown_flags_are_set_aside() {
-        let args = ["headroom", "exporter", "--path.procfs=/p", "--collector.wifi", "--no-collector.cpu", "--web.x=1", "--config", "c"];
+        let args = [
+            "headroom",
+            "exporter",
+            "--path.procfs=/p",
+            "--collector.wifi",
+            "--no-collector.cpu",
+            "--web.x=1",
+            "--config",
+            "c",
+        ];
         let (own, foreign) = split_foreign(args.map(OsString::from).to_vec());
         assert_eq!(own, ["headroom", "exporter", "--path.procfs=/p", "--config", "c"]);
         assert_eq!(foreign, ["--collector.wifi", "--no-collector.cpu", "--web.x=1"]);
@@ -97,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_port_alone_means_every_address() {
-        assert_eq!(address(":9100"), Some(SocketAddr::from(([0, 0, 0, 0], 9100))));
-        assert_eq!(address("127.0.0.1:1"), Some(SocketAddr::from(([127, 0, 0, 1], 1))));
-        assert_eq!(address("x"), None);
+        assert_eq!(address(":9100"), Ok(SocketAddr::from(([0, 0, 0, 0], 9100))));
+        assert_eq!(address("127.0.0.1:1"), Ok(SocketAddr::from(([127, 0, 0, 1], 1))));
+        assert!(address("x").is_err());
     }
 }

@@ -101,8 +101,16 @@ impl Service {
             reloaded_at,
         };
         // Both sockets first: a port that is taken should stop the start before anything has begun.
-        let exporter = if parts.exporter { Some(bind(service.config.exporter.listen, "exporter.listen").await?) } else { None };
-        let optimizer = if parts.optimizer { Some(bind(service.config.optimizer.listen, "optimizer.listen").await?) } else { None };
+        let exporter = if parts.exporter {
+            Some(bind(service.config.exporter.listen, "exporter.listen").await?)
+        } else {
+            None
+        };
+        let optimizer = if parts.optimizer {
+            Some(bind(service.config.optimizer.listen, "optimizer.listen").await?)
+        } else {
+            None
+        };
         if let Some(socket) = optimizer {
             let api = Arc::new(service.start_optimizer(reload.clone())?);
             service.spawn(socket, "optimizer", &http, &stopped, api)?;
@@ -130,8 +138,7 @@ impl Service {
     }
 
     fn start_exporter(&mut self, reload: Option<Reload>) -> Result<Exporter> {
-        let scraper = scraper(&self.config, &self.registry)?;
-        let scrapes = ScrapeThread::start(scraper)?;
+        let scrapes = ScrapeThread::start(scraper(&self.config, &self.registry)?)?;
         self.scrapes = Some(scrapes.clone());
         Ok(Exporter { scrapes, reload })
     }
@@ -147,7 +154,9 @@ impl Service {
         let executor = Executor::start(store, metrics, now_millis, settings(&self.config)?)?;
         let shared = Arc::clone(executor.shared());
         if self.config.optimizer.targets.is_empty() {
-            tracing::warn!("no targets are configured (optimizer.targets): alerts are recorded, and nothing is done");
+            tracing::warn!(
+                "no targets are configured (optimizer.targets): alerts are recorded, and nothing is done"
+            );
         }
         self.executor = Some(executor);
         self.token = Some(Arc::clone(&token));
@@ -186,7 +195,8 @@ impl Service {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => { self.reload(); }
+                // What failed is in the log and in the metric; nobody waits for an answer.
+                _ = hangup.recv() => { let _logged = self.reload(); }
                 Some(reply) = self.reloads.recv() => {
                     // Who asked may have gone; the reload is done all the same.
                     let _gone = reply.send(self.reload());
@@ -277,8 +287,14 @@ async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
 }
 
 fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
-    let reloaded = IntGauge::new("headroom_config_last_reload_successful", "Whether the last reload of the configuration succeeded.")?;
-    let at = Gauge::new("headroom_config_last_reload_success_timestamp_seconds", "When the configuration was last read successfully.")?;
+    let reloaded = IntGauge::new(
+        "headroom_config_last_reload_successful",
+        "Whether the last reload of the configuration succeeded.",
+    )?;
+    let at = Gauge::new(
+        "headroom_config_last_reload_success_timestamp_seconds",
+        "When the configuration was last read successfully.",
+    )?;
     let opts = Opts::new("headroom_build_info", "A constant 1 with the version of Headroom.");
     let build = prometheus::IntGaugeVec::new(opts, &["version"])?;
     registry.register(Box::new(reloaded.clone()))?;
@@ -291,7 +307,8 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
 }
 
 fn scraper(config: &Config, registry: &Registry) -> Result<Scraper> {
-    let mut scraper = Scraper::new(config.host(), &config.exporter.collectors).context("exporter.collectors")?;
+    let mut scraper =
+        Scraper::new(config.host(), &config.exporter.collectors).context("exporter.collectors")?;
     scraper.add("own", own::collector(registry.clone()));
     Ok(scraper)
 }

@@ -41,7 +41,8 @@ impl Stack {
     /// Starts exporter and optimizer, then the servers whose programs are there.
     pub async fn start(mut config: Config, loader: Loader) -> Result<Self> {
         let state = state_dir(&config);
-        std::fs::create_dir_all(&state).with_context(|| format!("cannot make {} (state_dir)", state.display()))?;
+        std::fs::create_dir_all(&state)
+            .with_context(|| format!("cannot make {} (state_dir)", state.display()))?;
         let prometheus = program(&config.up.prometheus, &PROMETHEUS);
         let alertmanager = program(&config.up.alertmanager, &ALERTMANAGER);
         // What cannot be started must not be an address that Prometheus calls in vain.
@@ -72,7 +73,7 @@ impl Stack {
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let config = self.service.config();
-        let name = sysinfo::System::long_os_version().unwrap_or_else(|| "this system".into());
+        let name = sysinfo::System::long_os_version().unwrap_or_else(|_| "this system".into());
         let kernel = sysinfo::System::kernel_version().unwrap_or_default();
         writeln!(out, "Headroom {} on {name}, kernel {kernel}", env!("CARGO_PKG_VERSION"))?;
         writeln!(out, "  exporter      http://{}/metrics", config.exporter.listen)?;
@@ -87,7 +88,11 @@ impl Stack {
             }
         };
         writeln!(out, "  Prometheus    {}", server(self.prometheus, &config.up.prometheus, "prometheus"))?;
-        writeln!(out, "  Alertmanager  {}", server(self.alertmanager, &config.up.alertmanager, "prometheus-alertmanager"))?;
+        writeln!(
+            out,
+            "  Alertmanager  {}",
+            server(self.alertmanager, &config.up.alertmanager, "prometheus-alertmanager")
+        )?;
         writeln!(out, "  state         {}", self.state.display())?;
         writeln!(out, "  token         {} (for webhook and record)", self.token_file.display())?;
         writeln!(out, "Ctrl-C ends all of it.")?;

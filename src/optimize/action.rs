@@ -54,7 +54,8 @@ pub struct Plan {
 impl Plan {
     /// A plan whose intent is `intent` as JSON.
     pub fn new(expected_bytes: Option<u64>, intent: &impl serde::Serialize) -> Result<Self, Refusal> {
-        let intent = serde_json::to_value(intent).map_err(|e| Refusal(format!("the plan has no JSON: {e}")))?;
+        let intent =
+            serde_json::to_value(intent).map_err(|e| Refusal(format!("the plan has no JSON: {e}")))?;
         Ok(Self { expected_bytes, intent })
     }
 }
@@ -77,7 +78,8 @@ pub enum ActError {
 
 /// The typed intent of a plan, as an action wrote it.
 pub fn intent<T: serde::de::DeserializeOwned>(plan: &Value) -> Result<T, ActError> {
-    serde_json::from_value(plan.clone()).map_err(|e| ActError::Failed(format!("the plan cannot be read: {e}")))
+    serde_json::from_value(plan.clone())
+        .map_err(|e| ActError::Failed(format!("the plan cannot be read: {e}")))
 }
 
 /// All actions.

@@ -121,7 +121,10 @@ impl RawAlert {
                 return Err(error(field, &format!("more than {PAIRS_MAX}")));
             }
             if pairs.iter().any(|(k, v)| k.len() > NAME_BYTES_MAX || v.len() > VALUE_BYTES_MAX) {
-                return Err(error(field, &format!("a name above {NAME_BYTES_MAX} or a value above {VALUE_BYTES_MAX} bytes")));
+                return Err(error(
+                    field,
+                    &format!("a name above {NAME_BYTES_MAX} or a value above {VALUE_BYTES_MAX} bytes"),
+                ));
             }
         }
         let starts_at = time("startsAt", &self.starts_at)?;
@@ -168,20 +171,35 @@ mod tests {
             b["alerts"][0]["endsAt"] = "2026-11-21T04:29:00Z".into();
         });
         let alert = alerts.unwrap().remove(0);
-        assert_eq!((alert.status, alert.ends_at), (Status::Resolved, Some("2026-11-21T04:29:00Z".parse().unwrap())));
+        assert_eq!(
+            (alert.status, alert.ends_at),
+            (Status::Resolved, Some("2026-11-21T04:29:00Z".parse().unwrap()))
+        );
     }
 
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         let text = |r: Result<_, AlertError>| r.map(|_: Vec<Alert>| ()).unwrap_err().to_string();
         assert!(text(one(|b| b["version"] = "5".into())).contains("`5`"));
-        assert!(text(one(|b| b["alerts"][0]["startsAt"] = "yesterday".into())).starts_with("alerts[0].startsAt"));
-        assert!(text(one(|b| b["alerts"][0]["fingerprint"] = "../x".into())).starts_with("alerts[0].fingerprint"));
-        assert!(text(one(|b| b["alerts"][0]["labels"]["x"] = "v".repeat(20_000).into())).starts_with("alerts[0].labels"));
+        assert!(
+            text(one(|b| b["alerts"][0]["startsAt"] = "yesterday".into())).starts_with("alerts[0].startsAt")
+        );
+        assert!(
+            text(one(|b| b["alerts"][0]["fingerprint"] = "../x".into())).starts_with("alerts[0].fingerprint")
+        );
+        assert!(
+            text(one(|b| b["alerts"][0]["labels"]["x"] = "v".repeat(20_000).into()))
+                .starts_with("alerts[0].labels")
+        );
         assert!(text(one(|b| b["alerts"][0]["status"] = "maybe".into())).contains("line 1 column"));
-        assert!(text(one(|b| b["alerts"] = vec![b["alerts"][0].clone(); 1001].into())).starts_with("1001 alerts"));
+        assert!(
+            text(one(|b| b["alerts"] = vec![b["alerts"][0].clone(); 1001].into())).starts_with("1001 alerts")
+        );
         assert!(text(parse(b"{")).contains("EOF"));
-        assert!(text(parse(&[b"{\"version\":\"4\",\"alerts\":".as_slice(), &b"[".repeat(100_000)].concat())).contains("recursion"));
+        assert!(
+            text(parse(&[b"{\"version\":\"4\",\"alerts\":".as_slice(), &b"[".repeat(100_000)].concat()))
+                .contains("recursion")
+        );
     }
 
     #[test]

@@ -40,12 +40,12 @@ impl Handler for Api {
             "/api/v1/alerts" => self.webhook(request).await,
             "/api/v1/actions" => self.record(&request).await,
             "/metrics" => only_get("metrics", method).unwrap_or_else(|| self.metrics()),
-            "/-/healthy" => {
-                only_get("healthy", method).unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy"))
-            }
+            "/-/healthy" => only_get("healthy", method)
+                .unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy")),
             "/-/ready" => only_get("ready", method).unwrap_or_else(|| self.ready()),
             "/-/reload" => reload(self.reload.as_ref(), method).await,
-            "/" => only_get("landing", method).unwrap_or_else(|| Answer::text("landing", StatusCode::OK, LANDING)),
+            "/" => only_get("landing", method)
+                .unwrap_or_else(|| Answer::text("landing", StatusCode::OK, LANDING)),
             _ => Answer::not_found(),
         }
     }
@@ -76,7 +76,9 @@ impl Api {
         }
         let body = match body(NAME, request, self.limits).await {
             Ok(body) => body,
-            Err(answer) if answer.status == StatusCode::PAYLOAD_TOO_LARGE => return self.counted("too_large", answer),
+            Err(answer) if answer.status == StatusCode::PAYLOAD_TOO_LARGE => {
+                return self.counted("too_large", answer);
+            }
             Err(answer) => return self.counted("invalid", answer),
         };
         let alerts = match alert::parse(&body) {
@@ -181,7 +183,8 @@ fn filter(text: Option<&str>) -> Result<Filter, String> {
         let Some(value) = one(key) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| format!("{key}: {value:?} is not a whole number"))
     };
-    let limit = number("limit")?.map_or(Ok(PAGE), usize::try_from).map_err(|_| "limit: negative".to_owned())?;
+    let limit =
+        number("limit")?.map_or(Ok(PAGE), usize::try_from).map_err(|_| "limit: negative".to_owned())?;
     if limit == 0 || limit > super::journal::PAGE_MAX {
         return Err(format!("limit: from 1 to {}", super::journal::PAGE_MAX));
     }

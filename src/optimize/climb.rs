@@ -99,7 +99,9 @@ impl Climb {
             Stop::Ended(ending) => end(shared, self.run.id, ending),
             Stop::Deferred(guard, until) => defer(shared, &self.run, *guard, *until),
             // Back in the queue as it is: what was begun stays begun.
-            Stop::Journal => shared.store.with(|j| j.defer(self.run.id, 0, "the journal could not be written")),
+            Stop::Journal => {
+                shared.store.with(|j| j.defer(self.run.id, 0, "the journal could not be written"))
+            }
         };
         insist(shared, &mut write);
     }
@@ -164,7 +166,8 @@ impl Climb {
         if options.dry_run {
             self.refuse(shared, Guard::DryRun);
             shared.metrics.actions.with_label_values(&[name, "dry_run"]).inc();
-            let reason = format!("dry run: {name} would have been asked for {want_bytes} bytes: {}", plan.intent);
+            let reason =
+                format!("dry run: {name} would have been asked for {want_bytes} bytes: {}", plan.intent);
             return Err(Stop::Ended(Ending::new("dry_run", reason)));
         }
         let rung = Rung { number, action, plan: &plan, before: &before, members: &members, want_bytes };
@@ -199,7 +202,10 @@ impl Climb {
         written.map_err(|(guard, until)| {
             if acted {
                 self.refuse(shared, guard);
-                return Stop::Ended(Ending::new("refused", format!("{}: the ladder ends here", guard.as_str())));
+                return Stop::Ended(Ending::new(
+                    "refused",
+                    format!("{}: the ladder ends here", guard.as_str()),
+                ));
             }
             Stop::Deferred(guard, until)
         })
@@ -237,8 +243,15 @@ impl Climb {
         let freed = shared.metrics.freed_bytes.with_label_values(&[name, &self.target.name]);
         freed.inc_by(freed_bytes);
         tracing::info!(
-            run = self.run.id, step, action = name, target = self.target.name, result, freed_bytes, detail,
-            seconds = begun.elapsed().as_secs_f64(), "action ended"
+            run = self.run.id,
+            step,
+            action = name,
+            target = self.target.name,
+            result,
+            freed_bytes,
+            detail,
+            seconds = begun.elapsed().as_secs_f64(),
+            "action ended"
         );
         tally.steps += 1;
         tally.freed_bytes += freed_bytes;
@@ -291,7 +304,11 @@ impl Climb {
         if let Some(ratio) = self.policy.available_below_ratio {
             let total = seen.machine.total_bytes as f64;
             let short = total.mul_add(ratio, -(seen.machine.available_bytes as f64));
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and below the machine's memory")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "positive, and below the machine's memory"
+            )]
             return (short > 0.0).then_some(short as u64);
         }
         let budget = self.target.memory_budget?.as_u64();
@@ -300,7 +317,12 @@ impl Climb {
 
     fn refuse(&self, shared: &Shared, guard: Guard) {
         shared.metrics.guard_refusals.with_label_values(&[guard.as_str()]).inc();
-        tracing::info!(run = self.run.id, target = self.target.name, guard = guard.as_str(), "a guard says no");
+        tracing::info!(
+            run = self.run.id,
+            target = self.target.name,
+            guard = guard.as_str(),
+            "a guard says no"
+        );
     }
 }
 
@@ -321,7 +343,9 @@ impl Tally {
         let (result, why) = match (self.freed_bytes > 0, self.steps > 0, over) {
             (true, _, true) => ("effective", "the trouble is over"),
             (true, _, false) => ("effective", "the ladder's end; not all that was wanted"),
-            (false, true, _) if self.notes.iter().any(|n| n.ends_with(": failed")) => ("failed", "the ladder's end"),
+            (false, true, _) if self.notes.iter().any(|n| n.ends_with(": failed")) => {
+                ("failed", "the ladder's end")
+            }
             (false, true, _) => ("no_gain", "the ladder's end"),
             (false, false, _) if interrupted => ("interrupted", "nothing more to do"),
             (false, false, true) => ("stale", "the condition is gone, as measured here"),

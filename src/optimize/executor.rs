@@ -103,7 +103,12 @@ pub struct ExecutorError(#[from] std::io::Error);
 
 impl Executor {
     /// Starts the thread. The first thing that it does is to put right what an interruption left behind.
-    pub fn start(store: Store, metrics: Metrics, clock: Clock, settings: Settings) -> Result<Self, ExecutorError> {
+    pub fn start(
+        store: Store,
+        metrics: Metrics,
+        clock: Clock,
+        settings: Settings,
+    ) -> Result<Self, ExecutorError> {
         let (wake, inbox) = sync_channel(1);
         let shared = Arc::new(Shared {
             store,
@@ -181,9 +186,15 @@ fn recover(shared: &Shared) -> Result<(), StoreError> {
         shared.metrics.actions.with_label_values(&[&name, "interrupted"]).inc();
         let plan = serde_json::from_str(&plan).unwrap_or(serde_json::Value::Null);
         match action::find(&name).map(|a| a.undo(&plan, &mut hand)) {
-            Some(Ok(Some(note))) => tracing::warn!(step, action = name, note, "put back what an interrupted action left"),
-            Some(Err(e)) => tracing::error!(step, action = name, error = %e, "cannot put back what an interrupted action left"),
-            Some(Ok(None)) | None => tracing::warn!(step, action = name, "an action was interrupted; it is not repeated"),
+            Some(Ok(Some(note))) => {
+                tracing::warn!(step, action = name, note, "put back what an interrupted action left")
+            }
+            Some(Err(e)) => {
+                tracing::error!(step, action = name, error = %e, "cannot put back what an interrupted action left")
+            }
+            Some(Ok(None)) | None => {
+                tracing::warn!(step, action = name, "an action was interrupted; it is not repeated")
+            }
         }
     }
     Ok(())
@@ -198,19 +209,24 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
     }
     let settings = shared.settings();
     let options = &settings.options;
-    let (policy, target) = match decide(&options.policies, &options.targets, &settings.own_names, &run.labels) {
+    let (policy, target) = match decide(&options.policies, &options.targets, &settings.own_names, &run.labels)
+    {
         Decision::Act { policy, target } => (policy, target),
         Decision::Nothing { policy, reason } => {
             shared.store.with(|j| j.name_run(run.id, policy, None))?;
             return end(shared, run.id, &Ending::new("no_policy", reason));
         }
         Decision::OtherHost { instance } => {
-            let reason = format!("the alert is about {instance:?}, which is not this machine; see optimizer.instances");
+            let reason = format!(
+                "the alert is about {instance:?}, which is not this machine; see optimizer.instances"
+            );
             return end(shared, run.id, &Ending::new("refused", reason));
         }
     };
     shared.store.with(|j| j.name_run(run.id, Some(&policy.name), Some(&target.name)))?;
-    let past = shared.store.with(|j| j.past(run.id, &target.name, now.saturating_sub(millis(guard::RATE_WINDOW))))?;
+    let past = shared
+        .store
+        .with(|j| j.past(run.id, &target.name, now.saturating_sub(millis(guard::RATE_WINDOW))))?;
     let (active, busy) = {
         let set = shared.busy();
         (set.len(), set.contains(&target.name))
@@ -218,7 +234,12 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
     if let Admission::Defer { guard, until } = admit(now, &past, active, busy, &options.guards) {
         return defer(shared, run, guard, until);
     }
-    let climb = Climb { run: run.clone(), policy: policy.clone(), target: target.clone(), settings: Arc::clone(&settings) };
+    let climb = Climb {
+        run: run.clone(),
+        policy: policy.clone(),
+        target: target.clone(),
+        settings: Arc::clone(&settings),
+    };
     shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))?;
     shared.busy().insert(target.name.clone());
     let work = Arc::clone(shared);
@@ -230,13 +251,22 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
     });
     if let Err(e) = spawned {
         shared.busy().remove(&name);
-        return end(shared, run.id, &Ending::new("failed", format!("cannot start a thread for the run: {e}")));
+        return end(
+            shared,
+            run.id,
+            &Ending::new("failed", format!("cannot start a thread for the run: {e}")),
+        );
     }
     Ok(())
 }
 
 /// The run waits. The guard is counted, and logged, once for each run that it holds up.
-pub(super) fn defer(shared: &Shared, run: &OpenRun, guard: guard::Guard, until: i64) -> Result<(), StoreError> {
+pub(super) fn defer(
+    shared: &Shared,
+    run: &OpenRun,
+    guard: guard::Guard,
+    until: i64,
+) -> Result<(), StoreError> {
     let reason = format!("{}: waits for this guard", guard.as_str());
     if run.reason.as_deref() != Some(&reason) {
         shared.metrics.guard_refusals.with_label_values(&[guard.as_str()]).inc();

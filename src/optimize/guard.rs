@@ -32,7 +32,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let protected = ["systemd", "init", "sshd", "dbus-daemon", "containerd", "dockerd", "kubelet", "headroom"];
+        let protected =
+            ["systemd", "init", "sshd", "dbus-daemon", "containerd", "dockerd", "kubelet", "headroom"];
         Self {
             cooldown: Duration::from_secs(10),
             target_cooldown: Duration::from_mins(5),
@@ -122,7 +123,10 @@ pub fn admit(now: i64, past: &Past, active: usize, busy_target: bool, options: &
     }
     if past.steps_in_window >= options.actions_per_hour {
         let oldest = past.oldest_in_window_at.unwrap_or(now).min(now);
-        return later(Guard::RateLimit, oldest.saturating_add(millis(RATE_WINDOW)).max(now.saturating_add(1000)));
+        return later(
+            Guard::RateLimit,
+            oldest.saturating_add(millis(RATE_WINDOW)).max(now.saturating_add(1000)),
+        );
     }
     Admission::Admit
 }
@@ -160,7 +164,12 @@ mod tests {
     use super::*;
 
     fn past(any: Option<i64>, target: Option<i64>, steps: u64) -> Past {
-        Past { last_step_at: any, last_step_on_target_at: target, steps_in_window: steps, oldest_in_window_at: Some(0) }
+        Past {
+            last_step_at: any,
+            last_step_on_target_at: target,
+            steps_in_window: steps,
+            oldest_in_window_at: Some(0),
+        }
     }
 
     #[test]
@@ -171,9 +180,18 @@ mod tests {
         assert_eq!(admit(now, &past(None, None, 0), 0, false, &o), Admission::Admit);
         assert_eq!(admit(now, &past(None, None, 0), 1, false, &o), defer(Guard::Concurrency, now + 500));
         assert_eq!(admit(now, &past(None, None, 0), 0, true, &o), defer(Guard::Concurrency, now + 500));
-        assert_eq!(admit(now, &past(Some(now - 1), Some(now - 1), 0), 0, false, &o), defer(Guard::TargetCooldown, now + 299_999));
-        assert_eq!(admit(now, &past(Some(now - 1), None, 0), 0, false, &o), defer(Guard::GlobalCooldown, now + 9_999));
-        assert_eq!(admit(now, &past(Some(now - 10_000), Some(now - 300_000), 0), 0, false, &o), Admission::Admit);
+        assert_eq!(
+            admit(now, &past(Some(now - 1), Some(now - 1), 0), 0, false, &o),
+            defer(Guard::TargetCooldown, now + 299_999)
+        );
+        assert_eq!(
+            admit(now, &past(Some(now - 1), None, 0), 0, false, &o),
+            defer(Guard::GlobalCooldown, now + 9_999)
+        );
+        assert_eq!(
+            admit(now, &past(Some(now - 10_000), Some(now - 300_000), 0), 0, false, &o),
+            Admission::Admit
+        );
         assert_eq!(admit(now, &past(None, None, 30), 0, false, &o), defer(Guard::RateLimit, 3_600_000));
     }
 
@@ -187,7 +205,9 @@ mod tests {
     #[test]
     fn a_group_with_one_protected_process_is_not_touched() {
         let o = Options::default();
-        let check = |pid, comm, kernel| protected([(500, "cache", false), (pid, comm, kernel)].into_iter(), &[77], &o);
+        let check = |pid, comm, kernel| {
+            protected([(500, "cache", false), (pid, comm, kernel)].into_iter(), &[77], &o)
+        };
         assert_eq!(check(600, "cache", false), None);
         assert!(check(1, "x", false).unwrap().contains("PID 1"));
         assert!(check(2, "kthreadd", true).unwrap().contains("kernel"));

@@ -49,7 +49,9 @@ pub enum JournalError {
     #[error("the journal: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// The file was written by a newer Headroom.
-    #[error("the journal has version {found}, this Headroom knows {SCHEMA_VERSION}: use the newer one, or move the file away")]
+    #[error(
+        "the journal has version {found}, this Headroom knows {SCHEMA_VERSION}: use the newer one, or move the file away"
+    )]
     Newer {
         /// The file's version.
         found: i64,
@@ -188,9 +190,12 @@ impl Journal {
     /// What guards want to know of the steps before.
     pub fn past(&self, run: i64, target: &str, window_from: i64) -> Result<Past, JournalError> {
         let mut last = self.db.prepare_cached("SELECT max(begun_at) FROM step WHERE run <> ?1")?;
-        let mut on_target = self.db.prepare_cached("SELECT max(begun_at) FROM step WHERE run <> ?1 AND target = ?2")?;
-        let mut window = self.db.prepare_cached("SELECT count(*), min(begun_at) FROM step WHERE begun_at >= ?1")?;
-        let (steps, oldest): (i64, Option<i64>) = window.query_row([window_from], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        let mut on_target =
+            self.db.prepare_cached("SELECT max(begun_at) FROM step WHERE run <> ?1 AND target = ?2")?;
+        let mut window =
+            self.db.prepare_cached("SELECT count(*), min(begun_at) FROM step WHERE begun_at >= ?1")?;
+        let (steps, oldest): (i64, Option<i64>) =
+            window.query_row([window_from], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok(Past {
             last_step_at: last.query_row([run], |r| r.get(0))?,
             last_step_on_target_at: on_target.query_row(params![run, target], |r| r.get(0))?,
@@ -214,14 +219,25 @@ impl Journal {
     }
 
     /// Notes which policy and target a run was found to have.
-    pub fn name_run(&mut self, run: i64, policy: Option<&str>, target: Option<&str>) -> Result<(), JournalError> {
+    pub fn name_run(
+        &mut self,
+        run: i64,
+        policy: Option<&str>,
+        target: Option<&str>,
+    ) -> Result<(), JournalError> {
         let sql = "UPDATE run SET policy = coalesce(?2, policy), target = coalesce(?3, target) WHERE id = ?1";
         self.db.execute(sql, params![run, policy, target])?;
         Ok(())
     }
 
     /// The run has ended.
-    pub fn end_run(&mut self, run: i64, result: &str, reason: Option<&str>, now: i64) -> Result<(), JournalError> {
+    pub fn end_run(
+        &mut self,
+        run: i64,
+        result: &str,
+        reason: Option<&str>,
+        now: i64,
+    ) -> Result<(), JournalError> {
         let sql = "UPDATE run SET state = 'ended', result = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1 AND ended_at IS NULL";
         self.db.execute(sql, params![run, result, reason, now])?;
         Ok(())
@@ -266,7 +282,10 @@ impl Journal {
 
     /// Writes what a step cost, as seen a minute later; `None` when nobody looked in time.
     pub fn end_aftermath(&mut self, step: i64, aftermath: Option<&str>) -> Result<(), JournalError> {
-        self.db.execute("UPDATE step SET aftermath = ?2, aftermath_due = NULL WHERE id = ?1", params![step, aftermath])?;
+        self.db.execute(
+            "UPDATE step SET aftermath = ?2, aftermath_due = NULL WHERE id = ?1",
+            params![step, aftermath],
+        )?;
         Ok(())
     }
 
@@ -275,11 +294,15 @@ impl Journal {
     pub fn recover(&mut self, now: i64) -> Result<Vec<(i64, String, String)>, JournalError> {
         let tx = self.db.transaction()?;
         let open = {
-            let mut query = tx.prepare("SELECT id, action, plan FROM step WHERE state = 'begun' ORDER BY id")?;
+            let mut query =
+                tx.prepare("SELECT id, action, plan FROM step WHERE state = 'begun' ORDER BY id")?;
             let rows = query.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
             rows.collect::<Result<Vec<_>, _>>()?
         };
-        tx.execute("UPDATE step SET state = 'interrupted', verdict = 'unknown', ended_at = ?1 WHERE state = 'begun'", [now])?;
+        tx.execute(
+            "UPDATE step SET state = 'interrupted', verdict = 'unknown', ended_at = ?1 WHERE state = 'begun'",
+            [now],
+        )?;
         tx.execute("UPDATE run SET state = 'queued' WHERE state = 'acting'", [])?;
         tx.commit()?;
         Ok(open)
@@ -318,7 +341,15 @@ impl Journal {
         )?;
         let f = filter;
         let rows = query.query_map(
-            params![f.before, f.alertname, f.target, f.result, f.since, f.action, clamp(f.limit.min(PAGE_MAX))],
+            params![
+                f.before,
+                f.alertname,
+                f.target,
+                f.result,
+                f.since,
+                f.action,
+                clamp(f.limit.min(PAGE_MAX))
+            ],
             entry,
         )?;
         let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
@@ -360,7 +391,8 @@ fn nanos(at: jiff::Timestamp) -> i64 {
 
 fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<usize, JournalError> {
     let (fingerprint, starts_at) = (&alert.fingerprint, nanos(alert.starts_at));
-    let resolved_at = (alert.status == Status::Resolved).then(|| alert.ends_at.map_or(now, jiff::Timestamp::as_millisecond));
+    let resolved_at = (alert.status == Status::Resolved)
+        .then(|| alert.ends_at.map_or(now, jiff::Timestamp::as_millisecond));
     tx.prepare_cached(
         "INSERT INTO episode (fingerprint, starts_at, alertname, labels, annotations, resolved_at, first_seen_at,
                               last_seen_at, deliveries)

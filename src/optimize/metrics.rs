@@ -7,7 +7,8 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaug
 /// How a run can end.
 pub const RUN_RESULTS: [&str; 9] =
     ["effective", "no_gain", "refused", "no_policy", "stale", "resolved", "interrupted", "failed", "dry_run"];
-const ACTION_RESULTS: [&str; 7] = ["freed", "no_gain", "failed", "interrupted", "refused", "unknown", "dry_run"];
+const ACTION_RESULTS: [&str; 7] =
+    ["freed", "no_gain", "failed", "interrupted", "refused", "unknown", "dry_run"];
 const NOTIFICATION_RESULTS: [&str; 5] = ["accepted", "invalid", "unauthorized", "too_large", "unavailable"];
 
 /// All counters of the optimizer.
@@ -41,22 +42,51 @@ impl Metrics {
             Ok(gauge)
         };
         let buckets = vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-        let opts = HistogramOpts::new("headroom_optimizer_action_duration_seconds", "Time from an action's intent to its verdict.");
+        let opts = HistogramOpts::new(
+            "headroom_optimizer_action_duration_seconds",
+            "Time from an action's intent to its verdict.",
+        );
         let action_seconds = HistogramVec::new(opts.buckets(buckets), &["action"])?;
         registry.register(Box::new(action_seconds.clone()))?;
-        let journal_errors = IntCounter::new("headroom_optimizer_journal_errors_total", "Reads and writes of the journal that failed.")?;
+        let journal_errors = IntCounter::new(
+            "headroom_optimizer_journal_errors_total",
+            "Reads and writes of the journal that failed.",
+        )?;
         registry.register(Box::new(journal_errors.clone()))?;
         let metrics = Self {
-            notifications: counter("notifications_total", "Webhook calls by what became of them.", &["result"])?,
-            alerts: counter("alerts_total", "Alerts in accepted notifications, repeats included.", &["status"])?,
+            notifications: counter(
+                "notifications_total",
+                "Webhook calls by what became of them.",
+                &["result"],
+            )?,
+            alerts: counter(
+                "alerts_total",
+                "Alerts in accepted notifications, repeats included.",
+                &["status"],
+            )?,
             runs: counter("runs_total", "Ended runs by result.", &["result"])?,
             runs_active: gauge("runs_active", "Runs that act now.")?,
             runs_waiting: gauge("runs_waiting", "Runs that wait for their turn or for a guard.")?,
-            actions: counter("actions_total", "Actions by what the measurement said.", &["action", "result"])?,
+            actions: counter(
+                "actions_total",
+                "Actions by what the measurement said.",
+                &["action", "result"],
+            )?,
             action_seconds,
-            freed_bytes: counter("freed_bytes_total", "Verified bytes that actions gave back to the machine.", &["action", "target"])?,
-            guard_refusals: counter("guard_refusals_total", "Times that a guard said no, by guard.", &["guard"])?,
-            journal_writable: gauge("journal_writable", "Whether the journal could be written when last tried.")?,
+            freed_bytes: counter(
+                "freed_bytes_total",
+                "Verified bytes that actions gave back to the machine.",
+                &["action", "target"],
+            )?,
+            guard_refusals: counter(
+                "guard_refusals_total",
+                "Times that a guard said no, by guard.",
+                &["guard"],
+            )?,
+            journal_writable: gauge(
+                "journal_writable",
+                "Whether the journal could be written when last tried.",
+            )?,
             journal_errors,
         };
         metrics.zero();

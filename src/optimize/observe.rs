@@ -181,7 +181,9 @@ impl Observer {
         let hierarchies = Hierarchies::detect(&self.host)?;
         let Some((version, root)) = &hierarchies.memory else { return Ok(None) };
         let Some(memory) = hierarchies.read(group)? else { return Ok(None) };
-        let GroupMemory { current_bytes: Some(current_bytes), limit_bytes, .. } = memory else { return Ok(None) };
+        let GroupMemory { current_bytes: Some(current_bytes), limit_bytes, .. } = memory else {
+            return Ok(None);
+        };
         Ok(Some(CgroupMemory {
             version: if *version == Version::V2 { 2 } else { 1 },
             directory: root.join(group.trim_start_matches('/')).to_string_lossy().into_owned(),

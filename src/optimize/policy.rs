@@ -86,7 +86,12 @@ pub enum Decision<'a> {
 
 /// Finds policy and target for an alert's labels. `own_names` are the host names and addresses of this machine,
 /// and whole `instance` values that mean it.
-pub fn decide<'a>(policies: &'a [Policy], targets: &'a [Target], own_names: &[String], labels: &Labels) -> Decision<'a> {
+pub fn decide<'a>(
+    policies: &'a [Policy],
+    targets: &'a [Target],
+    own_names: &[String],
+    labels: &Labels,
+) -> Decision<'a> {
     let Some(policy) = policies.iter().find(|p| p.matchers.iter().all(|m| m.matches(labels))) else {
         return Decision::Nothing { policy: None, reason: "no policy matches the alert's labels".into() };
     };
@@ -124,8 +129,18 @@ mod tests {
     fn setup() -> (Vec<Policy>, Vec<Target>) {
         let matcher = |m| vec![Matcher::parse(m).unwrap()];
         let policies = vec![
-            Policy { name: "fixed".into(), matchers: matcher("alertname=Machine"), target: Some("b".into()), ..Policy::default() },
-            Policy { name: "label".into(), matchers: matcher("headroom_action=reclaim"), target_label: Some("groupname".into()), ..Policy::default() },
+            Policy {
+                name: "fixed".into(),
+                matchers: matcher("alertname=Machine"),
+                target: Some("b".into()),
+                ..Policy::default()
+            },
+            Policy {
+                name: "label".into(),
+                matchers: matcher("headroom_action=reclaim"),
+                target_label: Some("groupname".into()),
+                ..Policy::default()
+            },
             Policy { name: "lost".into(), matchers: matcher("alertname=Lost"), ..Policy::default() },
         ];
         let targets = ["a", "b"].map(|n| Target { name: n.into(), ..Target::default() }).to_vec();
@@ -135,7 +150,8 @@ mod tests {
     fn outcome(labels: &[(&str, &str)]) -> String {
         let (policies, targets) = setup();
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        match decide(&policies, &targets, &["localhost".into(), "127.0.0.1".into(), "web:1".into()], &labels) {
+        match decide(&policies, &targets, &["localhost".into(), "127.0.0.1".into(), "web:1".into()], &labels)
+        {
             Decision::Act { policy, target } => format!("{}>{}", policy.name, target.name),
             Decision::OtherHost { instance } => format!("other {instance}"),
             Decision::Nothing { policy, reason } => format!("{}: {reason}", policy.unwrap_or("-")),
@@ -146,13 +162,19 @@ mod tests {
     fn the_first_matching_policy_finds_its_target() {
         assert_eq!(outcome(&[("alertname", "Machine")]), "fixed>b");
         assert_eq!(outcome(&[("headroom_action", "reclaim"), ("groupname", "a")]), "label>a");
-        assert_eq!(outcome(&[("headroom_action", "reclaim"), ("groupname", "a"), ("instance", "127.0.0.1:9177")]), "label>a");
+        assert_eq!(
+            outcome(&[("headroom_action", "reclaim"), ("groupname", "a"), ("instance", "127.0.0.1:9177")]),
+            "label>a"
+        );
     }
 
     #[test]
     fn an_alert_that_leads_nowhere_says_why() {
         assert_eq!(outcome(&[]), "-: no policy matches the alert's labels");
-        assert_eq!(outcome(&[("headroom_action", "reclaim")]), "label: the alert has no label groupname, which names the target");
+        assert_eq!(
+            outcome(&[("headroom_action", "reclaim")]),
+            "label: the alert has no label groupname, which names the target"
+        );
         assert_eq!(
             outcome(&[("headroom_action", "reclaim"), ("groupname", "a\n/../b")]),
             "label: \"a\\n/../b\" is not among the configured targets"

@@ -41,7 +41,10 @@ impl Store {
 
     /// Uses the journal. After an error it is closed, so that the next use opens it anew: SQLite keeps a connection
     /// to a directory that was read-only as read-only for ever.
-    pub fn with<T>(&self, work: impl FnOnce(&mut Journal) -> Result<T, JournalError>) -> Result<T, StoreError> {
+    pub fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Journal) -> Result<T, JournalError>,
+    ) -> Result<T, StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.journal.is_none() {
             if state.not_before.is_some_and(|t| Instant::now() < t) {

@@ -58,7 +58,9 @@ pub fn verdict(before: &Observation, after: &Observation, min_gain_bytes: u64) -
         return Verdict::Freed { bytes };
     }
     Verdict::NoGain {
-        why: format!("the target holds {fell} bytes less, the machine has {rose} more available; {min_gain_bytes} would count"),
+        why: format!(
+            "the target holds {fell} bytes less, the machine has {rose} more available; {min_gain_bytes} would count"
+        ),
     }
 }
 
@@ -72,7 +74,8 @@ mod tests {
     fn observation(target_mib: Option<u64>, available_mib: u64) -> Observation {
         let mut o = Observation::default();
         o.machine.available_bytes = available_mib * MIB;
-        o.target = target_mib.map(|m| TargetMemory { bytes: m * MIB, processes: 1, ..TargetMemory::default() });
+        o.target =
+            target_mib.map(|m| TargetMemory { bytes: m * MIB, processes: 1, ..TargetMemory::default() });
         o
     }
 

@@ -101,7 +101,12 @@ fn prometheus(value: &mut Value, wiring: &Wiring<'_>) {
         }
     }
     let managers = json!([{ "static_configs": targets(wiring.options.alertmanager.listen) }]);
-    set(value, "alerting", "alertmanagers", if wiring.options.alertmanager.enabled { managers } else { json!([]) });
+    set(
+        value,
+        "alerting",
+        "alertmanagers",
+        if wiring.options.alertmanager.enabled { managers } else { json!([]) },
+    );
 }
 
 fn alertmanager(value: &mut Value, wiring: &Wiring<'_>) {

@@ -66,7 +66,8 @@ pub fn run(args: &Args) -> Result<u8> {
 async fn serve(args: &Args) -> Result<u8> {
     let registry = Registry::new();
     let app = Arc::new(App::new(&registry, args)?);
-    let socket = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let socket =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let metrics = serve::Metrics::new(&registry)?;
     let (stop, stopped) = watch::channel(false);
     let listener = Listener { socket, name: "app", limits: Limits::default(), metrics };
@@ -102,10 +103,20 @@ struct Reclaim {
 impl App {
     fn new(registry: &Registry, args: &Args) -> Result<Self> {
         let held = IntGauge::new("demo_cache_bytes", "What the sample cache holds.")?;
-        let released = IntCounter::new("demo_cache_released_bytes_total", "What the sample cache says that it gave back.")?;
+        let released = IntCounter::new(
+            "demo_cache_released_bytes_total",
+            "What the sample cache says that it gave back.",
+        )?;
         registry.register(Box::new(held.clone()))?;
         registry.register(Box::new(released.clone()))?;
-        Ok(Self { cache: Mutex::default(), held, released, registry: registry.clone(), manner: args.manner, full: AtomicBool::new(false) })
+        Ok(Self {
+            cache: Mutex::default(),
+            held,
+            released,
+            registry: registry.clone(),
+            manner: args.manner,
+            full: AtomicBool::new(false),
+        })
     }
 
     fn grow(&self, args: &Args) {
@@ -143,11 +154,17 @@ impl App {
             Err(answer) => return answer,
         };
         let Ok(asked) = serde_json::from_slice::<Reclaim>(&body) else {
-            return Answer::text(NAME, StatusCode::BAD_REQUEST, "expected {\"bytes\": number, \"urgency\": \"low\" or \"high\"}");
+            return Answer::text(
+                NAME,
+                StatusCode::BAD_REQUEST,
+                "expected {\"bytes\": number, \"urgency\": \"low\" or \"high\"}",
+            );
         };
         match self.manner {
             // A little more than asked for, so that the next entry does not break the budget again.
-            Manner::Well => Answer::json(NAME, &json!({ "released_bytes": self.release(asked.bytes + asked.bytes / 4) })),
+            Manner::Well => {
+                Answer::json(NAME, &json!({ "released_bytes": self.release(asked.bytes + asked.bytes / 4) }))
+            }
             Manner::Hangs => std::future::pending().await,
             Manner::Fails => Answer::text(NAME, StatusCode::INTERNAL_SERVER_ERROR, "out of order"),
             Manner::Nonsense => Answer::text(NAME, StatusCode::OK, "<html>all is well</html>"),

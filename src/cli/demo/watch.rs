@@ -103,7 +103,11 @@ impl Timeline {
         if self.freed_bytes > 0 {
             let (before, after) = (bytes(self.before_bytes), bytes(self.after_bytes));
             let freed = bytes(self.freed_bytes);
-            writeln!(out, "Verified: {freed} came back to the machine; the process went from {before} to {after} (budget {})", bytes(self.budget_bytes))?;
+            writeln!(
+                out,
+                "Verified: {freed} came back to the machine; the process went from {before} to {after} (budget {})",
+                bytes(self.budget_bytes)
+            )?;
         }
         let closed = if self.closed() { "The loop is closed." } else { "The loop is NOT closed." };
         let result = if self.result.is_empty() { "none" } else { &self.result };
@@ -114,7 +118,9 @@ impl Timeline {
     pub fn json(&self) -> Value {
         let steps: Vec<Value> = STEPS
             .iter()
-            .filter_map(|(step, name)| Some(json!({ "step": name, "seconds": self.since_begin(self.at(*step)?) })))
+            .filter_map(|(step, name)| {
+                Some(json!({ "step": name, "seconds": self.since_begin(self.at(*step)?) }))
+            })
             .collect();
         json!({
             "closed": self.closed(), "result": self.result, "freed_bytes": self.freed_bytes,
@@ -155,16 +161,28 @@ impl Watch {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        bail!("Prometheus or Alertmanager was not ready within {}; see their logs", humantime::format_duration(wait))
+        bail!(
+            "Prometheus or Alertmanager was not ready within {}; see their logs",
+            humantime::format_duration(wait)
+        )
     }
 
     /// Looks once, and gives a line for each step that was not seen before.
     pub async fn look(&self, timeline: &mut Timeline, now: i64) -> Vec<String> {
         let mut lines = Vec::new();
-        let memory = format!("namedprocess_namegroup_memory_bytes{{memtype=\"resident\",groupname=\"{}\"}}", self.group);
+        let memory = format!(
+            "namedprocess_namegroup_memory_bytes{{memtype=\"resident\",groupname=\"{}\"}}",
+            self.group
+        );
         if let Some((at, bytes)) = self.value(&memory).await {
             let budget = timeline.budget_bytes as f64;
-            let what = || format!("{:.0} MiB resident, the budget is {:.0} MiB", bytes / 1048576.0, budget / 1048576.0);
+            let what = || {
+                format!(
+                    "{:.0} MiB resident, the budget is {:.0} MiB",
+                    bytes / 1_048_576.0,
+                    budget / 1_048_576.0
+                )
+            };
             if bytes > budget {
                 lines.extend(timeline.note(Step::Crossed, at, what()));
             } else if timeline.at(Step::Verified).is_some() {
@@ -197,7 +215,8 @@ impl Watch {
             None => {}
         }
         if timeline.at(Step::Alertmanager).is_none() {
-            let filter = format!("http://{}/api/v2/alerts?filter=groupname%3D%22{}%22", self.alertmanager, self.group);
+            let filter =
+                format!("http://{}/api/v2/alerts?filter=groupname%3D%22{}%22", self.alertmanager, self.group);
             let held = self.json(filter, None).await;
             if held.and_then(|h| h.as_array().map(|a| !a.is_empty())).unwrap_or_default() {
                 lines.extend(timeline.note(Step::Alertmanager, now, "and routes it to the optimizer"));
@@ -211,29 +230,46 @@ impl Watch {
         let entry = &answer["entries"][0];
         let Some(queued) = entry["queued_at_millis"].as_i64() else { return };
         let policy = entry["policy"].as_str().unwrap_or_default();
-        lines.extend(timeline.note(Step::Received, queued, format!("written to the journal; policy {policy}")));
+        lines.extend(timeline.note(
+            Step::Received,
+            queued,
+            format!("written to the journal; policy {policy}"),
+        ));
         for step in entry["steps"].as_array().into_iter().flatten() {
             let action = step["action"].as_str().unwrap_or_default();
             if let Some(begun) = step["begun_at_millis"].as_i64() {
-                let want = step["plan"]["request"]["bytes"].as_u64().map(|b| ByteSize::b(b).display().iec().to_string());
+                let want = step["plan"]["request"]["bytes"]
+                    .as_u64()
+                    .map(|b| ByteSize::b(b).display().iec().to_string());
                 let want = want.unwrap_or_else(|| "memory".into());
                 lines.extend(timeline.note(Step::Begun, begun, format!("{action}: give back {want}")));
             }
-            let (Some(ended), Some(freed)) = (step["ended_at_millis"].as_i64(), step["freed_bytes"].as_u64()) else { continue };
+            let (Some(ended), Some(freed)) = (step["ended_at_millis"].as_i64(), step["freed_bytes"].as_u64())
+            else {
+                continue;
+            };
             if freed > 0 {
                 timeline.freed_bytes = freed;
                 timeline.before_bytes = step["before"]["target"]["bytes"].as_u64().unwrap_or_default();
                 timeline.after_bytes = step["after"]["target"]["bytes"].as_u64().unwrap_or_default();
                 let note = step["detail"].as_str().unwrap_or_default();
                 let freed = ByteSize::b(freed).display().iec();
-                lines.extend(timeline.note(Step::Verified, ended, format!("{freed} more are available ({note})")));
+                lines.extend(timeline.note(
+                    Step::Verified,
+                    ended,
+                    format!("{freed} more are available ({note})"),
+                ));
             }
         }
         if let Some(result) = entry["result"].as_str() {
             result.clone_into(&mut timeline.result);
         }
         if let Some(resolved) = entry["resolved_at_millis"].as_i64() {
-            lines.extend(timeline.note(Step::Recorded, resolved.max(queued), "by the webhook; the episode is over"));
+            lines.extend(timeline.note(
+                Step::Recorded,
+                resolved.max(queued),
+                "by the webhook; the episode is over",
+            ));
         }
     }
 

@@ -46,12 +46,15 @@ impl Action for AppHook {
     }
 
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
-        let hook = scene.target.hook.as_ref().ok_or_else(|| Refusal("the target has no hook configured".into()))?;
+        let hook =
+            scene.target.hook.as_ref().ok_or_else(|| Refusal("the target has no hook configured".into()))?;
         let held = scene.before.target.as_ref().map_or(0, |t| t.bytes);
         let urgent = scene.want_bytes as f64 > held as f64 * URGENT_SHARE;
-        let request = Request { bytes: scene.want_bytes, urgency: if urgent { "high" } else { "low" }.into() };
+        let request =
+            Request { bytes: scene.want_bytes, urgency: if urgent { "high" } else { "low" }.into() };
         let timeout_millis = u64::try_from(hook.timeout.as_millis()).unwrap_or(u64::MAX);
-        let intent = Intent { url: hook.url.clone(), token_file: hook.token_file.clone(), timeout_millis, request };
+        let intent =
+            Intent { url: hook.url.clone(), token_file: hook.token_file.clone(), timeout_millis, request };
         Plan::new(Some(held), &intent)
     }
 
@@ -72,7 +75,9 @@ impl Action for AppHook {
             return Err(failed(format!("answered {status}: {note:?}")));
         }
         match serde_json::from_slice::<Answer>(&body) {
-            Ok(answer) => Ok(format!("the application says that it released {} bytes", answer.released_bytes)),
+            Ok(answer) => {
+                Ok(format!("the application says that it released {} bytes", answer.released_bytes))
+            }
             // It may have done its part all the same; the measurement tells.
             Err(e) => Ok(format!("the application's answer is not understood ({e}): {note:?}")),
         }

@@ -40,7 +40,10 @@ impl Action for CgroupReclaim {
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
         let refuse = |why: &str| Refusal(why.to_owned());
         let target = scene.before.target.as_ref().ok_or_else(|| refuse("the target is not there"))?;
-        let group = target.cgroup.as_ref().ok_or_else(|| refuse("the target has no control group with a memory controller"))?;
+        let group = target
+            .cgroup
+            .as_ref()
+            .ok_or_else(|| refuse("the target has no control group with a memory controller"))?;
         if scene.target.cgroup.as_deref().is_none_or(|g| g.trim_matches('/').is_empty()) {
             return Err(refuse("the root group is everybody's memory"));
         }
@@ -48,7 +51,8 @@ impl Action for CgroupReclaim {
         let takable = group.current_bytes.saturating_sub(group.protected_bytes);
         // Version 1 has no call for this: its limit is lowered only over page cache, which can always be given
         // up, so that the group cannot run into it.
-        let takable = if group.version == 1 { takable.min(group.inactive_file_bytes.unwrap_or(0)) } else { takable };
+        let takable =
+            if group.version == 1 { takable.min(group.inactive_file_bytes.unwrap_or(0)) } else { takable };
         if takable == 0 {
             return Err(refuse("the group has nothing above its protection that can be taken"));
         }

@@ -43,10 +43,13 @@ impl Action for Pageout {
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
         let swap = scene.before.machine.swap_free_bytes;
         if swap == 0 {
-            return Err(Refusal("there is no free swap, without which the kernel does nothing and reports success".into()));
+            return Err(Refusal(
+                "there is no free swap, without which the kernel does nothing and reports success".into(),
+            ));
         }
         let room = swap - swap / SWAP_LEFT_SHARE;
-        let mut members: Vec<_> = scene.members.iter().filter(|m| m.anon_bytes.is_some_and(|b| b > 0)).collect();
+        let mut members: Vec<_> =
+            scene.members.iter().filter(|m| m.anon_bytes.is_some_and(|b| b > 0)).collect();
         members.sort_by_key(|m| std::cmp::Reverse(m.anon_bytes));
         let anon = members.iter().filter_map(|m| m.anon_bytes).fold(0_u64, u64::saturating_add);
         if anon == 0 {
@@ -80,7 +83,9 @@ impl Action for Pageout {
                 moved = start.resident.saturating_sub(now.resident);
                 let gained = now.available.saturating_sub(start.available);
                 if moved >= TRIAL_BYTES && gained < moved / 4 {
-                    return Ok(format!("stopped: {moved} bytes moved and only {gained} gained; the swap lies in the same memory"));
+                    return Ok(format!(
+                        "stopped: {moved} bytes moved and only {gained} gained; the swap lies in the same memory"
+                    ));
                 }
             }
         }
