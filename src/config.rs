@@ -288,7 +288,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
 
 fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
     let e = e.without_snippet();
-    let place = e.location().map(|l| (u64::from(l.line()), u64::from(l.column())));
+    let place = e.location().map(|l| (l.line(), l.column()));
     let why = match e {
         serde_yaml::Error::SerdeUnknownField { field, expected, .. } => {
             let near = nearest(field, expected.iter().copied());

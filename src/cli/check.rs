@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What to check.
 #[derive(Debug, clap::Subcommand)]
-pub enum Check {
+pub(super) enum Check {
     /// Read a configuration file, and say what is wrong with it
     Config {
         /// The file
@@ -27,7 +27,7 @@ pub enum Check {
 
 impl Check {
     /// Checks, and prints what was found.
-    pub fn run(self) -> Result<u8> {
+    pub(super) fn run(self) -> Result<u8> {
         match self {
             Self::Config { file } => {
                 let config = Config::load(Some(&file))?;

@@ -1,6 +1,6 @@
 //! `headroom demo`: the whole loop in about a minute, on real servers, told as it happens.
 
-pub mod app;
+pub(super) mod app;
 mod watch;
 
 use super::service::{Loader, now_millis, runtime, state_dir};
@@ -28,7 +28,7 @@ const FOR_MAX: Duration = Duration::from_secs(3);
 
 /// Options of the demonstration.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// How long to wait for the end of the loop
     #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -44,7 +44,7 @@ pub struct Args {
 }
 
 /// Shows the loop; 0 only if it closed.
-pub fn run(args: &Args) -> Result<u8> {
+pub(super) fn run(args: &Args) -> Result<u8> {
     let _logs = tracing_subscriber::fmt()
         .with_env_filter("error")
         .with_writer(io::stderr)

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Flags of `headroom exporter`; each stands over its key in the configuration file.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where to listen (exporter.listen) [default: 127.0.0.1:9177]
     #[arg(long = "web.listen-address", alias = "listen", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,

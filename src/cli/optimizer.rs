@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Flags of `headroom optimizer`; each stands over its key in the configuration file.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where to listen (optimizer.listen) [default: 127.0.0.1:9178]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,

@@ -24,11 +24,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Runs that act have so long to write their outcome once the process is to end.
-const EXECUTOR_GRACE: Duration = Duration::from_millis(4000);
+const EXECUTOR_GRACE: Duration = Duration::from_secs(4);
 
 /// Which parts a command runs in its process.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts {
+pub(super) struct Parts {
     /// The exporter.
     pub exporter: bool,
     /// The optimizer.
@@ -36,7 +36,7 @@ pub struct Parts {
 }
 
 /// A command that serves.
-pub trait Command: Clone + 'static {
+pub(super) trait Command: Clone + 'static {
     /// What it runs.
     const PARTS: Parts;
     /// Puts its flags over the configuration.
@@ -44,7 +44,7 @@ pub trait Command: Clone + 'static {
 }
 
 /// Runs a serving command until it is told to end.
-pub fn run<C: Command>(common: &Common, config: Config, command: C) -> Result<u8> {
+pub(super) fn run<C: Command>(common: &Common, config: Config, command: C) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|config| command.apply(config)));
     runtime()?.block_on(async {
@@ -54,16 +54,16 @@ pub fn run<C: Command>(common: &Common, config: Config, command: C) -> Result<u8
 }
 
 /// The runtime of a serving command: one thread, so that the process stays light.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(4).build().context("cannot start the runtime")
 }
 
 /// Reads the configuration again.
-pub type Loader = Box<dyn Fn() -> Result<Config>>;
+pub(super) type Loader = Box<dyn Fn() -> Result<Config>>;
 
 /// The running parts of a process.
-pub struct Service {
+pub(super) struct Service {
     loader: Loader,
     config: Config,
     stop: watch::Sender<bool>,
@@ -80,7 +80,7 @@ pub struct Service {
 
 impl Service {
     /// Binds, starts threads, begins to serve.
-    pub async fn start(config: Config, parts: Parts, loader: Loader) -> Result<Self> {
+    pub(super) async fn start(config: Config, parts: Parts, loader: Loader) -> Result<Self> {
         let registry = Registry::new();
         let (reloaded, reloaded_at) = reload_gauges(&registry)?;
         let http = serve::Metrics::new(&registry)?;
@@ -167,27 +167,27 @@ impl Service {
     }
 
     /// The address of the optimizer's token file.
-    pub fn token_file(&self) -> Result<PathBuf> {
+    pub(super) fn token_file(&self) -> Result<PathBuf> {
         token_file(&self.config)
     }
 
     /// The configuration in use.
-    pub fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Config {
         &self.config
     }
 
     /// A receiver that becomes true when the process is to end.
-    pub fn stopped(&self) -> watch::Receiver<bool> {
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
 
     /// Takes a task along, so that the end waits for it.
-    pub fn adopt(&mut self, task: JoinHandle<()>) {
+    pub(super) fn adopt(&mut self, task: JoinHandle<()>) {
         self.tasks.push(task);
     }
 
     /// Serves until SIGTERM or SIGINT; SIGHUP reloads.
-    pub async fn until_told(mut self) -> Result<u8> {
+    pub(super) async fn until_told(mut self) -> Result<u8> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -209,7 +209,7 @@ impl Service {
     }
 
     /// Ends listeners and children, then the executor.
-    pub async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         // Without receivers there is nobody left to tell.
         let _told = self.stop.send(true);
         let executor = self.executor.take();
@@ -329,7 +329,7 @@ fn settings(config: &Config) -> Result<Settings> {
 }
 
 /// Where state is kept: as configured; as systemd says; or where such things are by custom.
-pub fn state_dir(config: &Config) -> PathBuf {
+pub(super) fn state_dir(config: &Config) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     if let Some(dir) = config.state_dir.clone().or_else(|| variable("STATE_DIRECTORY")) {
         return dir;
@@ -369,7 +369,7 @@ fn make_token(path: &Path) -> Result<()> {
 }
 
 /// The wall clock, in milliseconds since the epoch.
-pub fn now_millis() -> i64 {
+pub(super) fn now_millis() -> i64 {
     i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
 }
 

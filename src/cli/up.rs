@@ -15,7 +15,7 @@ const PROMETHEUS: [&str; 1] = ["prometheus"];
 const ALERTMANAGER: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
 
 /// Runs until told to end.
-pub fn run(common: &Common, config: Config) -> Result<u8> {
+pub(super) fn run(common: &Common, config: Config) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|_| ()));
     runtime()?.block_on(async {
@@ -26,7 +26,7 @@ pub fn run(common: &Common, config: Config) -> Result<u8> {
 }
 
 /// The running stack.
-pub struct Stack {
+pub(super) struct Stack {
     /// Exporter and optimizer.
     pub service: Service,
     /// Whether Prometheus was started.
@@ -39,7 +39,7 @@ pub struct Stack {
 
 impl Stack {
     /// Starts exporter and optimizer, then the servers whose programs are there.
-    pub async fn start(mut config: Config, loader: Loader) -> Result<Self> {
+    pub(super) async fn start(mut config: Config, loader: Loader) -> Result<Self> {
         let state = state_dir(&config);
         std::fs::create_dir_all(&state)
             .with_context(|| format!("cannot make {} (state_dir)", state.display()))?;

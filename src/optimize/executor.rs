@@ -187,13 +187,13 @@ fn recover(shared: &Shared) -> Result<(), StoreError> {
         let plan = serde_json::from_str(&plan).unwrap_or(serde_json::Value::Null);
         match action::find(&name).map(|a| a.undo(&plan, &mut hand)) {
             Some(Ok(Some(note))) => {
-                tracing::warn!(step, action = name, note, "put back what an interrupted action left")
+                tracing::warn!(step, action = name, note, "put back what an interrupted action left");
             }
             Some(Err(e)) => {
-                tracing::error!(step, action = name, error = %e, "cannot put back what an interrupted action left")
+                tracing::error!(step, action = name, error = %e, "cannot put back what an interrupted action left");
             }
             Some(Ok(None)) | None => {
-                tracing::warn!(step, action = name, "an action was interrupted; it is not repeated")
+                tracing::warn!(step, action = name, "an action was interrupted; it is not repeated");
             }
         }
     }

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 /// The waits between restarts grow from the first to the second.
 const RESTART_MIN: Duration = Duration::from_secs(1);
-const RESTART_MAX: Duration = Duration::from_secs(60);
+const RESTART_MAX: Duration = Duration::from_mins(1);
 /// A child that ran so long is healthy: its next restart does not wait long.
-const HEALTHY: Duration = Duration::from_secs(60);
+const HEALTHY: Duration = Duration::from_mins(1);
 /// A child has so long to end before it is killed.
 const STOP: Duration = Duration::from_secs(4);
 

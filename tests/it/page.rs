@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 /// The captured host `name`.
 pub(crate) fn host(name: &str) -> Host {
     let root = repository().join("tests/host").join(name);
-    Host { procfs: root.join("proc"), sysfs: root.join("sys"), rootfs: root.join("root"), udev_data: root.join("udev") }
+    Host {
+        procfs: root.join("proc"),
+        sysfs: root.join("sys"),
+        rootfs: root.join("root"),
+        udev_data: root.join("udev"),
+    }
 }
 
 /// The collector `name` from the list.

@@ -27,7 +27,7 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// Options of the sample application.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Where to listen
     #[arg(long)]
     pub listen: SocketAddr,
@@ -44,7 +44,7 @@ pub struct Args {
 
 /// How the hook answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// Releases what it is asked for.
     Well,
     /// Never answers.
@@ -58,7 +58,7 @@ pub enum Manner {
 }
 
 /// Serves until SIGTERM.
-pub fn run(args: &Args) -> Result<u8> {
+pub(crate) fn run(args: &Args) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(args))
 }

@@ -41,7 +41,7 @@ const STEPS: [(Step, &str); 10] = [
 
 /// What was seen of the loop, and when.
 #[derive(Debug)]
-pub struct Timeline {
+pub(super) struct Timeline {
     begun_millis: i64,
     budget_bytes: u64,
     seen: Vec<(Step, i64, String)>,
@@ -53,7 +53,7 @@ pub struct Timeline {
 
 impl Timeline {
     /// A timeline that begins at a time in milliseconds since the epoch.
-    pub fn new(begun_millis: i64, budget_bytes: u64) -> Self {
+    pub(super) fn new(begun_millis: i64, budget_bytes: u64) -> Self {
         let (seen, result) = (Vec::new(), String::new());
         Self { begun_millis, budget_bytes, seen, freed_bytes: 0, before_bytes: 0, after_bytes: 0, result }
     }
@@ -78,17 +78,17 @@ impl Timeline {
     }
 
     /// Whether there is nothing left to wait for.
-    pub fn complete(&self) -> bool {
+    pub(super) fn complete(&self) -> bool {
         STEPS.iter().all(|(step, _)| self.at(*step).is_some())
     }
 
     /// Whether the alert went the whole way, memory was verified as freed, and the alert resolved.
-    pub fn closed(&self) -> bool {
+    pub(super) fn closed(&self) -> bool {
         self.complete() && self.freed_bytes > 0 && self.result == "effective"
     }
 
     /// Says in a few lines what happened.
-    pub fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
         let bytes = |b| ByteSize::b(b).display().iec().to_string();
         writeln!(out)?;
         for (step, name) in STEPS {
@@ -115,7 +115,7 @@ impl Timeline {
     }
 
     /// The same for programs.
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let steps: Vec<Value> = STEPS
             .iter()
             .filter_map(|(step, name)| {
@@ -130,7 +130,7 @@ impl Timeline {
 }
 
 /// Asks Prometheus, Alertmanager and the optimizer.
-pub struct Watch {
+pub(super) struct Watch {
     prometheus: SocketAddr,
     alertmanager: SocketAddr,
     optimizer: SocketAddr,
@@ -140,7 +140,7 @@ pub struct Watch {
 
 impl Watch {
     /// A watch over the servers at these addresses.
-    pub fn new(
+    pub(super) fn new(
         prometheus: SocketAddr,
         alertmanager: SocketAddr,
         optimizer: SocketAddr,
@@ -151,7 +151,7 @@ impl Watch {
     }
 
     /// Waits until both servers are ready and Prometheus has scraped the exporter.
-    pub async fn servers_ready(&self, wait: Duration) -> Result<()> {
+    pub(super) async fn servers_ready(&self, wait: Duration) -> Result<()> {
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline {
             let alertmanager = send(Call::get(format!("http://{}/-/ready", self.alertmanager))).await;
@@ -168,7 +168,7 @@ impl Watch {
     }
 
     /// Looks once, and gives a line for each step that was not seen before.
-    pub async fn look(&self, timeline: &mut Timeline, now: i64) -> Vec<String> {
+    pub(super) async fn look(&self, timeline: &mut Timeline, now: i64) -> Vec<String> {
         let mut lines = Vec::new();
         let memory = format!(
             "namedprocess_namegroup_memory_bytes{{memtype=\"resident\",groupname=\"{}\"}}",
