@@ -2,6 +2,7 @@
 
 use super::alert::{self, Alert, Status};
 use super::executor::Shared;
+use super::journal::Notified;
 use super::record::Filter;
 use crate::collect::CollectError;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
@@ -98,7 +99,11 @@ impl Api {
     async fn store(&self, alerts: Vec<Alert>) -> Result<Taken, String> {
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
-            let queued = shared.store.with(|j| j.notify(&alerts, (shared.clock)()))?;
+            let Notified { queued, resolved } = shared.store.with(|j| j.notify(&alerts, (shared.clock)()))?;
+            if resolved > 0 {
+                shared.metrics.runs.with_label_values(&["resolved"]).inc_by(resolved as u64);
+                tracing::info!(runs = resolved, "runs ended: resolved before anything was done");
+            }
             for alert in &alerts {
                 let status = if alert.status == Status::Firing { "firing" } else { "resolved" };
                 shared.metrics.alerts.with_label_values(&[status]).inc();
