@@ -12,6 +12,7 @@
 mod cgroups;
 mod crash;
 mod hostile;
+mod layers;
 mod page;
 mod parsers;
 mod processes;
@@ -19,3 +20,4 @@ mod promtool;
 mod serving;
 mod stack;
 mod the_loop;
+mod tidy;
