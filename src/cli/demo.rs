@@ -30,7 +30,7 @@ const FOR_MAX: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// How long to wait for the end of the loop
-    #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// Keep the journal, the servers' data and their logs
     #[arg(long)]

@@ -44,7 +44,7 @@ const STEPS: [(Step, &str); 10] = [
 ];
 
 /// What was seen of the loop, and when.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Timeline {
     begun_millis: i64,
     budget_bytes: u64,
@@ -53,13 +53,14 @@ pub(super) struct Timeline {
     before_bytes: u64,
     after_bytes: u64,
     result: String,
+    /// What the last action said, where it gained nothing.
+    detail: String,
 }
 
 impl Timeline {
     /// A timeline that begins at a time in milliseconds since the epoch.
     pub(super) fn new(begun_millis: i64, budget_bytes: u64) -> Self {
-        let (seen, result) = (Vec::new(), String::new());
-        Self { begun_millis, budget_bytes, seen, freed_bytes: 0, before_bytes: 0, after_bytes: 0, result }
+        Self { begun_millis, budget_bytes, ..Self::default() }
     }
 
     fn note(&mut self, step: Step, at_millis: i64, what: impl Into<String>) -> Option<String> {
@@ -120,6 +121,9 @@ impl Timeline {
         }
         let closed = if self.closed() { "The loop is closed." } else { "The loop is NOT closed." };
         let result = if self.result.is_empty() { "none" } else { &self.result };
+        if !self.detail.is_empty() {
+            writeln!(out, "The action: {}", self.detail)?;
+        }
         writeln!(out, "Result in the record: {result}. {closed}")
     }
 
@@ -257,11 +261,13 @@ impl Watch {
             else {
                 continue;
             };
-            if freed > 0 {
+            let note = step["detail"].as_str().unwrap_or_default();
+            if freed == 0 {
+                note.clone_into(&mut timeline.detail);
+            } else {
                 timeline.freed_bytes = freed;
                 timeline.before_bytes = step["before"]["target"]["bytes"].as_u64().unwrap_or_default();
                 timeline.after_bytes = step["after"]["target"]["bytes"].as_u64().unwrap_or_default();
-                let note = step["detail"].as_str().unwrap_or_default();
                 let freed = ByteSize::b(freed).display().iec();
                 lines.extend(timeline.note(
                     Step::Verified,
