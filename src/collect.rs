@@ -18,7 +18,7 @@ pub mod pressure;
 pub mod processes;
 pub mod scraper;
 pub mod stat;
-//TF pub mod textfile;
+pub mod textfile;
 pub mod time;
 pub mod uname;
 pub mod vmstat;
@@ -88,7 +88,7 @@ pub const REGISTRY: &[Entry] = &[
     vmstat::ENTRY,
     cgroup::ENTRY,
     processes::ENTRY,
-    //TF textfile::ENTRY,
+    textfile::ENTRY,
 ];
 
 /// Which collectors run, and the options of each.
@@ -107,6 +107,6 @@ pub struct Options {
     pub netdev: netdev::Options,
     /// Of `processes`.
     pub processes: processes::Options,
-    //TF /// Of `textfile`.
-    //TF pub textfile: textfile::Options,
+    /// Of `textfile`.
+    pub textfile: textfile::Options,
 }

@@ -75,8 +75,11 @@ const MOUNT_INFO: Desc<'static> = Desc::gauge(
     "Filesystem mount information.",
     &["device", "major", "minor", "mountpoint"],
 );
+/// Takes one number out of an answer.
+type Take = fn(&Space) -> u64;
+
 /// The families of a file system that answered.
-const SPACE: [(Desc<'static>, fn(&Space) -> u64); 5] = [
+const SPACE: [(Desc<'static>, Take); 5] = [
     (Desc::gauge("node_filesystem_size_bytes", "Filesystem size in bytes.", LABELS), |s| s.size_bytes),
     (Desc::gauge("node_filesystem_free_bytes", "Filesystem free space in bytes.", LABELS), |s| s.free_bytes),
     (

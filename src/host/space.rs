@@ -155,13 +155,12 @@ impl Shared {
     fn serve(&self, ask: Ask) {
         let mut state = self.lock();
         while state.phase != Phase::Abandoned {
-            let next = match (&state.paths, state.phase) {
-                (Some(paths), Phase::Asking) => paths.get(state.from + state.answers.len()).cloned(),
-                _ => {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    continue;
-                }
-            };
+            if state.phase != Phase::Asking {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let at = state.from + state.answers.len();
+            let next = state.paths.as_ref().and_then(|paths| paths.get(at)).cloned();
             if let Some(path) = next {
                 drop(state);
                 let answer = ask(&path).map_or_else(|e| Answer::Refused(reason(&e)), Answer::Space);
@@ -229,6 +228,7 @@ mod tests {
     #[test]
     fn a_mount_that_hangs_costs_only_itself_and_comes_back_when_it_answers() {
         static GATE: AtomicBool = AtomicBool::new(false);
+        #[expect(clippy::unnecessary_wraps, reason = "the type of the question")]
         fn ask(path: &Path) -> io::Result<Space> {
             while path == Path::new("hangs") && !GATE.load(Ordering::Acquire) {
                 std::thread::yield_now();

@@ -16,8 +16,9 @@ pub(super) struct Device {
     pub(super) counted: usize,
     pub(super) facts: Facts,
     udev: PathBuf,
-    /// The stamp of udev's file when it was read (`Some(None)`: there was none).
-    read: Option<Option<Stamp>>,
+    /// Whether the facts were looked up, and the stamp that udev's file had then.
+    known: bool,
+    stamp: Option<Stamp>,
 }
 
 /// The labels of the families of facts, in the order of their names.
@@ -40,7 +41,8 @@ impl Device {
             counted: 0,
             facts: Facts::default(),
             udev: host.udev_data.join(format!("b{}:{}", disk.major, disk.minor)),
-            read: None,
+            known: false,
+            stamp: None,
         }
     }
 
@@ -56,14 +58,14 @@ impl Device {
     /// Reads what udev and the kernel say about the device, if udev said something new.
     pub(super) fn look_up(&mut self, host: &Host) -> Result<(), HostError> {
         let present = stamp(&self.udev);
-        if self.read == Some(present) {
+        if self.known && self.stamp == present {
             return Ok(());
         }
         let text = read_once(&self.udev)?.unwrap_or_default();
         let name = self.name.replace('/', "!");
         let rotational = read_once(&host.sysfs.join("block").join(name).join("queue/rotational"))?;
         self.facts = self.facts_of(&text, rotational.as_deref());
-        self.read = Some(present);
+        (self.known, self.stamp) = (true, present);
         Ok(())
     }
 
