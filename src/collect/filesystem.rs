@@ -1,6 +1,7 @@
 //! The collector of mounted file systems: size, free space, files, and mounts that do not answer (`node_filesystem_*`).
 
 use super::{CollectError, Collector, Entry, filter};
+use crate::host::kept::ended;
 use crate::host::mount::{self, Mount};
 use crate::host::space::{Answer, Space, Spaces};
 use crate::host::{Host, HostError, Kept};
@@ -140,8 +141,8 @@ impl Filesystem {
             return Ok(());
         }
         // A name of a mount may be of any bytes.
-        let mounts =
-            mount::mounts(&String::from_utf8_lossy(bytes)).map_err(|e| HostError::parse(&path, e))?;
+        let text = String::from_utf8_lossy(bytes);
+        let mounts = ended(&text).and_then(mount::mounts).map_err(|e| HostError::parse(&path, e))?;
         self.text = bytes.to_vec();
         self.mounts.clear();
         for mut mount in mounts {
