@@ -129,20 +129,22 @@ impl Collector for Filesystem {
 impl Filesystem {
     fn read_mounts(&mut self, host: &Host) -> Result<(), CollectError> {
         let [first, own] = &mut self.files;
-        let hidden = |read: &Result<Option<&[u8]>, HostError>| match read {
+        let is_hidden = match first.read_bytes() {
             Ok(bytes) => bytes.is_none(),
-            Err(HostError::Read { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
-            Err(_) => false,
+            Err(HostError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => true,
+            Err(e) => return Err(e.into()),
         };
-        let file = if hidden(&first.read_bytes()) { own } else { first };
-        let path = file.path().to_owned();
-        let bytes = file.read_bytes()?.ok_or_else(|| CollectError::Absent("mountinfo".into()))?;
+        if is_hidden && own.read_bytes()?.is_none() {
+            return Err(CollectError::Absent("mountinfo".into()));
+        }
+        let file = if is_hidden { own } else { first };
+        let bytes = file.last();
         if bytes == self.text {
             return Ok(());
         }
         // A name of a mount may be of any bytes.
         let text = String::from_utf8_lossy(bytes);
-        let mounts = ended(&text).and_then(mount::mounts).map_err(|e| HostError::parse(&path, e))?;
+        let mounts = ended(&text).and_then(mount::mounts).map_err(|e| HostError::parse(file.path(), e))?;
         self.text = bytes.to_vec();
         self.mounts.clear();
         for mut mount in mounts {

@@ -46,6 +46,11 @@ impl Kept {
         }
     }
 
+    /// The bytes of the last read that succeeded.
+    pub fn last(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The file's present text; `None` where there is no such file.
     pub fn read(&mut self) -> Result<Option<&str>, HostError> {
         if self.read_bytes()?.is_none() {
