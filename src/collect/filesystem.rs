@@ -232,6 +232,26 @@ fn error(answer: &Answer) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::text::TextEncoder;
+
+    #[test]
+    fn a_mount_that_does_not_answer_has_an_error_and_no_numbers() {
+        let shown = |line: &str| {
+            let mount = mount::mounts(line).unwrap().remove(0);
+            Shown { major: mount.major.to_string(), minor: mount.minor.to_string(), mount }
+        };
+        let mounts =
+            [shown("1 0 8:1 / / rw - ext4 /dev/sda1 rw"), shown("2 1 0:9 / /far rw - nfs4 far:/ ro")];
+        let space = Space { size_bytes: 9, ..Space::default() };
+        let mut out = TextEncoder::default();
+        write(&mounts, &[Answer::Space(space), Answer::Stuck], &mut out);
+        let page = String::from_utf8(out.page().to_vec()).unwrap();
+        let far: Vec<&str> = page.lines().filter(|line| line.contains("/far")).collect();
+        let labels =
+            "{device=\"far:/\",device_error=\"mountpoint timeout\",fstype=\"nfs4\",mountpoint=\"/far\"} 1";
+        assert_eq!(far, ["device_error", "readonly"].map(|name| format!("node_filesystem_{name}{labels}")));
+        assert!(page.contains("node_filesystem_size_bytes{device=\"/dev/sda1\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"} 9\n"));
+    }
 
     #[test]
     fn mount_points_are_those_below_the_root() {
