@@ -46,18 +46,25 @@ impl Kept {
         }
     }
 
+    /// The bytes of the last read that succeeded.
+    pub fn last(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The file's present text; `None` where there is no such file.
     pub fn read(&mut self) -> Result<Option<&str>, HostError> {
-        let Self { path, .. } = self;
-        let path = path.clone();
-        let Some(bytes) = self.read_bytes()? else { return Ok(None) };
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) => {
-                let line = bytes.iter().take(e.valid_up_to()).filter(|&&b| b == b'\n').count() + 1;
-                Err(HostError::parse(&path, ParseError::new(line, "text in UTF-8")))
-            }
+        if self.read_bytes()?.is_none() {
+            return Ok(None);
         }
+        self.text().map(Some)
+    }
+
+    /// The bytes of the last read as text.
+    fn text(&self) -> Result<&str, HostError> {
+        std::str::from_utf8(&self.text).map_err(|e| {
+            let line = self.text.iter().take(e.valid_up_to()).filter(|&&b| b == b'\n').count() + 1;
+            HostError::parse(&self.path, ParseError::new(line, "text in UTF-8"))
+        })
     }
 
     /// The file's present text, parsed; `None` where there is no such file.
@@ -65,11 +72,19 @@ impl Kept {
         &'a mut self,
         parser: impl FnOnce(&'a str) -> Result<T, ParseError>,
     ) -> Result<Option<T>, HostError> {
-        let path = self.path.clone();
-        match self.read()? {
-            None => Ok(None),
-            Some(text) => parser(text).map(Some).map_err(|e| HostError::parse(&path, e)),
+        if self.read_bytes()?.is_none() {
+            return Ok(None);
         }
+        parser(self.text()?).map(Some).map_err(|e| HostError::parse(&self.path, e))
+    }
+
+    /// The same for a file of lines: a text that stops in the middle of one is an error. A number that lost its
+    /// last digits, or an amount that lost its unit, would look like a good one.
+    pub fn parse_lines<'a, T>(
+        &'a mut self,
+        parser: impl FnOnce(&'a str) -> Result<T, ParseError>,
+    ) -> Result<Option<T>, HostError> {
+        self.parse(|text| parser(ended(text)?))
     }
 
     fn fill(&mut self) -> io::Result<()> {
@@ -102,6 +117,14 @@ impl Kept {
         self.text.truncate(length);
         Ok(())
     }
+}
+
+/// The text, if it does not stop in the middle of a line.
+pub fn ended(text: &str) -> Result<&str, ParseError> {
+    if text.is_empty() || text.ends_with('\n') {
+        return Ok(text);
+    }
+    Err(ParseError::new(text.lines().count(), "a line feed at the end"))
 }
 
 /// What the kernel answers on a file whose process, device or group has gone.
