@@ -282,20 +282,32 @@ impl Climb {
         Ok((members, median(readings)))
     }
 
-    /// Reads until the gain shows, or the time for it is over; the median of the last readings counts.
+    /// Reads until the gain shows, or the time for it is over. Each three readings in a row give a median; the one that
+    /// shows most counts, because others soon take what has become available.
     fn settle(&self, shared: &Shared, rung: &Rung<'_>) -> Result<Observation, HostError> {
         let deadline = Instant::now() + self.settings.options.settle;
-        let mut readings = Vec::new();
+        let gain = |seen: &Observation| verdict(rung.before, seen, 0).bytes();
+        let mut readings: Vec<Observation> = Vec::new();
+        let mut best: Option<Observation> = None;
         loop {
             readings.push(self.settings.observer.observe(&self.target, rung.members, (shared.clock)())?);
             let last = readings.split_off(readings.len().saturating_sub(READINGS));
             readings = last;
             let seen = median(readings.clone());
-            let enough = verdict(rung.before, &seen, rung.want_bytes).bytes() > 0;
-            if Instant::now() >= deadline || (enough && readings.len() == READINGS) {
+            if let unknown @ Verdict::Unknown { .. } = verdict(rung.before, &seen, 0) {
+                // The target has gone: what its end gave back is not the action's doing.
+                tracing::debug!(run = self.run.id, ?unknown, "nothing left to measure");
                 return Ok(seen);
             }
-            std::thread::sleep(SETTLE_EVERY);
+            if readings.len() == READINGS && best.as_ref().is_none_or(|b| gain(&seen) >= gain(b)) {
+                best = Some(seen);
+            }
+            let enough = best.as_ref().is_some_and(|b| gain(b) >= rung.want_bytes);
+            if enough || Instant::now() >= deadline {
+                return Ok(best.unwrap_or_else(|| median(readings)));
+            }
+            let pause = if readings.len() < READINGS { READING_EVERY } else { SETTLE_EVERY };
+            std::thread::sleep(pause);
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn servers() -> bool {
     program(&["prometheus"]).is_some() && program(&["prometheus-alertmanager", "alertmanager"]).is_some()
@@ -114,11 +114,33 @@ fn alertmanager_restarted_in_the_middle_costs_time_and_nothing_else() {
     std::thread::sleep(Duration::from_secs(7));
     let acted: Vec<Value> = up.entries("").into_iter().filter(|e| e["steps"] != json!([])).collect();
     assert_eq!(acted.len(), 1, "{acted:#?}");
+    dashboards_show(prometheus);
     up.running.signal(Signal::TERM);
     assert!(up.running.end(10).success());
     for server in [prometheus, alertmanager, exporter] {
         assert!(get(&format!("http://{server}/-/ready")).is_none(), "{server} outlived `up`");
     }
+}
+
+/// Every panel of the dashboards has data on this Prometheus, which has seen an action.
+fn dashboards_show(prometheus: SocketAddr) {
+    if program(&["python3"]).is_none() || program(&["promtool"]).is_none() {
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dashboards.py");
+    let mut said = String::new();
+    // Rates want a minute of samples.
+    let deadline = Instant::now() + Duration::from_secs(150);
+    while Instant::now() < deadline {
+        let output =
+            Command::new(&script).args(["--busy", &format!("http://{prometheus}")]).output().unwrap();
+        if output.status.success() {
+            return;
+        }
+        said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    panic!("{said}");
 }
 
 /// Sends a signal to a child of `headroom up` by its name.
