@@ -15,6 +15,7 @@ mod crash;
 mod hostile;
 mod layers;
 mod machine;
+mod manual;
 mod names;
 mod page;
 mod parity;
