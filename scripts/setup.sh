@@ -20,7 +20,8 @@ main() {
         *) die "usage: setup.sh run|test|bench" ;;
     esac
     # The bundled SQLite is C.
-    need cc gcc libc6-dev
+    need cc gcc
+    [ -e /usr/include/stdio.h ] || missing libc-headers libc6-dev
     need prometheus prometheus
     need 'prometheus-alertmanager alertmanager' prometheus-alertmanager
     if [ "$mode" = test ]; then
@@ -28,12 +29,14 @@ main() {
         need amtool prometheus-alertmanager
         need shellcheck shellcheck
         need python3 python3
+        python3 -c 'import yaml' 2>/dev/null || missing python3-yaml python3-yaml
         # An engine of its own can only be started by root; for others that stage is skipped, so it needs nothing.
         if [ "$(id -u)" -eq 0 ]; then
             need dockerd docker.io
             need docker 'docker-cli|docker.io'
             docker compose version >/dev/null 2>&1 || need docker-compose 'docker-compose|docker-compose-v2'
             need busybox busybox-static
+            need curl curl
         fi
     fi
     if [ "$mode" = bench ]; then
@@ -47,7 +50,7 @@ main() {
     fi
 }
 
-# need "PROGRAM OR..." "PACKAGE|OR..." ...: notes the packages if none of the programs is there.
+# need "PROGRAM OR..." "PACKAGE|OR...": notes the package if none of the programs is there.
 need() {
     for program in $1; do
         # Debian keeps servers in sbin, which is not on everybody's PATH.
@@ -55,11 +58,13 @@ need() {
             return 0
         fi
     done
-    programs="$programs ${1%% *}"
-    shift
-    for package in "$@"; do
-        packages="$packages $package"
-    done
+    missing "${1%% *}" "$2"
+}
+
+# missing PROGRAM PACKAGE
+missing() {
+    programs="$programs $1"
+    packages="$packages $2"
 }
 
 install_packages() {

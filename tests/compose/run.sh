@@ -31,13 +31,14 @@ main() {
     check_exporter
     check_prometheus
     check_alert
+    check_grafana
     echo "$passed passed, 0 failed"
 }
 
 can_run() {
     local program why=
     [ "$(id -u)" -eq 0 ] || why="only root can start an engine"
-    for program in dockerd docker busybox unshare nsenter; do
+    for program in dockerd docker busybox curl unshare nsenter; do
         command -v "$program" >/dev/null || why="no $program"
     done
     if docker compose version >/dev/null 2>&1; then
@@ -236,11 +237,21 @@ check_alert() {
     check "Alertmanager has the repository's routes" \
         has 'headroom-optimizer' "$(fetch http://127.0.0.1:9093/api/v2/status)"
     check "the record is closed without the token" refused fetch http://127.0.0.1:9178/api/v1/actions
-    fetch http://127.0.0.1:9093/api/v2/alerts --header 'Content-Type: application/json' --post-data "$alert" ||
-        fail "Alertmanager takes the alert"
+    fetch http://127.0.0.1:9093/api/v2/alerts --header "Content-Type: application/json" --data "$alert"
     wait_until "the alert has gone through Alertmanager to the optimizer's record" 30 recorded
     compose up -d --no-build --no-deps --force-recreate optimizer >>"$tmp/compose.log" 2>&1
     wait_until "the record outlives the container" 60 recorded
+}
+
+# Without Grafana, its files can still be held against the others: it looks for Prometheus where that listens, and for
+# dashboards where they are mounted.
+check_grafana() {
+    local provisioning=$project/grafana/provisioning path
+    check "Grafana's data source is the address of Prometheus" \
+        grep -Eq '^ +url: http://127.0.0.1:9090$' "$provisioning"/datasources/*
+    path=$(sed -n 's/^ *path: //p' "$provisioning"/dashboards/*)
+    check "Grafana's dashboards are mounted where it looks" \
+        grep -Fq -- "./grafana/dashboards:$path:ro" "$project/docker-compose.yml"
 }
 
 recorded() {
@@ -249,9 +260,9 @@ recorded() {
     has ComposeTest "$record" && has no_policy "$record"
 }
 
-# fetch URL OPTION...: from where the engine's containers are.
+# fetch URL [OPTION...]: from where the engine's containers are.
 fetch() {
-    nsenter --target "$engine" --net busybox wget -q -T 5 -O - "${@:2}" "$1" 2>/dev/null
+    nsenter --target "$engine" --net curl --silent --show-error --fail --noproxy '*' --max-time 5 "$@"
 }
 
 has() {
