@@ -81,7 +81,8 @@ install_packages() {
     apt_get update -q
     chosen=
     for package in $packages; do
-        chosen="$chosen $(available "$package")"
+        name=$(available "$package")
+        chosen="$chosen ${name:-$package}"
     done
     echo "installing:$chosen"
     hold_servers
@@ -106,7 +107,7 @@ release_servers() {
     fi
 }
 
-# The first of PACKAGE|OR|OR that this release has: names differ between them.
+# The first of PACKAGE|OR|OR that this release has, for names differ between releases; nothing if it has none.
 available() {
     for name in $(echo "$1" | tr '|' ' '); do
         if apt-cache show "$name" 2>/dev/null | grep -q '^Package:'; then
@@ -114,7 +115,6 @@ available() {
             return 0
         fi
     done
-    echo "$1" | cut -d'|' -f1
 }
 
 # A server that was installed for us must not begin to listen at the next boot either.
@@ -150,26 +150,34 @@ rust() {
     fi
     echo "missing: Rust $RUST or newer"
     command -v rustup >/dev/null || get_rustup
-    rustup toolchain install stable --profile minimal -c clippy -c rustfmt ||
+    # This version and not the newest, whose lints may find what nobody has seen yet.
+    rustup toolchain install "$RUST" --profile minimal -c clippy -c rustfmt ||
         die "rustup cannot install Rust $RUST; see its message above"
     # A default that somebody chose is left alone.
-    rustup default >/dev/null 2>&1 || rustup default stable
+    rustup default >/dev/null 2>&1 || rustup default "$RUST"
     at_least "$RUST" "$(version_of cargo)" ||
-        die "cargo is still $(version_of cargo), and Rust $RUST is needed: run \`rustup default stable\`, and have ~/.cargo/bin first on the PATH"
+        die "cargo is still $(version_of cargo), and Rust $RUST is needed: run \`rustup default $RUST\`, and have ~/.cargo/bin first on the PATH"
 }
 
+# From the distribution, where it is new enough to have it (Debian 13, Ubuntu 24.04); else rustup's own.
 get_rustup() {
-    advice="please install Rust $RUST or newer with rustup (https://rustup.rs/) and start again"
-    if apt-cache show rustup 2>/dev/null | grep -q '^Package:'; then
-        apt_get install -q -y --no-install-recommends rustup
-    elif command -v curl >/dev/null; then
-        installer=$(mktemp)
-        curl --proto '=https' --tlsv1.2 -sSf --max-time 60 https://sh.rustup.rs -o "$installer" || die "$advice"
-        sh "$installer" -y -q --profile minimal --default-toolchain none --no-modify-path || die "$advice"
-        rm -f "$installer"
-    else
-        die "$advice"
+    if command -v apt-get >/dev/null; then
+        apt_get update -q
+        if [ "$(available rustup)" = rustup ]; then
+            apt_get install -q -y --no-install-recommends rustup
+            return 0
+        fi
+        command -v curl >/dev/null || apt_get install -q -y --no-install-recommends curl ca-certificates
     fi
+    directory=$(mktemp -d)
+    # The program asks its own name what it is to do.
+    installer=$directory/rustup-init
+    url=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
+    if ! curl --proto '=https' --tlsv1.2 -sSf --max-time 120 "$url" -o "$installer" || ! chmod 0755 "$installer" ||
+        ! "$installer" -y -q --profile minimal --default-toolchain none --no-modify-path; then
+        die "please install Rust $RUST or newer with rustup (https://rustup.rs/) and start again"
+    fi
+    rm -rf "$directory"
 }
 
 rust_parts() {
