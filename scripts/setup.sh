@@ -156,7 +156,7 @@ rust() {
     # A default that somebody chose is left alone.
     rustup default >/dev/null 2>&1 || rustup default "$RUST"
     at_least "$RUST" "$(version_of cargo)" ||
-        die "cargo is still $(version_of cargo), and Rust $RUST is needed: run \`rustup default $RUST\`, and have ~/.cargo/bin first on the PATH"
+        die "cargo is still $(version_of cargo), and $RUST is needed: run \`rustup default $RUST\`, with ~/.cargo/bin first on the PATH"
 }
 
 # From the distribution, where it is new enough to have it (Debian 13, Ubuntu 24.04); else rustup's own.

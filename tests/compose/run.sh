@@ -113,7 +113,11 @@ make_images() {
     cp "${CARGO_TARGET_DIR:-$repo/target}/debug/headroom" "$tree/headroom"
     strip "$tree/headroom" 2>/dev/null || true
     mkdir -p "$tree/usr/local/bin"
-    printf '#!/bin/sh\n[ "$*" = "build --release --locked" ] && [ -f Cargo.lock ] && [ -f src/main.rs ] || exit 1\nmkdir -p target/release && cp /headroom target/release/\n' >"$tree/usr/local/bin/cargo"
+    cat >"$tree/usr/local/bin/cargo" <<'END'
+#!/bin/sh
+[ "$*" = "build --release --locked" ] && [ -f Cargo.lock ] && [ -f src/main.rs ] || exit 1
+mkdir -p target/release && cp /headroom target/release/
+END
     chmod 0755 "$tree/usr/local/bin/cargo"
     import_tree build "$build"
     mkdir -p "$tmp/tree/runtime"
