@@ -31,15 +31,22 @@ struct Cli {
 
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Common {
-    /// The configuration file; all its keys have defaults [default: none]
-    #[arg(long, global = true, value_name = "FILE", env = "HEADROOM_CONFIG")]
+    /// The configuration file; all its keys have defaults [default: none] [env: HEADROOM_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", env = "HEADROOM_CONFIG", hide_env = true)]
     config: Option<PathBuf>,
     /// Where the journal, tokens and data are kept (state_dir)
     #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// The form of log lines (log.format)
-    #[arg(long = "log-format", alias = "log.format", global = true, value_name = "FORMAT")]
+    /// The form of log lines, text or json (log.format)
+    #[arg(
+        long = "log-format",
+        alias = "log.format",
+        global = true,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
     log_format: Option<LogFormat>,
     /// error, warn, info, debug, trace, or a filter by module (log.level)
     #[arg(long = "log-level", alias = "log.level", global = true, value_name = "LEVEL")]

@@ -115,11 +115,12 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read { path, why } => write!(f, "{}: {why}", path.display()),
             Self::Text { path, place: Some((line, column)), why } => {
                 write!(f, "{}:{line}:{column}: {why}", path.display())
             }
-            Self::Text { path, place: None, why } => write!(f, "{}: {why}", path.display()),
+            Self::Read { path, why } | Self::Text { path, place: None, why } => {
+                write!(f, "{}: {why}", path.display())
+            }
             Self::Value { path: Some(path), key, why } => write!(f, "{}: {key}: {why}", path.display()),
             Self::Value { path: None, key, why } => write!(f, "{key}: {why}"),
         }
@@ -283,7 +284,8 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     let scored = known.map(|k| (strsim::damerau_levenshtein(name, k), k));
     let (edits, near) = scored.min_by_key(|(edits, _)| *edits)?;
     // A name that holds the other (`listen_address` for `listen`) is as good as a slip of a few letters.
-    (edits <= SLIP_EDITS_MAX || name.starts_with(near) || near.starts_with(name)).then_some(near)
+    let contains = name.len() > 1 && (name.starts_with(near) || near.starts_with(name));
+    (contains || edits <= SLIP_EDITS_MAX.min(name.len() / 2)).then_some(near)
 }
 
 fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
@@ -303,12 +305,19 @@ fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
     ConfigError::Text { path: path.to_owned(), place, why }
 }
 
-/// The library's message without its own line and column, which stand in front already.
+/// The library's message in our words, without its own line and column, which stand in front already.
 fn plain(message: &str) -> String {
+    const WORDS: [(&str, &str); 4] = [
+        ("expected a duration", "expected a duration such as 30s"),
+        ("expected parsable string", "expected a size such as 400MiB"),
+        ("invalid boolean", "expected true or false"),
+        ("expected mapping start", "expected keys with values, such as `key: value`"),
+    ];
     let line = message.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
     let rest = line.strip_prefix("line ").and_then(|l| l.split_once(": ")).map_or(line, |(_, rest)| rest);
-    rest.to_owned()
+    let rest = rest.rsplit_once(" at line ").map_or(rest, |(rest, _)| rest);
+    WORDS.iter().fold(rest.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 #[cfg(test)]
@@ -334,9 +343,15 @@ mod tests {
             ),
             ("zzzzzzzz: 1\n", "/etc/h.yaml:1:1: unknown key `zzzzzzzz`; known here: log, state_dir"),
             ("exporter:\n  listen: here\n", "/etc/h.yaml:2:11: "),
-            ("optimizer:\n  guards:\n    cooldown: soon\n", "/etc/h.yaml:3:15: "),
-            ("optimizer:\n  guards:\n    min_gain: some\n", "/etc/h.yaml:3:15: "),
-            ("optimizer:\n  dry_run: perhaps\n", "/etc/h.yaml:2:12: "),
+            (
+                "optimizer:\n  guards:\n    cooldown: soon\n",
+                "/etc/h.yaml:3:5: invalid value: string \"soon\", expected a duration such as 30s",
+            ),
+            (
+                "optimizer:\n  guards:\n    min_gain: some\n",
+                "/etc/h.yaml:3:5: invalid value: string \"some\", expected a size such as 400MiB",
+            ),
+            ("optimizer:\n  dry_run: perhaps\n", "/etc/h.yaml:2:12: expected true or false"),
             ("log: [\n", "/etc/h.yaml:"),
             ("log:\n  level: a\nlog:\n  level: b\n", "/etc/h.yaml:3:1: duplicate"),
         ] {

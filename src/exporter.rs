@@ -2,9 +2,9 @@
 
 use crate::collect::{self, Scraper};
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
-use crate::serve::{Answer, Handler, only_get};
+use crate::serve::{Answer, Handler, Reload, only_get, reload};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -109,9 +109,6 @@ fn scrape_loop(mut scraper: Scraper, inbox: &Receiver<Job>) {
     }
 }
 
-/// Asks for the configuration to be read again; the answer says what became of it.
-pub type Reload = tokio::sync::mpsc::Sender<oneshot::Sender<Result<(), String>>>;
-
 /// The exporter's pages.
 pub struct Exporter {
     /// Where pages come from.
@@ -140,30 +137,6 @@ impl Handler for Exporter {
             "/-/reload" => reload(self.reload.as_ref(), method).await,
             _ => Answer::not_found(),
         }
-    }
-}
-
-/// The answer of `/-/reload`, which every listener has and which is off unless it is enabled.
-pub async fn reload(way: Option<&Reload>, method: &Method) -> Answer {
-    const NAME: &str = "reload";
-    let Some(way) = way else {
-        return Answer::text(
-            NAME,
-            StatusCode::FORBIDDEN,
-            "reloading by HTTP is off; set `reload_endpoint: true`, or send SIGHUP",
-        );
-    };
-    if method != Method::POST {
-        return Answer::wrong_method(NAME, "POST");
-    }
-    let (reply, outcome) = oneshot::channel();
-    if way.send(reply).await.is_err() {
-        return Answer::unavailable(NAME, "shutting down");
-    }
-    match outcome.await {
-        Ok(Ok(())) => Answer::text(NAME, StatusCode::OK, "reloaded"),
-        Ok(Err(why)) => Answer::text(NAME, StatusCode::INTERNAL_SERVER_ERROR, why),
-        Err(_) => Answer::unavailable(NAME, "shutting down"),
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// The largest token file that is read, in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -336,6 +336,33 @@ impl Token {
         let mut value = HeaderValue::from_bytes(&[b"Bearer ", &*self.0].concat()).ok()?;
         value.set_sensitive(true);
         Some(value)
+    }
+}
+
+/// Asks for the configuration to be read again; the answer says what became of it.
+pub type Reload = tokio::sync::mpsc::Sender<oneshot::Sender<Result<(), String>>>;
+
+/// The answer of `/-/reload`, which every listener has and which is off unless it is enabled.
+pub async fn reload(way: Option<&Reload>, method: &Method) -> Answer {
+    const NAME: &str = "reload";
+    let Some(way) = way else {
+        return Answer::text(
+            NAME,
+            StatusCode::FORBIDDEN,
+            "reloading by HTTP is off; set `reload_endpoint: true`, or send SIGHUP",
+        );
+    };
+    if method != Method::POST {
+        return Answer::wrong_method(NAME, "POST");
+    }
+    let (reply, outcome) = oneshot::channel();
+    if way.send(reply).await.is_err() {
+        return Answer::unavailable(NAME, "shutting down");
+    }
+    match outcome.await {
+        Ok(Ok(())) => Answer::text(NAME, StatusCode::OK, "reloaded"),
+        Ok(Err(why)) => Answer::text(NAME, StatusCode::INTERNAL_SERVER_ERROR, why),
+        Err(_) => Answer::unavailable(NAME, "shutting down"),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// The most ranges that one call takes (`UIO_MAXIOV`).
 pub const RANGES_MAX: usize = 1024;
@@ -34,4 +36,22 @@ pub fn page_out(process: BorrowedFd<'_>, ranges: &[(u64, u64)]) -> io::Result<u6
         )
     };
     u64::try_from(advised).map_err(|_| io::Error::last_os_error())
+}
+
+/// Lets a child get SIGTERM when the thread that starts it ends, so that `kill -9` of the parent leaves no orphan behind.
+///
+/// Source: prctl(2), `PR_SET_PDEATHSIG`.
+pub fn end_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    let prepare = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        // The parent may have ended before the signal was arranged.
+        let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get().unsigned_abs());
+        if now == Some(parent) { Ok(()) } else { Err(io::Error::from(io::ErrorKind::NotFound)) }
+    };
+    // SAFETY: between fork and exec only system calls are made that are safe after a fork (prctl, getppid); nothing is
+    // allocated and no lock is taken.
+    unsafe {
+        command.pre_exec(prepare);
+    }
 }

@@ -30,7 +30,7 @@ const FOR_MAX: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// How long to wait for the end of the loop
-    #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// Keep the journal, the servers' data and their logs
     #[arg(long)]
@@ -68,8 +68,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
 
 async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
     let [exporter, optimizer, prometheus, alertmanager, application] = free_ports()?;
-    let mut config = Config::default();
-    config.state_dir = Some(directory.to_owned());
+    let mut config = Config { state_dir: Some(directory.to_owned()), ..Config::default() };
     config.exporter.listen = exporter;
     config.optimizer.listen = optimizer;
     config.up.prometheus.listen = prometheus;
@@ -79,6 +78,8 @@ async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
     config.process_groups = vec![Rule {
         name: NAME.into(),
         comm: vec![NAME.into()],
+        // Another demonstration on this machine has another application.
+        cmdline: vec![format!("--listen {application}( |$)")],
         memory_budget: Some(BUDGET),
         ..Rule::default()
     }];
@@ -132,7 +133,7 @@ async fn tell(args: &Args, directory: &Path, application: SocketAddr, watch: &mu
     )?;
     let mut timeline = Timeline::new(now_millis(), BUDGET.as_u64());
     let deadline = now_millis() + i64::try_from(args.timeout.as_millis()).unwrap_or(i64::MAX);
-    while !timeline.complete() && now_millis() < deadline {
+    while !timeline.complete() && !timeline.failed() && now_millis() < deadline {
         tokio::time::sleep(Duration::from_millis(150)).await;
         for event in watch.look(&mut timeline, now_millis()).await {
             writeln!(out, "{event}")?;
@@ -153,7 +154,9 @@ fn start_app(args: &Args, directory: &Path, application: SocketAddr) -> Result<C
     std::os::unix::fs::symlink(own, &link).with_context(|| format!("cannot make {}", link.display()))?;
     let manner =
         clap::ValueEnum::to_possible_value(&args.manner).map(|v| v.get_name().to_owned()).unwrap_or_default();
-    Command::new(&link)
+    let mut command = Command::new(&link);
+    crate::sys::end_with_parent(command.as_std_mut());
+    command
         .args(["demo-app", "--listen", &application.to_string(), "--manner", &manner])
         .args(["--grow", &GROWS_BY_MIB.to_string(), "--most", &GROWS_TO_MIB.to_string()])
         .stdin(std::process::Stdio::null())

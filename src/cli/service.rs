@@ -3,14 +3,14 @@
 use super::{Common, load};
 use crate::collect::{Scraper, own};
 use crate::config::Config;
-use crate::exporter::{Exporter, Reload, ScrapeThread};
+use crate::exporter::{Exporter, ScrapeThread};
 use crate::host::group::Grouping;
 use crate::optimize::api::{Api, OwnPage};
 use crate::optimize::executor::{Executor, Settings};
 use crate::optimize::metrics::Metrics;
 use crate::optimize::observe::Observer;
 use crate::optimize::store::Store;
-use crate::serve::{self, Handler, Limits, Listener, Token};
+use crate::serve::{self, Handler, Limits, Listener, Reload, Token};
 use anyhow::{Context, Result};
 use prometheus::{Gauge, IntGauge, Opts, Registry};
 use std::net::SocketAddr;

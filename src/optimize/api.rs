@@ -2,12 +2,12 @@
 
 use super::alert::{self, Alert, Status};
 use super::executor::Shared;
+use super::journal::Notified;
 use super::record::Filter;
 use crate::collect::CollectError;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
-use crate::exporter::{Reload, reload};
 use crate::metric::Sink;
-use crate::serve::{Answer, Handler, Limits, Token, body, only_get, query};
+use crate::serve::{Answer, Handler, Limits, Reload, Token, body, only_get, query, reload};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
@@ -98,7 +98,11 @@ impl Api {
     async fn store(&self, alerts: Vec<Alert>) -> Result<Taken, String> {
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
-            let queued = shared.store.with(|j| j.notify(&alerts, (shared.clock)()))?;
+            let Notified { queued, resolved } = shared.store.with(|j| j.notify(&alerts, (shared.clock)()))?;
+            if resolved > 0 {
+                shared.metrics.runs.with_label_values(&["resolved"]).inc_by(resolved as u64);
+                tracing::info!(runs = resolved, "runs ended: resolved before anything was done");
+            }
             for alert in &alerts {
                 let status = if alert.status == Status::Firing { "firing" } else { "resolved" };
                 shared.metrics.alerts.with_label_values(&[status]).inc();

@@ -166,8 +166,8 @@ impl Climb {
         if options.dry_run {
             self.refuse(shared, Guard::DryRun);
             shared.metrics.actions.with_label_values(&[name, "dry_run"]).inc();
-            let reason =
-                format!("dry run: {name} would have been asked for {want_bytes} bytes: {}", plan.intent);
+            let want = bytesize::ByteSize::b(want_bytes).display().iec();
+            let reason = format!("dry run: {name} would have been asked for {want}: {}", plan.intent);
             return Err(Stop::Ended(Ending::new("dry_run", reason)));
         }
         let rung = Rung { number, action, plan: &plan, before: &before, members: &members, want_bytes };

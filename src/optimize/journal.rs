@@ -3,10 +3,13 @@
 //! WAL with `synchronous=FULL`: when a call returns, its transaction is on the disk.
 //! Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
 
+mod rows;
+
 use super::alert::{Alert, Status};
-use super::record::{Entry, Filter, Step, StepState};
+use super::record::{Entry, Filter, StepState};
 use crate::matching::Labels;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rows::{entry, step};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,6 +116,15 @@ pub struct Journal {
     db: Connection,
 }
 
+/// What a notification changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notified {
+    /// Runs that it queued.
+    pub queued: usize,
+    /// Runs that ended because their alert is resolved.
+    pub resolved: usize,
+}
+
 impl Journal {
     /// Opens the journal, or makes a new one.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
@@ -137,14 +149,16 @@ impl Journal {
 
     /// Writes a notification: each episode once, a run for each that fires, ends for those resolved.
     /// Returns the number of runs that were queued.
-    pub fn notify(&mut self, alerts: &[Alert], now: i64) -> Result<usize, JournalError> {
+    pub fn notify(&mut self, alerts: &[Alert], now: i64) -> Result<Notified, JournalError> {
         let tx = self.db.transaction()?;
-        let mut queued = 0;
+        let mut notified = Notified::default();
         for alert in alerts {
-            queued += write_alert(&tx, alert, now)?;
+            let (queued, resolved) = write_alert(&tx, alert, now)?;
+            notified.queued += queued;
+            notified.resolved += resolved;
         }
         tx.commit()?;
-        Ok(queued)
+        Ok(notified)
     }
 
     /// Whether the journal can be written now. An empty transaction would prove nothing: this one leaves
@@ -389,7 +403,8 @@ fn nanos(at: jiff::Timestamp) -> i64 {
     i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<usize, JournalError> {
+/// Writes one alert; returns how many runs it queued, and how many it ended.
+fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<(usize, usize), JournalError> {
     let (fingerprint, starts_at) = (&alert.fingerprint, nanos(alert.starts_at));
     let resolved_at = (alert.status == Status::Resolved)
         .then(|| alert.ends_at.map_or(now, jiff::Timestamp::as_millisecond));
@@ -411,13 +426,14 @@ fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<usize, J
     ])?;
     if alert.status == Status::Resolved {
         // A run that has begun to act ends by itself, between two rungs.
-        tx.prepare_cached(
+        let ended = tx
+            .prepare_cached(
             "UPDATE run SET state = 'ended', result = 'resolved', reason = 'resolved before anything was done', ended_at = ?3
              WHERE fingerprint = ?1 AND starts_at <= ?2 AND ended_at IS NULL AND state <> 'acting'
                AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id)",
         )?
         .execute(params![fingerprint, starts_at, now])?;
-        return Ok(0);
+        return Ok((0, ended));
     }
     // Old news: the same episode, or a later one of the same alert, is already known to be over.
     let over: Option<i64> = tx
@@ -430,7 +446,7 @@ fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<usize, J
         Some(_) => ("ended", Some("resolved"), Some("already resolved when it was reported"), Some(now)),
         None => ("queued", None, None, None),
     };
-    let queued = tx
+    let inserted = tx
         .prepare_cached(
             "INSERT INTO run (fingerprint, starts_at, state, result, reason, queued_at, not_before, ended_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT DO NOTHING",
@@ -441,63 +457,7 @@ fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<usize, J
         "UPDATE episode SET resolved_at = ?3 WHERE fingerprint = ?1 AND starts_at < ?2 AND resolved_at IS NULL",
     )?
     .execute(params![fingerprint, starts_at, now])?;
-    Ok(if over.is_none() { queued } else { 0 })
-}
-
-fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
-    let text: String = row.get(index)?;
-    serde_json::from_str(&text).map_err(|e| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(e))
-    })
-}
-
-fn json_or_null(row: &Row<'_>, index: usize) -> rusqlite::Result<serde_json::Value> {
-    match row.get_ref(index)? {
-        rusqlite::types::ValueRef::Null => Ok(serde_json::Value::Null),
-        _ => json(row, index),
-    }
-}
-
-fn entry(r: &Row<'_>) -> rusqlite::Result<Entry> {
-    let starts_at: i64 = r.get(2)?;
-    Ok(Entry {
-        id: r.get(0)?,
-        fingerprint: r.get(1)?,
-        starts_at_millis: starts_at / 1_000_000,
-        alertname: r.get(3)?,
-        labels: json(r, 4)?,
-        annotations: json(r, 5)?,
-        resolved_at_millis: r.get(6)?,
-        deliveries: r.get(7)?,
-        state: r.get(8)?,
-        result: r.get(9)?,
-        reason: r.get(10)?,
-        policy: r.get(11)?,
-        target: r.get(12)?,
-        queued_at_millis: r.get(13)?,
-        ended_at_millis: r.get(14)?,
-        freed_bytes: 0,
-        steps: Vec::new(),
-    })
-}
-
-fn step(r: &Row<'_>) -> rusqlite::Result<Step> {
-    Ok(Step {
-        id: r.get(0)?,
-        rung: r.get(1)?,
-        action: r.get(2)?,
-        target: r.get(3)?,
-        state: r.get(4)?,
-        plan: json(r, 5)?,
-        begun_at_millis: r.get(6)?,
-        ended_at_millis: r.get(7)?,
-        verdict: r.get(8)?,
-        freed_bytes: r.get::<_, Option<i64>>(9)?.and_then(|b| u64::try_from(b).ok()),
-        detail: r.get(10)?,
-        before: json_or_null(r, 11)?,
-        after: json_or_null(r, 12)?,
-        aftermath: json_or_null(r, 13)?,
-    })
+    Ok(if over.is_none() { (inserted, 0) } else { (0, inserted) })
 }
 
 #[cfg(test)]

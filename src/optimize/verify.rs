@@ -1,6 +1,7 @@
 //! What an action really gained: a pure comparison of two observations.
 
 use super::observe::Observation;
+use bytesize::ByteSize;
 
 /// What the measurement says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +58,10 @@ pub fn verdict(before: &Observation, after: &Observation, min_gain_bytes: u64) -
     if bytes >= min_gain_bytes.max(1) {
         return Verdict::Freed { bytes };
     }
+    let [fell, rose, counts] = [fell, rose, min_gain_bytes].map(|b| ByteSize::b(b).display().iec());
     Verdict::NoGain {
         why: format!(
-            "the target holds {fell} bytes less, the machine has {rose} more available; {min_gain_bytes} would count"
+            "the target holds {fell} less, the machine has {rose} more available; {counts} would count"
         ),
     }
 }

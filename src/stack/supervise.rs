@@ -64,7 +64,9 @@ impl Program {
                 return;
             };
             let status = ended.map_or_else(|e| e.to_string(), |s| s.to_string());
-            wait = if begun.elapsed() > HEALTHY { RESTART_MIN } else { (wait * 2).min(RESTART_MAX) };
+            if begun.elapsed() > HEALTHY {
+                wait = RESTART_MIN;
+            }
             tracing::error!(
                 program = self.name, status, again_in = %humantime::format_duration(wait), log = %self.log.display(),
                 "ended; it is started again"
@@ -72,12 +74,15 @@ impl Program {
             if pause(wait, &mut stop).await {
                 return;
             }
+            wait = (wait * 2).min(RESTART_MAX);
         }
     }
 
     fn start(&self) -> io::Result<Child> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        crate::sys::end_with_parent(command.as_std_mut());
+        command
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

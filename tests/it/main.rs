@@ -1,7 +1,23 @@
 //! The one binary of all integration tests; each module is one subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::float_cmp,
+    reason = "a test that meets the unexpected is to fail at once, and says aloud what it skips"
+)]
 
 mod cgroups;
+mod crash;
+mod hostile;
+mod layers;
 mod page;
 mod parsers;
 mod processes;
 mod promtool;
+mod serving;
+mod stack;
+mod the_loop;
+mod tidy;

@@ -1,4 +1,8 @@
 //! Watches the loop from outside, through the servers' own APIs, and notes when each step was first seen.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing a JSON value that lacks the key gives null, never a panic"
+)]
 
 use crate::client::{Call, send};
 use crate::serve::Token;
@@ -40,7 +44,7 @@ const STEPS: [(Step, &str); 10] = [
 ];
 
 /// What was seen of the loop, and when.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Timeline {
     begun_millis: i64,
     budget_bytes: u64,
@@ -49,13 +53,14 @@ pub(super) struct Timeline {
     before_bytes: u64,
     after_bytes: u64,
     result: String,
+    /// What the last action said, where it gained nothing.
+    detail: String,
 }
 
 impl Timeline {
     /// A timeline that begins at a time in milliseconds since the epoch.
     pub(super) fn new(begun_millis: i64, budget_bytes: u64) -> Self {
-        let (seen, result) = (Vec::new(), String::new());
-        Self { begun_millis, budget_bytes, seen, freed_bytes: 0, before_bytes: 0, after_bytes: 0, result }
+        Self { begun_millis, budget_bytes, ..Self::default() }
     }
 
     fn note(&mut self, step: Step, at_millis: i64, what: impl Into<String>) -> Option<String> {
@@ -80,6 +85,11 @@ impl Timeline {
     /// Whether there is nothing left to wait for.
     pub(super) fn complete(&self) -> bool {
         STEPS.iter().all(|(step, _)| self.at(*step).is_some())
+    }
+
+    /// Whether the run ended without what it is to show: there is no use in waiting for more.
+    pub(super) fn failed(&self) -> bool {
+        !self.result.is_empty() && self.result != "effective"
     }
 
     /// Whether the alert went the whole way, memory was verified as freed, and the alert resolved.
@@ -111,6 +121,9 @@ impl Timeline {
         }
         let closed = if self.closed() { "The loop is closed." } else { "The loop is NOT closed." };
         let result = if self.result.is_empty() { "none" } else { &self.result };
+        if !self.detail.is_empty() {
+            writeln!(out, "The action: {}", self.detail)?;
+        }
         writeln!(out, "Result in the record: {result}. {closed}")
     }
 
@@ -248,11 +261,13 @@ impl Watch {
             else {
                 continue;
             };
-            if freed > 0 {
+            let note = step["detail"].as_str().unwrap_or_default();
+            if freed == 0 {
+                note.clone_into(&mut timeline.detail);
+            } else {
                 timeline.freed_bytes = freed;
                 timeline.before_bytes = step["before"]["target"]["bytes"].as_u64().unwrap_or_default();
                 timeline.after_bytes = step["after"]["target"]["bytes"].as_u64().unwrap_or_default();
-                let note = step["detail"].as_str().unwrap_or_default();
                 let freed = ByteSize::b(freed).display().iec();
                 lines.extend(timeline.note(
                     Step::Verified,
@@ -275,15 +290,15 @@ impl Watch {
 
     /// The newest sample of an expression: its time in milliseconds, and its value.
     async fn value(&self, expression: &str) -> Option<(i64, f64)> {
-        let query: String = expression.bytes().map(|b| format!("%{b:02X}")).collect();
-        // The sample's own time, not the time of the question.
-        let time: String = format!("timestamp({expression})").bytes().map(|b| format!("%{b:02X}")).collect();
-        let ask = |q: String| self.json(format!("http://{}/api/v1/query?query={q}", self.prometheus), None);
+        let ask = |q: &str| {
+            self.json(format!("http://{}/api/v1/query?query={}", self.prometheus, percent_encoded(q)), None)
+        };
         let number = |answer: Option<Value>| -> Option<f64> {
             answer?["data"]["result"][0]["value"][1].as_str()?.parse().ok()
         };
-        let value = number(ask(query).await)?;
-        let seconds = number(ask(time).await)?;
+        let value = number(ask(expression).await)?;
+        // The sample's own time, not the time of the question.
+        let seconds = number(ask(&format!("timestamp({expression})")).await)?;
         #[expect(clippy::cast_possible_truncation, reason = "a time in milliseconds fits")]
         Some(((seconds * 1000.0) as i64, value))
     }
@@ -292,4 +307,12 @@ impl Watch {
         let (_, body) = send(Call { authorization, ..Call::get(url) }).await.ok()?;
         serde_json::from_slice(&body).ok()
     }
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut all, byte| {
+        // Writing to a string cannot fail.
+        let _written = std::fmt::Write::write_fmt(&mut all, format_args!("%{byte:02X}"));
+        all
+    })
 }

@@ -6,6 +6,7 @@ use super::{ActError, Action, Plan, Refusal, Scene, intent};
 use crate::client::{self, Call};
 use crate::host::hand::Hand;
 use crate::serve::Token;
+use bytesize::ByteSize;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,7 +77,8 @@ impl Action for AppHook {
         }
         match serde_json::from_slice::<Answer>(&body) {
             Ok(answer) => {
-                Ok(format!("the application says that it released {} bytes", answer.released_bytes))
+                let released = ByteSize::b(answer.released_bytes).display().iec();
+                Ok(format!("the application says that it released {released}"))
             }
             // It may have done its part all the same; the measurement tells.
             Err(e) => Ok(format!("the application's answer is not understood ({e}): {note:?}")),

@@ -29,8 +29,8 @@ const STEP: NewStep<'static> = NewStep { rung: 0, action: "app_hook", target: "t
 fn an_episode_leads_to_one_run_however_often_it_is_delivered() {
     let (_dir, mut j) = journal();
     let firing = alert(Status::Firing, "a", 10);
-    assert_eq!(j.notify(&[firing.clone(), firing.clone()], 1).unwrap(), 1);
-    assert_eq!(j.notify(&[firing], 2).unwrap(), 0);
+    assert_eq!(j.notify(&[firing.clone(), firing.clone()], 1).unwrap().queued, 1);
+    assert_eq!(j.notify(&[firing], 2).unwrap(), Notified::default());
     let entries = j.entries(&all()).unwrap();
     assert_eq!((entries.len(), entries[0].deliveries), (1, 3));
 }
@@ -39,7 +39,8 @@ fn an_episode_leads_to_one_run_however_often_it_is_delivered() {
 fn resolved_ends_a_run_that_has_not_acted() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
-    j.notify(&[alert(Status::Resolved, "a", 10)], 2).unwrap();
+    let notified = j.notify(&[alert(Status::Resolved, "a", 10)], 2).unwrap();
+    assert_eq!(notified, Notified { queued: 0, resolved: 1 });
     assert_eq!(j.runnable(3, 9).unwrap(), []);
     assert_eq!(j.entries(&all()).unwrap()[0].result.as_deref(), Some("resolved"));
 }
@@ -48,9 +49,12 @@ fn resolved_ends_a_run_that_has_not_acted() {
 fn a_firing_that_arrives_after_its_end_queues_nothing() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Resolved, "a", 10)], 1).unwrap();
-    assert_eq!(j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "a", 9)], 2).unwrap(), 0);
+    assert_eq!(
+        j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "a", 9)], 2).unwrap(),
+        Notified { queued: 0, resolved: 2 }
+    );
     assert_eq!(j.runnable(3, 9).unwrap(), []);
-    assert_eq!(j.notify(&[alert(Status::Firing, "a", 11)], 3).unwrap(), 1);
+    assert_eq!(j.notify(&[alert(Status::Firing, "a", 11)], 3).unwrap().queued, 1);
 }
 
 #[test]

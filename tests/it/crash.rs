@@ -1,0 +1,145 @@
+//! Nothing lost, nothing repeated: duplicates, and `kill -9` at any moment.
+
+use crate::hostile::target;
+use crate::stack::{Holder, Hook, Optimizer, alert, eventually, notification};
+use std::time::Duration;
+
+#[test]
+fn one_episode_is_one_run_whatever_arrives_how_often() {
+    let hook = Hook::start("{\"released_bytes\": 1}", Duration::ZERO);
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 20, "");
+    let (top, text) = target(&holder, &hook, "  settle: 50ms\n");
+    let optimizer = Optimizer::start(&top, &text);
+    // At once from many connections, twice in one body, and late.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| optimizer.notify(&vec![alert("held", "ab", "firing"); 2], 200));
+        }
+    });
+    let entry = optimizer.ended(20);
+    optimizer.notify(&[alert("held", "ab", "firing")], 200);
+    optimizer.notify(&[alert("held", "ab", "resolved")], 200);
+    // A repeat that was overtaken by its resolution.
+    optimizer.notify(&[alert("held", "ab", "firing")], 200);
+    let entries = optimizer.entries("");
+    assert_eq!((entries.len(), hook.calls()), (1, 1), "{entries:#?}");
+    assert_eq!(entries[0]["id"], entry["id"]);
+    assert!(entries[0]["resolved_at_millis"].is_i64());
+    // The same alert firing anew is another episode.
+    let mut anew = alert("held", "ab", "firing");
+    anew["startsAt"] = "2026-11-21T05:00:00Z".into();
+    optimizer.notify(&[anew], 200);
+    eventually("the second run", 20, || (hook.calls() == 2).then_some(()));
+}
+
+#[test]
+fn a_resolution_ends_a_run_that_has_not_acted() {
+    let hook = Hook::start("{\"released_bytes\": 1}", Duration::ZERO);
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 20, "");
+    let (top, text) = target(&holder, &hook, "  settle: 50ms\n");
+    let optimizer = Optimizer::start(&top, &text.replace("target_cooldown: 0s", "target_cooldown: 1h"));
+    optimizer.notify(&[alert("held", "aa", "firing")], 200);
+    optimizer.ended(20);
+    optimizer.notify(&[alert("held", "bb", "firing")], 200);
+    eventually("the second run waits", 10, || {
+        optimizer.entries("limit=1").into_iter().find(|e| e["state"] == "waiting" && e["fingerprint"] == "bb")
+    });
+    assert_eq!(optimizer.metric("headroom_optimizer_guard_refusals_total{guard=\"cooldown_target\"}"), 1.0);
+    optimizer.notify(&[alert("held", "bb", "resolved")], 200);
+    let entry = optimizer.ended(10);
+    assert_eq!((entry["result"].as_str(), hook.calls()), (Some("resolved"), 1), "{entry:#}");
+    assert_eq!(optimizer.metric("headroom_optimizer_runs_total{result=\"resolved\"}"), 1.0);
+    // Resolved before it was ever seen firing: the firing that comes late leads to nothing.
+    optimizer.notify(&[alert("held", "cc", "resolved")], 200);
+    optimizer.notify(&[alert("held", "cc", "firing")], 200);
+    let entry = optimizer.ended(10);
+    assert_eq!((entry["fingerprint"].as_str(), entry["result"].as_str()), (Some("cc"), Some("resolved")));
+    assert_eq!(hook.calls(), 1);
+}
+
+#[test]
+fn killed_between_accepting_and_acting_it_acts_once_after_the_restart() {
+    let hook = Hook::start("{\"released_bytes\": 1}", Duration::ZERO);
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 20, "");
+    let (top, text) = target(&holder, &hook, "  settle: 50ms\n");
+    // The cool-down after the first run keeps the second waiting: accepted, and not yet acted upon.
+    let mut optimizer = Optimizer::start(&top, &text.replace("target_cooldown: 0s", "target_cooldown: 4s"));
+    optimizer.notify(&[alert("held", "aa", "firing")], 200);
+    optimizer.ended(20);
+    optimizer.notify(&[alert("held", "bb", "firing")], 200);
+    optimizer.running.kill();
+    assert_eq!(hook.calls(), 1);
+    optimizer.restart();
+    let entry = optimizer.ended(20);
+    assert_eq!(
+        (entry["fingerprint"].as_str(), entry["result"].as_str()),
+        (Some("bb"), Some("no_gain")),
+        "{entry:#}"
+    );
+    optimizer.notify(&[alert("held", "bb", "firing")], 200);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(hook.calls(), 2);
+}
+
+#[test]
+fn killed_while_acting_the_step_is_interrupted_and_never_repeated() {
+    let hook = Hook::start("{\"released_bytes\": 1}", Duration::from_secs(1));
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 20, "");
+    let (top, text) = target(&holder, &hook, "  settle: 50ms\n");
+    let mut optimizer = Optimizer::start(&top, &text);
+    optimizer.notify(&[alert("held", "aa", "firing")], 200);
+    eventually("the hook is called", 20, || (hook.calls() == 1).then_some(()));
+    optimizer.running.kill();
+    optimizer.restart();
+    let entry = optimizer.ended(20);
+    assert_eq!(entry["result"], "interrupted", "{entry:#}");
+    assert_eq!(entry["steps"][0]["state"], "interrupted", "{entry:#}");
+    optimizer.notify(&[alert("held", "aa", "firing")], 200);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(hook.calls(), 1);
+    let series = "headroom_optimizer_actions_total{action=\"app_hook\",result=\"interrupted\"}";
+    assert_eq!(optimizer.metric(series), 1.0);
+}
+
+#[test]
+fn killed_at_any_moment_nothing_accepted_is_lost_and_nothing_begun_is_repeated() {
+    let hook = Hook::start("{\"released_bytes\": 1}", Duration::from_millis(30));
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 20, "");
+    let (top, text) = target(&holder, &hook, "  settle: 50ms\n");
+    let mut optimizer = Optimizer::start(&top, &text);
+    let mut interrupted = 0;
+    for n in 0..30_u64 {
+        let before = hook.calls();
+        let fingerprint = format!("{n:04x}");
+        let body = notification(&[alert("held", &fingerprint, "firing")]);
+        let accepted = std::thread::scope(|scope| {
+            let answer = scope.spawn(|| optimizer.try_post("let-me-in", body));
+            // From before the webhook's answer to after the outcome, in steps of ten milliseconds.
+            std::thread::sleep(Duration::from_millis(n * 10));
+            optimizer.running.signal(rustix::process::Signal::KILL);
+            answer.join().unwrap().is_some_and(|(status, _)| status == 200)
+        });
+        optimizer.running.kill();
+        optimizer.restart();
+        let seen =
+            optimizer.entries("limit=1").into_iter().find(|e| e["fingerprint"] == fingerprint.as_str());
+        assert!(seen.is_some() || !accepted, "episode {n} was answered 200 and is lost");
+        if seen.is_none() {
+            continue;
+        }
+        let entry = optimizer.ended(20);
+        let calls = hook.calls() - before;
+        assert!(calls <= 1, "episode {n} led to {calls} calls: {entry:#}");
+        let result = entry["result"].as_str().unwrap();
+        assert!(["no_gain", "failed", "interrupted"].contains(&result), "{entry:#}");
+        assert!(result == "interrupted" || calls == 1, "{entry:#}");
+        assert_eq!(entry["steps"].as_array().unwrap().len(), 1, "{entry:#}");
+        interrupted += u32::from(result == "interrupted");
+    }
+    assert!(interrupted > 0, "no kill hit an action: the steps are too coarse for this machine");
+}
