@@ -4,10 +4,24 @@
 //! [`Options`] if it has any).
 
 pub mod cgroup;
+pub mod cpu;
+pub mod diskstats;
+pub mod filefd;
+pub mod filesystem;
+mod filter;
+pub mod loadavg;
 pub mod meminfo;
+pub mod netdev;
+pub mod os;
 pub mod own;
+pub mod pressure;
 pub mod processes;
 pub mod scraper;
+pub mod stat;
+pub mod textfile;
+pub mod time;
+pub mod uname;
+pub mod vmstat;
 
 use crate::host::{Host, HostError};
 use crate::metric::Sink;
@@ -58,7 +72,24 @@ pub struct OptionError {
 
 /// All collectors, in the order in which they write. `textfile` stands last: it must not take the
 /// name of a family that another one owns.
-pub const REGISTRY: &[Entry] = &[meminfo::ENTRY, cgroup::ENTRY, processes::ENTRY];
+pub const REGISTRY: &[Entry] = &[
+    cpu::ENTRY,
+    diskstats::ENTRY,
+    filefd::ENTRY,
+    filesystem::ENTRY,
+    loadavg::ENTRY,
+    meminfo::ENTRY,
+    netdev::ENTRY,
+    os::ENTRY,
+    pressure::ENTRY,
+    stat::ENTRY,
+    time::ENTRY,
+    uname::ENTRY,
+    vmstat::ENTRY,
+    cgroup::ENTRY,
+    processes::ENTRY,
+    textfile::ENTRY,
+];
 
 /// Which collectors run, and the options of each.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -68,6 +99,14 @@ pub struct Options {
     pub disabled: Vec<String>,
     /// Of `cgroup`.
     pub cgroup: cgroup::Options,
+    /// Of `diskstats`.
+    pub diskstats: diskstats::Options,
+    /// Of `filesystem`.
+    pub filesystem: filesystem::Options,
+    /// Of `netdev`.
+    pub netdev: netdev::Options,
     /// Of `processes`.
     pub processes: processes::Options,
+    /// Of `textfile`.
+    pub textfile: textfile::Options,
 }

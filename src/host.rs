@@ -3,12 +3,21 @@
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
 pub mod cgroup;
+pub mod disk;
+pub mod glob;
 pub mod group;
 pub mod hand;
 pub mod kept;
 pub mod memory;
+pub mod mount;
+pub mod net;
 pub mod parse;
+pub mod plain;
 pub mod proc;
+pub mod release;
+pub mod space;
+pub mod stat;
+pub mod system;
 pub mod tree;
 
 pub use kept::Kept;

@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// Where udev keeps its data (paths.udev_data) [default: /run/udev/data]
     #[arg(long = "path.udev.data", value_name = "DIR")]
     udev_data: Option<PathBuf>,
+    /// A directory of *.prom files; may be given more than once (exporter.collectors.textfile.directories)
+    #[arg(long = "collector.textfile.directory", value_name = "DIR")]
+    textfile: Vec<String>,
 }
 
 impl Command for Args {
@@ -42,6 +45,9 @@ impl Command for Args {
             if let Some(path) = flag {
                 key.clone_from(path);
             }
+        }
+        if !self.textfile.is_empty() {
+            config.exporter.collectors.textfile.directories.clone_from(&self.textfile);
         }
     }
 }

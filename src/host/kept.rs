@@ -48,16 +48,18 @@ impl Kept {
 
     /// The file's present text; `None` where there is no such file.
     pub fn read(&mut self) -> Result<Option<&str>, HostError> {
-        let Self { path, .. } = self;
-        let path = path.clone();
-        let Some(bytes) = self.read_bytes()? else { return Ok(None) };
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) => {
-                let line = bytes.iter().take(e.valid_up_to()).filter(|&&b| b == b'\n').count() + 1;
-                Err(HostError::parse(&path, ParseError::new(line, "text in UTF-8")))
-            }
+        if self.read_bytes()?.is_none() {
+            return Ok(None);
         }
+        self.text().map(Some)
+    }
+
+    /// The bytes of the last read as text.
+    fn text(&self) -> Result<&str, HostError> {
+        std::str::from_utf8(&self.text).map_err(|e| {
+            let line = self.text.iter().take(e.valid_up_to()).filter(|&&b| b == b'\n').count() + 1;
+            HostError::parse(&self.path, ParseError::new(line, "text in UTF-8"))
+        })
     }
 
     /// The file's present text, parsed; `None` where there is no such file.
@@ -65,11 +67,10 @@ impl Kept {
         &'a mut self,
         parser: impl FnOnce(&'a str) -> Result<T, ParseError>,
     ) -> Result<Option<T>, HostError> {
-        let path = self.path.clone();
-        match self.read()? {
-            None => Ok(None),
-            Some(text) => parser(text).map(Some).map_err(|e| HostError::parse(&path, e)),
+        if self.read_bytes()?.is_none() {
+            return Ok(None);
         }
+        parser(self.text()?).map(Some).map_err(|e| HostError::parse(&self.path, e))
     }
 
     fn fill(&mut self) -> io::Result<()> {

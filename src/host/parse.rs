@@ -29,13 +29,16 @@ pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// `name value` pairs, a line each, as in /proc/vmstat and memory.stat.
 pub fn pairs(text: &str) -> Result<Vec<(&str, u64)>, ParseError> {
-    lines(text)
-        .map(|(n, line)| {
-            let mut words = line.split_ascii_whitespace();
-            let name = words.next().unwrap_or_default();
-            Ok((name, number(words.next(), n, "a name and a whole number")?))
-        })
-        .collect()
+    pair_lines(text).collect()
+}
+
+/// The same, one after the other.
+pub fn pair_lines(text: &str) -> impl Iterator<Item = Result<(&str, u64), ParseError>> {
+    lines(text).map(|(n, line)| {
+        let mut words = line.split_ascii_whitespace();
+        let name = words.next().unwrap_or_default();
+        Ok((name, number(words.next(), n, "a name and a whole number")?))
+    })
 }
 
 #[cfg(test)]

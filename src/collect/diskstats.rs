@@ -1,0 +1,111 @@
+//! The collector of block devices: /proc/diskstats, and what udev knows about each device (`node_disk_*`).
+
+mod device;
+mod families;
+
+use super::{CollectError, Collector, Entry, filter};
+use crate::host::{Host, Kept, disk};
+use crate::metric::{Desc, Sink, Value};
+use device::Device;
+use families::{ATA, COUNTS, DEVICE_MAPPER, FILESYSTEM, INFO};
+use regex_lite::Regex;
+use serde::Deserialize;
+
+/// This collector's line in the list.
+pub const ENTRY: Entry = Entry {
+    name: "diskstats",
+    make: |host, options| {
+        let exclude = filter::pattern("diskstats.devices_exclude", &options.diskstats.devices_exclude)?;
+        Ok(Box::new(Diskstats { exclude, file: host.proc_file("diskstats"), devices: Vec::new() }))
+    },
+};
+
+/// Which devices are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Names of devices that are left out, as a regular expression; none if empty.
+    pub devices_exclude: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // Memory disks, loops, floppies, and partitions: their disk counts what they count.
+        Self { devices_exclude: r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$".into() }
+    }
+}
+
+struct Diskstats {
+    exclude: Option<Regex>,
+    file: Kept,
+    /// All devices in the file's order, those that are left out as well.
+    devices: Vec<Device>,
+}
+
+impl Collector for Diskstats {
+    fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+        let Self { exclude, file, devices } = self;
+        let mut count = 0;
+        file.parse(|text| {
+            disk::disks(text).try_for_each(|disk| {
+                let disk = disk?;
+                if devices.get(count).is_none_or(|device| !device.is(&disk)) {
+                    // Something was plugged in or out: this place and those behind it are made anew.
+                    devices.truncate(count);
+                    let shown = exclude.as_ref().is_none_or(|pattern| !pattern.is_match(disk.name));
+                    devices.push(Device::new(host, &disk, shown));
+                }
+                if let Some(device) = devices.get_mut(count) {
+                    device.take(&disk);
+                }
+                count += 1;
+                Ok(())
+            })
+        })?
+        .ok_or_else(|| CollectError::Absent("diskstats".into()))?;
+        devices.truncate(count);
+        for device in devices.iter_mut().filter(|device| device.shown) {
+            device.look_up(host)?;
+        }
+        write(devices, out);
+        Ok(())
+    }
+}
+
+fn write(devices: &[Device], out: &mut dyn Sink) {
+    let shown = || devices.iter().filter(|device| device.shown);
+    let info = |desc: &Desc<'_>, out: &mut dyn Sink, labels: fn(&Device) -> Option<&[String]>| {
+        let mut open = false;
+        for device in shown() {
+            let Some(labels) = labels(device) else { continue };
+            if !std::mem::replace(&mut open, true) {
+                out.family(desc);
+            }
+            device::sample(out, labels);
+        }
+    };
+    info(&INFO, out, |device| Some(&device.facts.info));
+    for (i, (desc, scale)) in COUNTS.iter().enumerate() {
+        if !shown().any(|device| device.counted > i) {
+            continue;
+        }
+        out.family(desc);
+        for device in shown().filter(|device| device.counted > i) {
+            let count = device.counts.get(i).copied().unwrap_or_default();
+            out.sample(&[&device.name], scale(count));
+        }
+    }
+    info(&FILESYSTEM, out, |device| device.facts.filesystem.as_ref().map(<[String; 5]>::as_slice));
+    info(&DEVICE_MAPPER, out, |device| device.facts.device_mapper.as_ref().map(<[String; 6]>::as_slice));
+    for (i, (desc, _)) in ATA.iter().enumerate() {
+        let value = |device: &Device| device.facts.ata.get(i).copied().flatten();
+        if shown().any(|device| value(device).is_some()) {
+            out.family(desc);
+            for device in shown() {
+                if let Some(value) = value(device) {
+                    out.sample(&[&device.name], Value::F64(value));
+                }
+            }
+        }
+    }
+}

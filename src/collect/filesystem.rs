@@ -1,0 +1,247 @@
+//! The collector of mounted file systems: size, free space, files, and mounts that do not answer (`node_filesystem_*`).
+
+use super::{CollectError, Collector, Entry, filter};
+use crate::host::mount::{self, Mount};
+use crate::host::space::{Answer, Space, Spaces};
+use crate::host::{Host, HostError, Kept};
+use crate::metric::{Desc, Sink, Value};
+use regex_lite::Regex;
+use serde::Deserialize;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// This collector's line in the list.
+pub const ENTRY: Entry = Entry {
+    name: "filesystem",
+    make: |host, options| {
+        let options = &options.filesystem;
+        Ok(Box::new(Filesystem {
+            mount_points_exclude: filter::pattern(
+                "filesystem.mount_points_exclude",
+                &options.mount_points_exclude,
+            )?,
+            fs_types_exclude: filter::pattern("filesystem.fs_types_exclude", &options.fs_types_exclude)?,
+            // The mounts of the first process are the host's; where it is hidden, our own have to do.
+            files: ["1/mountinfo", "self/mountinfo"].map(|name| host.proc_file(name)),
+            spaces: Spaces::new(options.mount_timeout),
+            text: Vec::new(),
+            mounts: Vec::new(),
+            paths: Arc::new([]),
+            answers: Vec::new(),
+        }))
+    },
+};
+
+/// Which mounts are shown, and how long one may take to answer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Mount points that are left out, as a regular expression; none if empty.
+    pub mount_points_exclude: String,
+    /// Kinds of file systems that are left out, as a regular expression; none if empty.
+    pub fs_types_exclude: String,
+    /// How long a pass waits for its mounts; one that is silent for longer is left alone until it answers.
+    #[serde(with = "humantime_serde")]
+    pub mount_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mount_points_exclude: "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|\
+                                   var/lib/containers/storage/.+)($|/)"
+                .into(),
+            fs_types_exclude: "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|\
+                               hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|\
+                               selinuxfs|squashfs|erofs|sysfs|tracefs)$"
+                .into(),
+            mount_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+const LABELS: &[&str] = &["device", "device_error", "fstype", "mountpoint"];
+const DEVICE_ERROR: Desc<'static> = Desc::gauge(
+    "node_filesystem_device_error",
+    "Whether an error occurred while getting statistics for the given device.",
+    LABELS,
+);
+const READ_ONLY: Desc<'static> =
+    Desc::gauge("node_filesystem_readonly", "Filesystem read-only status.", LABELS);
+const MOUNT_INFO: Desc<'static> = Desc::gauge(
+    "node_filesystem_mount_info",
+    "Filesystem mount information.",
+    &["device", "major", "minor", "mountpoint"],
+);
+/// Takes one number out of an answer.
+type Take = fn(&Space) -> u64;
+
+/// The families of a file system that answered.
+const SPACE: [(Desc<'static>, Take); 5] = [
+    (Desc::gauge("node_filesystem_size_bytes", "Filesystem size in bytes.", LABELS), |s| s.size_bytes),
+    (Desc::gauge("node_filesystem_free_bytes", "Filesystem free space in bytes.", LABELS), |s| s.free_bytes),
+    (
+        Desc::gauge(
+            "node_filesystem_avail_bytes",
+            "Filesystem space available to non-root users in bytes.",
+            LABELS,
+        ),
+        |s| s.available_bytes,
+    ),
+    (Desc::gauge("node_filesystem_files", "Filesystem total file nodes.", LABELS), |s| s.files),
+    (Desc::gauge("node_filesystem_files_free", "Filesystem total free file nodes.", LABELS), |s| {
+        s.files_free
+    }),
+];
+
+struct Filesystem {
+    mount_points_exclude: Option<Regex>,
+    fs_types_exclude: Option<Regex>,
+    files: [Kept; 2],
+    spaces: Spaces,
+    /// The text that the mounts were made of: as long as it is the same, they are.
+    text: Vec<u8>,
+    mounts: Vec<Shown>,
+    paths: Arc<[PathBuf]>,
+    answers: Vec<Answer>,
+}
+
+struct Shown {
+    mount: Mount,
+    major: String,
+    minor: String,
+}
+
+impl Collector for Filesystem {
+    fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+        self.read_mounts(host)?;
+        self.spaces
+            .ask(&self.paths, &mut self.answers)
+            .map_err(|e| CollectError::Failed(format!("cannot start the thread that asks mounts: {e}")))?;
+        write(&self.mounts, &self.answers, out);
+        Ok(())
+    }
+}
+
+impl Filesystem {
+    fn read_mounts(&mut self, host: &Host) -> Result<(), CollectError> {
+        let [first, own] = &mut self.files;
+        let hidden = |read: &Result<Option<&[u8]>, HostError>| match read {
+            Ok(bytes) => bytes.is_none(),
+            Err(HostError::Read { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
+            Err(_) => false,
+        };
+        let file = if hidden(&first.read_bytes()) { own } else { first };
+        let path = file.path().to_owned();
+        let bytes = file.read_bytes()?.ok_or_else(|| CollectError::Absent("mountinfo".into()))?;
+        if bytes == self.text {
+            return Ok(());
+        }
+        // A name of a mount may be of any bytes.
+        let mounts =
+            mount::mounts(&String::from_utf8_lossy(bytes)).map_err(|e| HostError::parse(&path, e))?;
+        self.text = bytes.to_vec();
+        self.mounts.clear();
+        for mut mount in mounts {
+            mount.mount_point = below(&host.rootfs.to_string_lossy(), mount.mount_point);
+            let excluded =
+                |pattern: &Option<Regex>, text: &str| pattern.as_ref().is_some_and(|p| p.is_match(text));
+            if excluded(&self.mount_points_exclude, &mount.mount_point)
+                || excluded(&self.fs_types_exclude, &mount.fs_type)
+            {
+                continue;
+            }
+            // Mounted twice on the same place: what is seen there is the later one.
+            self.mounts.retain(|shown| !same_labels(&shown.mount, &mount));
+            let (major, minor) = (mount.major.to_string(), mount.minor.to_string());
+            self.mounts.push(Shown { mount, major, minor });
+        }
+        self.paths = self.mounts.iter().map(|shown| host.root_path(&shown.mount.mount_point)).collect();
+        Ok(())
+    }
+}
+
+/// A mount point as it is seen below the root.
+fn below(root: &str, mount_point: String) -> String {
+    let root = root.trim_end_matches('/');
+    match mount_point.strip_prefix(root) {
+        Some("") => "/".to_owned(),
+        Some(rest) if rest.starts_with('/') => rest.to_owned(),
+        _ => mount_point,
+    }
+}
+
+fn same_labels(a: &Mount, b: &Mount) -> bool {
+    (&a.device, &a.mount_point, &a.fs_type) == (&b.device, &b.mount_point, &b.fs_type)
+}
+
+fn write(mounts: &[Shown], answers: &[Answer], out: &mut dyn Sink) {
+    if mounts.is_empty() {
+        return;
+    }
+    let all = || mounts.iter().zip(answers);
+    let spaces = || {
+        all().filter_map(|(shown, answer)| match answer {
+            Answer::Space(space) => Some((shown, space)),
+            Answer::Refused(_) | Answer::Stuck => None,
+        })
+    };
+    for (desc, value) in [
+        (&DEVICE_ERROR, (|_, error| !error) as fn(&Mount, bool) -> bool),
+        (&READ_ONLY, |mount, _| mount.read_only),
+    ] {
+        out.family(desc);
+        for (Shown { mount, .. }, answer) in all() {
+            let error = error(answer);
+            let value = value(mount, error.is_empty());
+            out.sample(
+                &[&mount.device, error, &mount.fs_type, &mount.mount_point],
+                Value::U64(u64::from(value)),
+            );
+        }
+    }
+    if spaces().next().is_none() {
+        return;
+    }
+    for (desc, value) in &SPACE {
+        out.family(desc);
+        for (Shown { mount, .. }, space) in spaces() {
+            out.sample(&[&mount.device, "", &mount.fs_type, &mount.mount_point], Value::U64(value(space)));
+        }
+    }
+    out.family(&MOUNT_INFO);
+    for (Shown { mount, major, minor }, _) in spaces() {
+        out.sample(&[&mount.device, major, minor, &mount.mount_point], Value::U64(1));
+    }
+}
+
+/// Why there is no answer, in node_exporter's words; empty if there is one.
+fn error(answer: &Answer) -> &str {
+    match answer {
+        Answer::Space(_) => "",
+        Answer::Refused(why) => why,
+        Answer::Stuck => "mountpoint timeout",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_those_below_the_root() {
+        for (root, path, want) in [
+            ("/", "/data", "/data"),
+            ("/", "/", "/"),
+            ("/host", "/host", "/"),
+            ("/host", "/host/data", "/data"),
+            ("/host/", "/host/data", "/data"),
+            ("/host", "/hostel", "/hostel"),
+            ("/host", "/data", "/data"),
+        ] {
+            assert_eq!(below(root, path.to_owned()), want, "{root} {path}");
+        }
+    }
+}

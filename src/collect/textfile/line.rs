@@ -1,0 +1,158 @@
+//! One line of Prometheus's text format: a remark, a help, a type or a sample.
+
+use crate::metric::Kind;
+
+/// The most labels that a sample may have.
+const LABELS_MAX: usize = 64;
+
+pub(super) enum Line<'a> {
+    /// Empty, or a remark.
+    Nothing,
+    Help(&'a str, String),
+    Type(&'a str, Kind),
+    Sample(Sample<'a>),
+}
+
+pub(super) struct Sample<'a> {
+    pub(super) name: &'a str,
+    pub(super) labels: Labels,
+    pub(super) value: f64,
+}
+
+/// Names and values.
+pub(super) type Labels = Vec<(String, String)>;
+type Wrong = &'static str;
+
+/// What a line says, or what should have stood there.
+pub(super) fn line(text: &str) -> Result<Line<'_>, Wrong> {
+    let text = text.trim_start_matches(BLANK);
+    if text.is_empty() {
+        return Ok(Line::Nothing);
+    }
+    match text.strip_prefix('#') {
+        Some(remark) => comment(remark.trim_start_matches(BLANK)),
+        None => sample(text).map(Line::Sample),
+    }
+}
+
+const BLANK: [char; 2] = [' ', '\t'];
+
+fn comment(text: &str) -> Result<Line<'_>, Wrong> {
+    let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
+    let (name, rest) = name(rest.trim_start_matches(BLANK), true);
+    let rest = match rest.strip_prefix(BLANK) {
+        Some(rest) => rest,
+        None if rest.is_empty() => rest,
+        None => "!",
+    };
+    match word {
+        "HELP" | "TYPE" if name.is_empty() || rest == "!" => Err("the name of a family behind HELP or TYPE"),
+        // A help without a text says nothing.
+        "HELP" if rest.is_empty() && !text.ends_with(BLANK) => Ok(Line::Nothing),
+        "HELP" => Ok(Line::Help(name, unescaped(rest.trim_start_matches(BLANK), false)?)),
+        "TYPE" => {
+            let kind = match rest.trim_matches(BLANK).to_ascii_lowercase().as_str() {
+                "counter" => Kind::Counter,
+                "gauge" => Kind::Gauge,
+                "histogram" => Kind::Histogram,
+                "summary" => Kind::Summary,
+                "untyped" => Kind::Untyped,
+                _ => return Err("counter, gauge, histogram, summary or untyped"),
+            };
+            Ok(Line::Type(name, kind))
+        }
+        _ => Ok(Line::Nothing),
+    }
+}
+
+fn sample(text: &str) -> Result<Sample<'_>, Wrong> {
+    let (name, rest) = name(text, true);
+    if name.is_empty() {
+        return Err("the name of a metric");
+    }
+    let (labels, rest) = match rest.trim_start_matches(BLANK).strip_prefix('{') {
+        Some(rest) => labels(rest)?,
+        None if rest.starts_with(BLANK) => (Vec::new(), rest),
+        None => return Err("a blank behind the name of a metric"),
+    };
+    let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
+    let value =
+        words.next().and_then(|word| word.parse().ok()).ok_or("a number behind the name and labels")?;
+    if words.next().is_some() {
+        // What Prometheus scrapes has the time of the scrape; an old time would stand for ever.
+        return Err("nothing behind the value (times are not supported here)");
+    }
+    Ok(Sample { name, labels, value })
+}
+
+/// The name that a text begins with, and the rest; those of labels have no colons.
+fn name(text: &str, colons: bool) -> (&str, &str) {
+    let good = |(i, c): (usize, char)| {
+        c.is_ascii_alphabetic() || c == '_' || (c == ':' && colons) || (i > 0 && c.is_ascii_digit())
+    };
+    let end = text.char_indices().find(|at| !good(*at)).map_or(text.len(), |(i, _)| i);
+    text.split_at_checked(end).unwrap_or((text, ""))
+}
+
+/// The labels up to the closing brace, and what follows it.
+fn labels(mut text: &str) -> Result<(Labels, &str), Wrong> {
+    let mut out: Labels = Vec::new();
+    loop {
+        text = text.trim_start_matches(BLANK);
+        if let Some(rest) = text.strip_prefix('}') {
+            return Ok((out, rest));
+        }
+        let (label, rest) = name(text, false);
+        if label.is_empty() || label == "__name__" {
+            return Err("the name of a label, or `}`");
+        }
+        let rest =
+            rest.trim_start_matches(BLANK).strip_prefix('=').map(|rest| rest.trim_start_matches(BLANK));
+        let quoted =
+            rest.and_then(|rest| rest.strip_prefix('"')).ok_or("`=\"value\"` behind the name of a label")?;
+        let end = closing_quote(quoted).ok_or("a `\"` at the end of a label's value")?;
+        let (value, rest) = quoted.split_at_checked(end).unwrap_or((quoted, ""));
+        if out.iter().any(|(known, _)| known == label) || out.len() == LABELS_MAX {
+            return Err("each label once, and no more than 64");
+        }
+        out.push((label.to_owned(), unescaped(value, true)?));
+        text = rest.strip_prefix('"').unwrap_or_default().trim_start_matches(BLANK);
+        text = match text.strip_prefix(',') {
+            Some(rest) => rest,
+            None if text.starts_with('}') => text,
+            None => return Err("`,` or `}` behind a label"),
+        };
+    }
+}
+
+fn closing_quote(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.bytes().position(|byte| {
+        let closes = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        closes
+    })
+}
+
+/// The text without its escapes. A help may have others, which stay as they are.
+fn unescaped(text: &str, strict: bool) -> Result<String, Wrong> {
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            out.push(letter);
+            continue;
+        }
+        match letters.next() {
+            Some('\\') => out.push('\\'),
+            Some('n') => out.push('\n'),
+            Some('"') if strict => out.push('"'),
+            _ if strict => return Err("`\\\\`, `\\\"` or `\\n` behind a backslash"),
+            other => {
+                out.push('\\');
+                out.extend(other);
+            }
+        }
+    }
+    Ok(out)
+}

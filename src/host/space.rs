@@ -1,0 +1,255 @@
+//! How full file systems are, asked by a thread of its own: a mount whose server is gone answers never.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What the mounts that follow a hanging one get once the time is over: the caller does not wait the whole time for each.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// How full a file system is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// What is free, in bytes.
+    pub free_bytes: u64,
+    /// What is free for users without privileges, in bytes.
+    pub available_bytes: u64,
+    /// How many files it can hold.
+    pub files: u64,
+    /// How many more files it can hold.
+    pub files_free: u64,
+}
+
+/// What became of the question about one mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The kernel's answer.
+    Space(Space),
+    /// The kernel's refusal.
+    Refused(String),
+    /// There was no answer in time, now or earlier, and there is none yet.
+    Stuck,
+}
+
+/// Asks one mount.
+type Ask = fn(&Path) -> io::Result<Space>;
+
+/// Asks mounts how full they are, and leaves alone those that do not answer until they do.
+#[derive(Debug)]
+pub struct Spaces {
+    ask: Ask,
+    patience: Duration,
+    worker: Option<Arc<Shared>>,
+    stuck: Vec<(PathBuf, Arc<Shared>)>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    paths: Option<Arc<[PathBuf]>>,
+    from: usize,
+    answers: Vec<Answer>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Idle,
+    Asking,
+    /// Nobody waits any more: the thread ends with the answer that it waits for.
+    Abandoned,
+    Ended,
+}
+
+impl Spaces {
+    /// Waits at most `patience` for all mounts together (and a little for those behind a hanging one).
+    pub fn new(patience: Duration) -> Self {
+        Self { ask: space, patience, worker: None, stuck: Vec::new() }
+    }
+
+    /// Puts the answer for each of the paths, in their order, into `answers`.
+    pub fn ask(&mut self, paths: &Arc<[PathBuf]>, answers: &mut Vec<Answer>) -> io::Result<()> {
+        self.stuck.retain(|(_, worker)| worker.lock().phase != Phase::Ended);
+        answers.clear();
+        let deadline = Instant::now() + self.patience;
+        while let Some(path) = paths.get(answers.len()) {
+            if self.stuck.iter().any(|(stuck, _)| stuck == path) {
+                answers.push(Answer::Stuck);
+                continue;
+            }
+            let worker = match self.worker.take() {
+                Some(worker) => worker,
+                None => start(self.ask)?,
+            };
+            let until = deadline.max(Instant::now() + GRACE);
+            if worker.run(paths, answers, until, &self.stuck) {
+                self.worker = Some(worker);
+            } else if let Some(path) = paths.get(answers.len()) {
+                answers.push(Answer::Stuck);
+                self.stuck.push((path.clone(), worker));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Spaces {
+    fn drop(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.lock().phase = Phase::Abandoned;
+            worker.changed.notify_all();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the thread ask from the first path without an answer up to the next one that is stuck; whether it
+    /// was done in time. If not, the path behind the last answer is the one that hangs.
+    fn run(
+        &self,
+        paths: &Arc<[PathBuf]>,
+        answers: &mut Vec<Answer>,
+        until: Instant,
+        stuck: &[(PathBuf, Arc<Self>)],
+    ) -> bool {
+        let from = answers.len();
+        let rest = paths.get(from..).unwrap_or_default();
+        let count = rest.iter().position(|p| stuck.iter().any(|(s, _)| s == p)).unwrap_or(rest.len());
+        let mut state = self.lock();
+        state.answers.clear();
+        state.from = from;
+        // The thread stops at what is stuck: it is told the end by the length of its list.
+        state.paths = Some(if from + count == paths.len() {
+            Arc::clone(paths)
+        } else {
+            paths.iter().take(from + count).cloned().collect()
+        });
+        state.phase = Phase::Asking;
+        self.changed.notify_all();
+        while state.phase == Phase::Asking {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.phase = Phase::Abandoned;
+                break;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        answers.append(&mut state.answers);
+        state.phase == Phase::Idle
+    }
+
+    /// The thread's work until it is abandoned.
+    fn serve(&self, ask: Ask) {
+        let mut state = self.lock();
+        while state.phase != Phase::Abandoned {
+            if state.phase != Phase::Asking {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let at = state.from + state.answers.len();
+            let next = state.paths.as_ref().and_then(|paths| paths.get(at)).cloned();
+            if let Some(path) = next {
+                drop(state);
+                let answer = ask(&path).map_or_else(|e| Answer::Refused(reason(&e)), Answer::Space);
+                state = self.lock();
+                state.answers.push(answer);
+            } else {
+                state.paths = None;
+                state.phase = Phase::Idle;
+                self.changed.notify_all();
+            }
+        }
+        state.phase = Phase::Ended;
+    }
+}
+
+fn start(ask: Ask) -> io::Result<Arc<Shared>> {
+    let shared = Arc::new(Shared::default());
+    let of_thread = Arc::clone(&shared);
+    std::thread::Builder::new()
+        .name("statvfs".into())
+        .stack_size(128 << 10)
+        .spawn(move || of_thread.serve(ask))?;
+    Ok(shared)
+}
+
+fn space(path: &Path) -> io::Result<Space> {
+    let answer = rustix::fs::statvfs(path)?;
+    // Blocks are counted in `f_frsize` (statvfs(3)); very old file systems leave it 0.
+    let block = if answer.f_frsize == 0 { answer.f_bsize } else { answer.f_frsize };
+    Ok(Space {
+        size_bytes: answer.f_blocks.saturating_mul(block),
+        free_bytes: answer.f_bfree.saturating_mul(block),
+        available_bytes: answer.f_bavail.saturating_mul(block),
+        files: answer.f_files,
+        files_free: answer.f_ffree,
+    })
+}
+
+/// The kernel's reason as other exporters word it: without a number, and in lower case.
+fn reason(e: &io::Error) -> String {
+    let text = e.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn paths(names: &[&str]) -> Arc<[PathBuf]> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_with_the_kernels_reason() {
+        let mut answers = Vec::new();
+        let mut spaces = Spaces::new(Duration::from_secs(5));
+        spaces.ask(&paths(&["/", "/no/such"]), &mut answers).unwrap();
+        assert!(matches!(answers[0], Answer::Space(space) if space.size_bytes > 0));
+        assert_eq!(answers[1], Answer::Refused("no such file or directory".into()));
+    }
+
+    #[test]
+    fn a_mount_that_hangs_costs_only_itself_and_comes_back_when_it_answers() {
+        static GATE: AtomicBool = AtomicBool::new(false);
+        #[expect(clippy::unnecessary_wraps, reason = "the type of the question")]
+        fn ask(path: &Path) -> io::Result<Space> {
+            while path == Path::new("hangs") && !GATE.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            Ok(Space::default())
+        }
+        let good = || Answer::Space(Space::default());
+        let mut spaces = Spaces::new(Duration::from_millis(20));
+        spaces.ask = ask;
+        let paths = paths(&["a", "hangs", "b"]);
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            spaces.ask(&paths, &mut answers).unwrap();
+            assert_eq!(answers, [good(), Answer::Stuck, good()]);
+            assert_eq!(spaces.stuck.len(), 1, "one waiting thread for one hanging mount");
+        }
+        GATE.store(true, Ordering::Release);
+        while !spaces.stuck.is_empty() {
+            spaces.ask(&paths, &mut answers).unwrap();
+        }
+        spaces.ask(&paths, &mut answers).unwrap();
+        assert_eq!(answers, [good(), good(), good()]);
+    }
+}

@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+"""Checks Grafana's dashboards, and the queries in them and in the runbooks.
+
+tests/dashboards.py                        structure, syntax and names: needs promtool and no server
+tests/dashboards.py PROMETHEUS_URL         besides, runs every query against that Prometheus
+tests/dashboards.py --busy PROMETHEUS_URL  the same, where an action has freed memory: panels that a quiet machine
+                                           leaves empty must show something
+
+The Prometheus must have scraped a stack with at least one process group and one target of the optimizer for a minute.
+Exit status: 0 fine, 1 a finding, 2 the check could not be done.
+"""
+
+import json
+import math
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+BUILT_IN = {"type": "grafana", "uid": "-- Grafana --"}
+OF_GRAFANA = {"__rate_interval", "__range", "__interval", "__all"}
+COLUMNS = 24
+
+# What may be empty on a machine where nothing has happened yet. A title that is no panel or annotation is a finding.
+QUIET = {
+    "Effective runs": "no run has acted",
+    "Time of actions": "a histogram has no samples before the first action",
+    "Actions that freed memory": "no action has freed memory",
+    "Actions without a gain": "no action was in vain",
+}
+# The last one stays empty on a busy machine whose actions all succeed.
+QUIET_WHEN_BUSY = {"Actions without a gain"}
+# What may be absent from the host: (names of metrics, why, a query that gives something where the excuse holds).
+HOST = [
+    (
+        r"(instance:)?node_pressure_.*|instance:node_memory_pressure_.*",
+        "a kernel without pressure stall information",
+        'absent(node_scrape_collector_success{collector="pressure"} == 1)',
+    ),
+    (
+        r"headroom_cgroup_memory_pressure_.*",
+        "a kernel or cgroup v1 without pressure of control groups",
+        "absent(headroom_cgroup_memory_pressure_waiting_seconds_total)",
+    ),
+    (
+        r"headroom_cgroup_memory_limit_bytes",
+        "no control group has a limit",
+        "absent(headroom_cgroup_memory_limit_bytes)",
+    ),
+]
+
+
+class Findings:
+    """What is wrong, printed once each."""
+
+    def __init__(self):
+        self.lines = []
+
+    def add(self, where, what):
+        line = f"{where}: {what}"
+        if line not in self.lines:
+            self.lines.append(line)
+            print(f"FINDING {line}")
+
+
+class Query:
+    """A PromQL expression, where it stands, and how it is read."""
+
+    def __init__(self, where, title, expr, legend="", instant=False, may_be_empty=False):
+        self.where, self.title, self.expr = where, title, expr
+        self.legend, self.instant, self.may_be_empty = legend, instant, may_be_empty
+
+
+def dashboards():
+    return sorted((ROOT / "grafana/dashboards").glob("*.json"))
+
+
+def panels_of(dashboard):
+    for panel in dashboard.get("panels", []):
+        yield panel
+        yield from panel.get("panels", [])
+
+
+# ---- structure ----
+
+
+def check_structure(path, dashboard, findings):
+    def finding(what):
+        findings.add(path.name, what)
+
+    if not re.fullmatch(r"headroom-[a-z-]{1,30}", dashboard.get("uid") or ""):
+        finding("the uid is not fixed as headroom-…")
+    if not dashboard.get("title") or not dashboard.get("description"):
+        finding("no title or no description")
+    if dashboard.get("id") is not None:
+        finding("`id` belongs to one Grafana's database: null it")
+    if not 36 <= dashboard.get("schemaVersion", 0) <= 39:
+        finding("schemaVersion is not one that Grafana 10 reads and later ones migrate (36 to 39)")
+    check_datasources(path, dashboard, findings)
+    check_variables(path, dashboard, findings)
+    panels = list(panels_of(dashboard))
+    if not panels:
+        finding("no panels")
+    for name in ("id", "title"):
+        seen = [panel.get(name) for panel in panels]
+        for twice in {value for value in seen if seen.count(value) > 1}:
+            finding(f"{name} {twice!r} is not unique among the panels")
+    for panel in panels:
+        check_panel(path, panel, findings)
+    check_grid(path, panels, findings)
+
+
+def check_datasources(path, node, findings, inside="dashboard"):
+    if isinstance(node, dict):
+        allowed = (DATASOURCE, BUILT_IN) if node.get("builtIn") else (DATASOURCE,)
+        if "datasource" in node and node["datasource"] not in allowed:
+            findings.add(path.name, f"{inside}: the data source is not ${{datasource}}: {node['datasource']!r}")
+        if "expr" in node and "datasource" not in node:
+            findings.add(path.name, f"{inside}: a query without a data source")
+        for key, value in node.items():
+            check_datasources(path, value, findings, node.get("title") or node.get("name") or inside)
+    elif isinstance(node, list):
+        for value in node:
+            check_datasources(path, value, findings, inside)
+
+
+def variables_of(dashboard):
+    return dashboard.get("templating", {}).get("list", [])
+
+
+def check_variables(path, dashboard, findings):
+    by_name = {variable["name"]: variable for variable in variables_of(dashboard)}
+    if by_name.get("datasource", {}).get("type") != "datasource":
+        findings.add(path.name, "no variable `datasource` of the type datasource")
+    for name in ("job", "instance"):
+        variable = by_name.get(name, {})
+        if not (variable.get("multi") and variable.get("includeAll")):
+            findings.add(path.name, f"no variable `{name}` with several values and All")
+    text = json.dumps(dashboard)
+    for name in set(re.findall(r"\$\{?(\w+)", text)) - OF_GRAFANA - set(by_name):
+        findings.add(path.name, f"variable ${name} is not defined")
+    for name in by_name:
+        if not re.search(r"\$\{?" + name + r"\b", text):
+            findings.add(path.name, f"variable {name} is not used")
+
+
+def check_panel(path, panel, findings):
+    title = panel.get("title") or f"panel {panel.get('id')}"
+    for key in ("id", "type", "title", "gridPos"):
+        if not panel.get(key):
+            findings.add(path.name, f"{title}: no {key}")
+    if panel.get("type") == "row":
+        return
+    if not panel.get("description"):
+        findings.add(path.name, f"{title}: no description")
+    if not panel.get("fieldConfig", {}).get("defaults", {}).get("unit"):
+        findings.add(path.name, f"{title}: no unit")
+    targets = panel.get("targets", [])
+    if not targets:
+        findings.add(path.name, f"{title}: no query")
+    if len({target.get("refId") for target in targets}) != len(targets):
+        findings.add(path.name, f"{title}: a refId is missing or not unique")
+
+
+def check_grid(path, panels, findings):
+    taken = {}
+    for panel in panels:
+        grid = panel.get("gridPos", {})
+        x, y, w, h = (grid.get(key, -1) for key in "xywh")
+        if min(x, y) < 0 or min(w, h) < 1 or x + w > COLUMNS:
+            findings.add(path.name, f"{panel.get('title')}: outside of the grid")
+            continue
+        for cell in ((column, line) for column in range(x, x + w) for line in range(y, y + h)):
+            if cell in taken:
+                findings.add(path.name, f"{panel.get('title')} lies over {taken[cell]}")
+                break
+            taken[cell] = panel.get("title")
+
+
+# ---- queries ----
+
+
+def queries_of(path, dashboard):
+    for panel in panels_of(dashboard):
+        for target in panel.get("targets", []):
+            where = f"{path.name}: {panel.get('title')} ({target.get('refId')})"
+            legend = target.get("legendFormat", "")
+            yield Query(where, panel.get("title"), target.get("expr", ""), legend, bool(target.get("instant")))
+    for annotation in dashboard.get("annotations", {}).get("list", []):
+        if annotation.get("datasource") == DATASOURCE:
+            name = annotation.get("name")
+            legend = annotation.get("titleFormat", "") + annotation.get("textFormat", "")
+            yield Query(f"{path.name}: {name}", name, annotation.get("expr", ""), legend)
+
+
+def queries_of_runbooks():
+    for path in sorted((ROOT / "docs/runbooks").glob("*.md")):
+        blocks = re.findall(r"^```promql\n(.*?)^```", path.read_text(), re.S | re.M)
+        for expr in (e for block in blocks for e in re.split(r"\n\s*\n", block)):
+            lines = [line for line in expr.splitlines() if not line.lstrip().startswith("#")]
+            if lines:
+                yield Query(f"{path.name}: {lines[0]}", path.stem, "\n".join(lines), instant=True, may_be_empty=True)
+
+
+def filled(expr, values):
+    for name, value in values.items():
+        expr = re.sub(r"\$\{" + name + r"\}|\$" + name + r"\b", lambda _: value, expr)
+    return expr
+
+
+STATIC = {"__rate_interval": "1m", "__range": "30m", "__interval": "15s", "job": "node", "instance": "web1"}
+
+
+def check_queries(dashboard_queries, runbook_queries, findings):
+    for query in dashboard_queries:
+        for window in re.findall(r"\[([^\]]*)\]", re.sub(r'"(\\.|[^"\\])*"', '""', query.expr)):
+            if window not in ("$__rate_interval", "$__range"):
+                findings.add(query.where, f"[{window}] is neither $__rate_interval nor $__range")
+        for selector, labels in re.findall(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}", query.expr):
+            if "$instance" not in labels:
+                findings.add(query.where, f"{selector} is not limited to $instance")
+    queries = dashboard_queries + runbook_queries
+    check_syntax(queries, findings)
+    known = known_names()
+    for query in queries:
+        for name in sorted(metrics_in(query.expr)):
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            if name.startswith(("headroom", "namedprocess", "instance")) and not {name, base} & known:
+                findings.add(query.where, f"{name} is neither in src nor in prometheus/rules")
+
+
+def check_syntax(queries, findings):
+    """promtool parses a rule file; so each query becomes a rule."""
+    rules = [{"record": f"q{i}", "expr": filled(q.expr, STATIC)} for i, q in enumerate(queries)]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        json.dump({"groups": [{"name": "queries", "rules": rules}]}, file)
+        file.flush()
+        done = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    said = done.stdout + done.stderr
+    for number, why in re.findall(r'rule \d+, "q(\d+)": (.*)', said):
+        findings.add(queries[int(number)].where, why)
+    if '"q' not in said:
+        findings.add("promtool", said.strip())
+
+
+def known_names():
+    """Names of our metrics, in full or made of a prefix and a name that stand in the same file, and recorded ones."""
+    names = set()
+    for path in ROOT.glob("src/**/*.rs"):
+        text = path.read_text()
+        words = set(re.findall(r'"([a-z][a-z0-9_]*)"', text))
+        names |= words
+        for prefix in re.findall(r'"([a-z_]+_)\{\w+\}"', text):
+            names |= {prefix + word for word in words}
+    for path in ROOT.glob("prometheus/rules/*.yml"):
+        names |= set(re.findall(r"- record: (\S+)", path.read_text()))
+    return names
+
+
+WORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset", "inf", "nan"}
+
+
+def metrics_in(expr):
+    expr = re.sub(r'"(\\.|[^"\\])*"', "", expr)
+    expr = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", expr)
+    expr = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", expr)
+    names = re.findall(r"(?<![\w:.$])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])", expr)
+    return {name for name in names if name.lower() not in WORDS}
+
+
+# ---- against a server ----
+
+
+class Prometheus:
+    def __init__(self, url):
+        self.url = url.rstrip("/")
+        self.now = time.time()
+
+    def get(self, path, **parameters):
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters, doseq=True)}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as e:
+            raise ValueError(json.loads(e.read() or b"{}").get("error", str(e))) from e
+
+    def range(self, expr):
+        times = {"start": self.now - 900, "end": self.now, "step": 15}
+        return [(s["metric"], [v for _, v in s["values"]]) for s in self.get("query_range", query=expr, **times)["result"]]
+
+    def instant(self, expr):
+        result = self.get("query", query=expr, time=self.now)["result"]
+        return [(s["metric"], [s["value"][1]]) for s in result]
+
+    def label_values(self, query):
+        selector, label = re.fullmatch(r"label_values\((.*),\s*(\w+)\)", query).groups()
+        series = self.get("series", **{"match[]": selector, "start": self.now - 900, "end": self.now})
+        return sorted({one[label] for one in series if label in one})
+
+    def names(self):
+        return set(self.get("label/__name__/values", start=self.now - 900, end=self.now))
+
+
+def resolve(server, dashboard, findings, path):
+    """The variables as Grafana fills them in with All chosen: a regular expression of all values."""
+    values = {"__rate_interval": "1m", "__range": "15m", "__interval": "15s"}
+    for variable in variables_of(dashboard):
+        if variable["type"] != "query":
+            continue
+        found = server.label_values(filled(variable["definition"], values))
+        regex = variable.get("regex", "").strip("/")
+        if regex:
+            found = sorted({m.group(1) for m in (re.search(regex, value) for value in found) if m})
+        if not found:
+            findings.add(path.name, f"variable {variable['name']} has no values")
+        # A backslash inside of a PromQL string is written twice.
+        escaped = [re.sub(r"([.*+?^${}()|\[\]\\])", r"\\\\\1", value) for value in found]
+        values[variable["name"]] = escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
+    return values
+
+
+def run_query(server, query, values, names, excuses, findings):
+    expr = filled(query.expr, values)
+    try:
+        result = server.instant(expr) if query.instant else server.range(expr)
+    except ValueError as e:
+        findings.add(query.where, str(e))
+        return
+    metrics = metrics_in(query.expr)
+    absent = {name for name in metrics if name not in names and not excuse(name, server)}
+    for name in sorted(absent):
+        if query.title not in excuses:
+            findings.add(query.where, f"{name} does not exist")
+    shown = [labels for labels, numbers in result if any(not math.isnan(float(n)) for n in numbers)]
+    if not shown:
+        why = excuses.get(query.title) or next((w for w in map(lambda n: excuse(n, server), metrics) if w), None)
+        if why:
+            print(f"empty   {query.where}: {why}")
+        elif not query.may_be_empty:
+            findings.add(query.where, "shows nothing")
+        return
+    for label in re.findall(r"\{\{\s*(\w+)\s*\}\}", query.legend):
+        # A label of `by` may be empty on all that is there now.
+        if not any(label in labels for labels in shown) and not re.search(rf"by \([^)]*\b{label}\b", query.expr):
+            findings.add(query.where, f"the legend's label {label} is on no series")
+
+
+def excuse(name, server):
+    for pattern, why, holds in HOST:
+        if re.fullmatch(pattern, name) and server.instant(holds):
+            return why
+    return None
+
+
+def main(arguments):
+    busy = "--busy" in arguments
+    urls = [a for a in arguments if a != "--busy"]
+    if len(urls) > 1 or (busy and not urls) or any(a.startswith("-") for a in urls):
+        print(__doc__, file=sys.stderr)
+        return 2
+    findings = Findings()
+    loaded = []
+    for path in dashboards():
+        try:
+            loaded.append((path, json.loads(path.read_text())))
+        except ValueError as e:
+            findings.add(path.name, str(e))
+    uids = [dashboard.get("uid") for _, dashboard in loaded]
+    if not loaded or len(set(uids)) != len(uids):
+        findings.add("grafana/dashboards", "no dashboard, or two with the same uid")
+    queries = []
+    for path, dashboard in loaded:
+        check_structure(path, dashboard, findings)
+        queries.append(list(queries_of(path, dashboard)))
+    flat = [query for some in queries for query in some]
+    runbooks = list(queries_of_runbooks())
+    for title in sorted(set(QUIET) - {query.title for query in flat}):
+        findings.add("QUIET", f"{title!r} is no panel and no annotation")
+    check_queries(flat, runbooks, findings)
+    if urls:
+        server = Prometheus(urls[0])
+        names = server.names()
+        excuses = {t: w for t, w in QUIET.items() if not busy or t in QUIET_WHEN_BUSY}
+        for (path, dashboard), some in zip(loaded, queries):
+            values = resolve(server, dashboard, findings, path)
+            for query in some:
+                run_query(server, query, values, names, excuses, findings)
+        for query in runbooks:
+            run_query(server, query, STATIC, names, excuses, findings)
+    count = sum(1 for _, dashboard in loaded for panel in panels_of(dashboard) if panel.get("type") != "row")
+    print(f"{len(loaded)} dashboards, {count} panels, {len(flat)} queries, {len(runbooks)} queries of runbooks:"
+          f" {len(findings.lines) or 'no'} findings")
+    return 1 if findings.lines else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except OSError as e:
+        print(f"tests/dashboards.py: {e}", file=sys.stderr)
+        sys.exit(2)

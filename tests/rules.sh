@@ -1,0 +1,62 @@
+#!/bin/sh
+# Checks rules, Alertmanager's routes, runbooks and dashboards, without a running stack. One line for each check, and
+# what was found below it. Needs promtool, amtool, Alertmanager and python3-yaml.
+# Exit status: 0 fine, 1 a finding, 2 something that is needed is not installed.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+
+for program in promtool amtool python3; do
+    if ! command -v "$program" >/dev/null; then
+        echo "tests/rules.sh: no $program (apt-get install prometheus prometheus-alertmanager python3 python3-yaml)" >&2
+        exit 2
+    fi
+done
+if ! python3 -c 'import yaml' 2>/dev/null; then
+    echo "tests/rules.sh: python3 has no module yaml (apt-get install python3-yaml)" >&2
+    exit 2
+fi
+
+failed=0
+# check NAME COMMAND…: ok or FAIL, and what the command said if it failed.
+check() {
+    name=$1
+    shift
+    if said=$("$@" 2>&1); then
+        echo "ok    $name"
+    else
+        failed=1
+        echo "FAIL  $name"
+        printf '%s\n' "$said" | sed 's/^/        /'
+    fi
+}
+
+# route RECEIVERS LABEL=VALUE…: the receivers that an alert with these labels reaches, in this order.
+route() {
+    receivers=$1
+    shift
+    check "route $* -> $receivers" amtool config routes test \
+        --config.file=prometheus/alertmanager.yml --verify.receivers="$receivers" "$@"
+}
+
+check "promtool check config" promtool check config prometheus/prometheus.yml
+check "promtool check rules" promtool check rules prometheus/rules/*.yml
+check "promtool test rules" promtool test rules prometheus/tests/*.yml
+check "each alert is complete and has a runbook" python3 tests/check_rules.py alerts
+check "each alert fires, waits, ends and stays quiet in a test" python3 tests/check_rules.py tests
+check "amtool check-config" amtool check-config prometheus/alertmanager.yml
+
+route headroom-optimizer,humans alertname=ProcessGroupMemoryOverBudget severity=warning resource=memory \
+    headroom_action=reclaim instance=web1:9177 groupname=cache
+route headroom-optimizer,humans alertname=Own severity=critical headroom_action=anything
+route watchdog alertname=Watchdog severity=none resource=headroom
+route humans alertname=MachineMemoryAvailableCritical severity=critical resource=memory instance=web1:9177
+route humans alertname=CpuUsageHigh severity=warning resource=cpu instance=web1:9177
+route humans alertname=HeadroomOptimizerDown severity=warning resource=headroom
+route humans alertname=Foreign
+route humans alertname=Foreign headroom_action=
+
+check "a critical alert mutes warnings, and never headroom_action" python3 tests/check_rules.py inhibition
+check "Grafana's provisioning" python3 tests/check_rules.py grafana
+check "dashboards and queries of runbooks" python3 tests/dashboards.py
+
+exit "$failed"
