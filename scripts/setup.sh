@@ -28,6 +28,8 @@ main() {
         need promtool prometheus
         need amtool prometheus-alertmanager
         need shellcheck shellcheck
+        need git git
+        need pkill procps
         need python3 python3
         python3 -c 'import yaml' 2>/dev/null || missing python3-yaml python3-yaml
         # An engine of its own can only be started by root; for others that stage is skipped, so it needs nothing.
