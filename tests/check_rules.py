@@ -28,6 +28,8 @@ RUNBOOKS = ROOT / "docs/runbooks"
 SEVERITIES = {"none", "warning", "critical"}
 # It fires always, so it has no quiet case.
 ALWAYS = {"Watchdog"}
+# What each runbook has.
+PARTS = ("## Meaning", "## Impact", "## Diagnosis\n```promql", "## What Headroom does", "## What you do")
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -70,7 +72,7 @@ def check_alerts():
         text = path.read_text()
         if path.stem not in names:
             yield f"{path.name}: there is no such alert"
-        for part in (f"# {path.stem}\n", "## Meaning", "## Impact", "## Diagnosis\n```promql", "## What Headroom does", "## What you do"):
+        for part in (f"# {path.stem}\n", *PARTS):
             if part not in text:
                 yield f"{path.name}: lacks {part.splitlines()[0]!r}"
         for other in re.findall(r"\b((?:Headroom|Machine|Cpu|Filesystem|ProcessGroup)(?:[A-Z][a-z]+)+)\b", text):

@@ -266,7 +266,8 @@ def known_names():
     return names
 
 
-WORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool", "offset", "inf", "nan"}
+WORDS = {"by", "without", "on", "ignoring", "group_left", "group_right"}
+WORDS |= {"and", "or", "unless", "bool", "offset", "inf", "nan"}
 
 
 def metrics_in(expr):
@@ -295,7 +296,8 @@ class Prometheus:
 
     def range(self, expr):
         times = {"start": self.now - 900, "end": self.now, "step": 15}
-        return [(s["metric"], [v for _, v in s["values"]]) for s in self.get("query_range", query=expr, **times)["result"]]
+        result = self.get("query_range", query=expr, **times)["result"]
+        return [(s["metric"], [v for _, v in s["values"]]) for s in result]
 
     def instant(self, expr):
         result = self.get("query", query=expr, time=self.now)["result"]

@@ -46,11 +46,14 @@ struct Known {
 impl Collector for Cpu {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { file, read, .. } = self;
-        file.parse(|text| {
+        file.parse_lines(|text| {
             read.clear();
             stat::cpus(text).try_for_each(|times| times.map(|times| read.push(times)))
         })?
         .ok_or_else(|| CollectError::Absent("stat".into()))?;
+        if read.is_empty() {
+            return Err(CollectError::Absent("cpu in stat".into()));
+        }
         if self.merge() {
             // Processors came or went: what belongs to them is looked for anew.
             self.topology = None;

@@ -46,7 +46,7 @@ impl Collector for Diskstats {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { exclude, file, devices } = self;
         let mut count = 0;
-        file.parse(|text| {
+        file.parse_lines(|text| {
             disk::disks(text).try_for_each(|disk| {
                 let disk = disk?;
                 if devices.get(count).is_none_or(|device| !device.is(&disk)) {

@@ -19,7 +19,7 @@ struct Filefd {
 
 impl Collector for Filefd {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let read = self.file.parse(system::open_files)?;
+        let read = self.file.parse_lines(system::open_files)?;
         let (allocated, maximum) = read.ok_or_else(|| CollectError::Absent("sys/fs/file-nr".into()))?;
         single(out, &ALLOCATED, allocated);
         single(out, &MAXIMUM, maximum);

@@ -1,6 +1,7 @@
 //! The collector of mounted file systems: size, free space, files, and mounts that do not answer (`node_filesystem_*`).
 
 use super::{CollectError, Collector, Entry, filter};
+use crate::host::kept::ended;
 use crate::host::mount::{self, Mount};
 use crate::host::space::{Answer, Space, Spaces};
 use crate::host::{Host, HostError, Kept};
@@ -128,20 +129,22 @@ impl Collector for Filesystem {
 impl Filesystem {
     fn read_mounts(&mut self, host: &Host) -> Result<(), CollectError> {
         let [first, own] = &mut self.files;
-        let hidden = |read: &Result<Option<&[u8]>, HostError>| match read {
+        let is_hidden = match first.read_bytes() {
             Ok(bytes) => bytes.is_none(),
-            Err(HostError::Read { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
-            Err(_) => false,
+            Err(HostError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => true,
+            Err(e) => return Err(e.into()),
         };
-        let file = if hidden(&first.read_bytes()) { own } else { first };
-        let path = file.path().to_owned();
-        let bytes = file.read_bytes()?.ok_or_else(|| CollectError::Absent("mountinfo".into()))?;
+        if is_hidden && own.read_bytes()?.is_none() {
+            return Err(CollectError::Absent("mountinfo".into()));
+        }
+        let file = if is_hidden { own } else { first };
+        let bytes = file.last();
         if bytes == self.text {
             return Ok(());
         }
         // A name of a mount may be of any bytes.
-        let mounts =
-            mount::mounts(&String::from_utf8_lossy(bytes)).map_err(|e| HostError::parse(&path, e))?;
+        let text = String::from_utf8_lossy(bytes);
+        let mounts = ended(&text).and_then(mount::mounts).map_err(|e| HostError::parse(file.path(), e))?;
         self.text = bytes.to_vec();
         self.mounts.clear();
         for mut mount in mounts {
@@ -229,6 +232,26 @@ fn error(answer: &Answer) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::text::TextEncoder;
+
+    #[test]
+    fn a_mount_that_does_not_answer_has_an_error_and_no_numbers() {
+        let shown = |line: &str| {
+            let mount = mount::mounts(line).unwrap().remove(0);
+            Shown { major: mount.major.to_string(), minor: mount.minor.to_string(), mount }
+        };
+        let mounts =
+            [shown("1 0 8:1 / / rw - ext4 /dev/sda1 rw"), shown("2 1 0:9 / /far rw - nfs4 far:/ ro")];
+        let space = Space { size_bytes: 9, ..Space::default() };
+        let mut out = TextEncoder::default();
+        write(&mounts, &[Answer::Space(space), Answer::Stuck], &mut out);
+        let page = String::from_utf8(out.page().to_vec()).unwrap();
+        let far: Vec<&str> = page.lines().filter(|line| line.contains("/far")).collect();
+        let labels =
+            "{device=\"far:/\",device_error=\"mountpoint timeout\",fstype=\"nfs4\",mountpoint=\"/far\"} 1";
+        assert_eq!(far, ["device_error", "readonly"].map(|name| format!("node_filesystem_{name}{labels}")));
+        assert!(page.contains("node_filesystem_size_bytes{device=\"/dev/sda1\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"} 9\n"));
+    }
 
     #[test]
     fn mount_points_are_those_below_the_root() {

@@ -20,8 +20,10 @@ struct Loadavg {
 
 impl Collector for Loadavg {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let loads =
-            self.file.parse(system::load_averages)?.ok_or_else(|| CollectError::Absent("loadavg".into()))?;
+        let loads = self
+            .file
+            .parse_lines(system::load_averages)?
+            .ok_or_else(|| CollectError::Absent("loadavg".into()))?;
         for (desc, load) in LOADS.iter().zip(loads) {
             single(out, desc, load);
         }

@@ -28,7 +28,7 @@ impl Meminfo {
 impl Collector for Meminfo {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let fields =
-            self.file.parse(memory::meminfo)?.ok_or_else(|| CollectError::Absent("meminfo".into()))?;
+            self.file.parse_lines(memory::meminfo)?.ok_or_else(|| CollectError::Absent("meminfo".into()))?;
         for (i, field) in fields.iter().enumerate() {
             if self.families.get(i).is_none_or(|f| f.field != field.name) {
                 self.families.truncate(i);

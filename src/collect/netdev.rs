@@ -85,7 +85,7 @@ impl Collector for Netdev {
                 && exclude.as_ref().is_none_or(|pattern| !pattern.is_match(name))
         };
         let mut count = 0;
-        file.parse(|text| {
+        file.parse_lines(|text| {
             net::devices(text).try_for_each(|device| {
                 let read = device?;
                 if devices.get(count).is_none_or(|device| device.name != read.name) {

@@ -41,9 +41,10 @@ impl Scraper {
         Ok(Self { host, slots })
     }
 
-    /// Adds a collector that is not in the list: the counters of this process, for example.
+    /// Adds a collector that is not in the list: the counters of this process, for example. It writes before the others,
+    /// so that none of them (`textfile`) can take a name of its families.
     pub fn add(&mut self, name: &'static str, collector: Box<dyn Collector>) {
-        self.slots.push(Slot::new(name, collector));
+        self.slots.insert(0, Slot::new(name, collector));
     }
 
     /// Lets every collector write its samples, then says how each fared.

@@ -25,7 +25,7 @@ struct Stat {
 
 impl Collector for Stat {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let stat = self.file.parse(stat::stat)?.ok_or_else(|| CollectError::Absent("stat".into()))?;
+        let stat = self.file.parse_lines(stat::stat)?.ok_or_else(|| CollectError::Absent("stat".into()))?;
         for (desc, value) in [
             (&INTERRUPTS, stat.interrupts),
             (&SWITCHES, stat.context_switches),

@@ -40,16 +40,6 @@ pub struct Options {
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// The most files that are read.
 const FILES_MAX: usize = 1000;
-/// The families that this process has of itself, which are written after these.
-const OWN_FAMILIES: [&str; 6] = [
-    "process_cpu_seconds_total",
-    "process_open_fds",
-    "process_max_fds",
-    "process_virtual_memory_bytes",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-];
-
 const MTIME: Desc<'static> =
     Desc::gauge("node_textfile_mtime_seconds", "Unixtime mtime of textfiles successfully read.", &["file"]);
 const ERROR: Desc<'static> = Desc::gauge(

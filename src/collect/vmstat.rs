@@ -28,7 +28,7 @@ struct Family {
 impl Collector for Vmstat {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { file, families, values } = self;
-        file.parse(|text| {
+        file.parse_lines(|text| {
             values.clear();
             parse::pair_lines(text).try_for_each(|pair| {
                 let (field, value) = pair?;

@@ -46,6 +46,11 @@ impl Kept {
         }
     }
 
+    /// The bytes of the last read that succeeded.
+    pub fn last(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The file's present text; `None` where there is no such file.
     pub fn read(&mut self) -> Result<Option<&str>, HostError> {
         if self.read_bytes()?.is_none() {
@@ -71,6 +76,15 @@ impl Kept {
             return Ok(None);
         }
         parser(self.text()?).map(Some).map_err(|e| HostError::parse(&self.path, e))
+    }
+
+    /// The same for a file of lines: a text that stops in the middle of one is an error. A number that lost its
+    /// last digits, or an amount that lost its unit, would look like a good one.
+    pub fn parse_lines<'a, T>(
+        &'a mut self,
+        parser: impl FnOnce(&'a str) -> Result<T, ParseError>,
+    ) -> Result<Option<T>, HostError> {
+        self.parse(|text| parser(ended(text)?))
     }
 
     fn fill(&mut self) -> io::Result<()> {
@@ -103,6 +117,14 @@ impl Kept {
         self.text.truncate(length);
         Ok(())
     }
+}
+
+/// The text, if it does not stop in the middle of a line.
+pub fn ended(text: &str) -> Result<&str, ParseError> {
+    if text.is_empty() || text.ends_with('\n') {
+        return Ok(text);
+    }
+    Err(ParseError::new(text.lines().count(), "a line feed at the end"))
 }
 
 /// What the kernel answers on a file whose process, device or group has gone.

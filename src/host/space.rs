@@ -138,7 +138,10 @@ impl Shared {
             paths.iter().take(from + count).cloned().collect()
         });
         state.phase = Phase::Asking;
+        // Whoever is woken wants the lock at once, so it is given back first.
+        drop(state);
         self.changed.notify_all();
+        let mut state = self.lock();
         while state.phase == Phase::Asking {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -169,7 +172,9 @@ impl Shared {
             } else {
                 state.paths = None;
                 state.phase = Phase::Idle;
+                drop(state);
                 self.changed.notify_all();
+                state = self.lock();
             }
         }
         state.phase = Phase::Ended;

@@ -245,9 +245,8 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
     let work = Arc::clone(shared);
     let name = target.name.clone();
     let spawned = std::thread::Builder::new().name("run".into()).spawn(move || {
+        let _busy = Busy { shared: &work, target: &climb.target.name };
         climb.go(&work);
-        work.busy().remove(&climb.target.name);
-        work.wake();
     });
     if let Err(e) = spawned {
         shared.busy().remove(&name);
@@ -258,6 +257,19 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
         );
     }
     Ok(())
+}
+
+/// Holds a target while a run acts on it, and lets it go even if the run's thread should panic.
+struct Busy<'a> {
+    shared: &'a Shared,
+    target: &'a str,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.shared.busy().remove(self.target);
+        self.shared.wake();
+    }
 }
 
 /// The run waits. The guard is counted, and logged, once for each run that it holds up.

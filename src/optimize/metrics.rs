@@ -107,6 +107,7 @@ impl Metrics {
             self.guard_refusals.with_label_values(&[guard.as_str()]);
         }
         for action in REGISTRY {
+            self.action_seconds.with_label_values(&[action.name()]);
             for result in ACTION_RESULTS {
                 self.actions.with_label_values(&[action.name(), result]);
             }

@@ -10,14 +10,19 @@
 )]
 
 mod cgroups;
+mod corrupt;
 mod crash;
 mod hostile;
 mod layers;
+mod machine;
+mod names;
 mod page;
+mod parity;
 mod parsers;
 mod processes;
 mod promtool;
 mod serving;
 mod stack;
+mod textfile;
 mod the_loop;
 mod tidy;

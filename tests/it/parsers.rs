@@ -1,9 +1,16 @@
-//! Parsers of process files under hostile text: an answer or an error, never a panic.
+//! Parsers of kernel files under hostile text: an answer or an error, never a panic.
 
-use headroom::host::{memory, proc};
+use headroom::host::{disk, memory, mount, net, parse, proc, release, stat, system};
 use proptest::prelude::*;
 
-const REAL: [&str; 6] = [
+const REAL: [&str; 13] = [
+    include_str!("../host/machine/proc/stat"),
+    include_str!("../host/machine/proc/vmstat"),
+    include_str!("../host/machine/proc/diskstats"),
+    include_str!("../host/machine/proc/net/dev"),
+    include_str!("../host/machine/proc/1/mountinfo"),
+    include_str!("../host/machine/proc/loadavg"),
+    include_str!("../host/machine/root/etc/os-release"),
     include_str!("../host/processes/proc/161/stat"),
     include_str!("../host/processes/proc/161/status"),
     include_str!("../host/processes/proc/161/io"),
@@ -23,6 +30,20 @@ fn parse_all(text: &str) {
     _ = proc::cgroups(text);
     _ = proc::boot_time(text);
     _ = memory::pressure(text);
+    _ = memory::meminfo(text);
+    _ = stat::cpus(text).count();
+    _ = stat::stat(text);
+    _ = disk::disks(text).count();
+    _ = disk::udev_property(text, "A");
+    _ = net::devices(text).count();
+    _ = mount::mounts(text);
+    _ = parse::pairs(text);
+    _ = release::os_release(text);
+    _ = release::major_minor(text);
+    _ = system::load_averages(text);
+    _ = system::open_files(text);
+    _ = system::cpu_list(text);
+    _ = system::whole(text);
 }
 
 proptest! {

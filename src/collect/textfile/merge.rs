@@ -106,7 +106,6 @@ impl Merged {
             _ => &[],
         };
         LATER.iter().any(|prefix| self.name.starts_with(prefix))
-            || super::OWN_FAMILIES.contains(&self.name.as_str())
             || out.has_family(&self.name)
             || parts.iter().any(|part| out.has_family(&format!("{}{part}", self.name)))
     }

@@ -1,0 +1,163 @@
+//! The collectors of the whole machine: a captured host, and this one.
+
+use crate::page::{check_golden, collector, host, page, value};
+use headroom::collect::{Options, cpu, filesystem, netdev};
+use headroom::host::Host;
+use std::path::Path;
+use std::time::Duration;
+
+/// What is the same wherever and whenever the captured host is read.
+const GOLDEN: [&str; 10] =
+    ["cpu", "diskstats", "filefd", "loadavg", "meminfo", "netdev", "os", "pressure", "stat", "vmstat"];
+
+#[test]
+fn a_captured_host_has_the_page_that_was_looked_at() {
+    let host = host("machine");
+    let pages = GOLDEN.map(|name| page(&mut *collector(name, &host, &Options::default()), &host));
+    check_golden("machine", &pages.concat());
+}
+
+#[test]
+fn a_second_pass_says_the_same_as_the_first() {
+    let host = host("machine");
+    for name in GOLDEN.into_iter().chain(["filesystem", "uname"]) {
+        let mut collector = collector(name, &host, &Options::default());
+        let (first, second) = (page(&mut *collector, &host), page(&mut *collector, &host));
+        if name != "filesystem" {
+            assert_eq!(first, second, "{name}");
+        }
+        assert_eq!(first.lines().count(), second.lines().count(), "{name}");
+    }
+}
+
+#[test]
+fn mounts_are_shown_or_say_why_not_and_the_kernels_own_are_left_out() {
+    let host = host("machine");
+    let options = Options {
+        filesystem: filesystem::Options { mount_timeout: Duration::from_secs(20), ..Default::default() },
+        ..Default::default()
+    };
+    let page = page(&mut *collector("filesystem", &host, &options), &host);
+    let root = "device=\"/dev/vda\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"";
+    let gone = "device=\"files:/export\",device_error=\"no such file or directory\",fstype=\"nfs4\",\
+                mountpoint=\"/no/such directory\"";
+    let of = |family: &str, labels: &str| value(&page, &format!("node_filesystem_{family}{{{labels}}}"));
+    assert_eq!((of("device_error", root), of("readonly", root)), (Some(0.0), Some(0.0)), "{page}");
+    assert_eq!((of("device_error", gone), of("readonly", gone)), (Some(1.0), Some(1.0)), "{page}");
+    assert!(of("size_bytes", root) >= of("free_bytes", root) && of("avail_bytes", root) > Some(0.0));
+    assert_eq!(of("size_bytes", gone), None);
+    assert_eq!(of("mount_info", "device=\"/dev/vda\",major=\"254\",minor=\"0\",mountpoint=\"/\""), Some(1.0));
+    assert!(!page.contains("cgroup") && !page.contains("\"/dev/shm\""), "{page}");
+}
+
+#[test]
+fn the_clock_is_right_and_its_sources_are_named() {
+    let host = host("machine");
+    let page = page(&mut *collector("time", &host, &Options::default()), &host);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((value(&page, "node_time_seconds").unwrap() - now).abs() < 10.0);
+    assert!(page.contains("node_time_zone_offset_seconds{time_zone=\""), "{page}");
+    assert!(page.contains("node_time_clocksource_current_info{clocksource=\""), "{page}");
+}
+
+#[test]
+fn the_kernels_names_are_shown() {
+    let host = Host::default();
+    let page = page(&mut *collector("uname", &host, &Options::default()), &host);
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert!(page.contains(&format!("release=\"{}\"", release.trim())), "{page}");
+}
+
+#[test]
+fn throttling_is_counted_once_for_a_core_and_isolated_processors_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("proc/stat", "cpu  1 1 1 1\ncpu0 100 0 0 4 5 6 7 8 9 10\ncpu1 1 2 3 4\n");
+    for cpu in 0..4 {
+        let at = |name: &str| format!("sys/devices/system/cpu/cpu{cpu}/{name}");
+        put(&at("topology/physical_package_id"), "0\n");
+        put(&at("topology/core_id"), &format!("{}\n", cpu / 2));
+        put(&at("thermal_throttle/core_throttle_count"), &format!("{}\n", 5 + cpu / 2));
+        put(&at("thermal_throttle/package_throttle_count"), "30\n");
+        put(&at("online"), "1\n");
+    }
+    put("sys/devices/system/cpu/isolated", "2-3\n");
+    put("sys/devices/system/cpu/online", "0-1,3\n");
+    let host = at(dir.path());
+    let mut collector = collector("cpu", &host, &Options::default());
+    let first = page(&mut *collector, &host);
+    for line in [
+        "node_cpu_seconds_total{cpu=\"0\",mode=\"user\"} 1",
+        "node_cpu_guest_seconds_total{cpu=\"0\",mode=\"nice\"} 0.1",
+        "node_cpu_core_throttles_total{core=\"0\",package=\"0\"} 5",
+        "node_cpu_core_throttles_total{core=\"1\",package=\"0\"} 6",
+        "node_cpu_package_throttles_total{package=\"0\"} 30",
+        "node_cpu_isolated{cpu=\"3\"} 1",
+        "node_cpu_online{cpu=\"2\"} 0",
+        "node_cpu_online{cpu=\"3\"} 1",
+    ] {
+        assert!(first.lines().any(|have| have == line), "{line} is not in {first}");
+    }
+    assert!(
+        !first.contains("{cpu=\"1\",mode=\"iowait\"}"),
+        "an old kernel's fourth mode is its last: {first}"
+    );
+    // A processor goes; another one's time falls a little, which is no new start.
+    put("proc/stat", "cpu  1 1 1 1\ncpu0 99 0 0 4 5 6 7 8 9 10\n");
+    let second = page(&mut *collector, &host);
+    assert_eq!(value(&second, "node_cpu_seconds_total{cpu=\"0\",mode=\"user\"}"), Some(1.0));
+    assert!(!second.contains("cpu=\"1\",mode"), "{second}");
+}
+
+#[test]
+fn devices_that_come_and_go_are_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = at(dir.path());
+    let counts = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";
+    let write = |names: &[&str]| {
+        let head = "Inter-|   Receive\n face |bytes\n".to_owned();
+        let lines = names.iter().map(|name| format!("{name}: {counts}\n"));
+        std::fs::create_dir_all(dir.path().join("proc/net")).unwrap();
+        std::fs::write(dir.path().join("proc/net/dev"), head + &lines.collect::<String>()).unwrap();
+    };
+    let netdev = netdev::Options { device_exclude: "^veth".into(), ..Default::default() };
+    let options = Options { netdev, ..Default::default() };
+    let mut collector = collector("netdev", &host, &options);
+    let mut shown = |names: &[&str]| {
+        write(names);
+        let page = page(&mut *collector, &host);
+        let found =
+            page.lines().filter_map(|l| l.strip_prefix("node_network_transmit_carrier_total{device=\""));
+        found.map(|rest| rest.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&["lo", "veth1", "eth0"]), ["lo", "eth0"]);
+    assert_eq!(shown(&["lo", "eth0", "eth1"]), ["lo", "eth0", "eth1"]);
+    assert_eq!(shown(&["veth1"]), Vec::<String>::new());
+    assert_eq!(shown(&["eth1"]), ["eth1"]);
+}
+
+#[test]
+fn an_option_that_cannot_be_used_is_named() {
+    let wrong = Options {
+        netdev: netdev::Options { device_include: "(".into(), ..Default::default() },
+        ..Default::default()
+    };
+    let entry = headroom::collect::REGISTRY.iter().find(|e| e.name == "netdev").unwrap();
+    let error = (entry.make)(&Host::default(), &wrong).err().unwrap();
+    assert_eq!(error.key, "netdev.device_include");
+    assert_eq!(cpu::ENTRY.name, "cpu");
+}
+
+/// A host below `root` that has nothing but what a test puts there.
+pub(crate) fn at(root: &Path) -> Host {
+    Host {
+        procfs: root.join("proc"),
+        sysfs: root.join("sys"),
+        rootfs: root.join("root"),
+        udev_data: root.join("udev"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Names of metrics: the rules for ours, and the manual's table, which is written from the pages themselves.
+
+use crate::stack::{Optimizer, get};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+#[derive(Default)]
+struct Family {
+    kind: String,
+    help: String,
+    labels: BTreeSet<String>,
+}
+
+/// The families of a page.
+fn families(page: &str) -> BTreeMap<String, Family> {
+    let mut all: BTreeMap<String, Family> = BTreeMap::new();
+    for line in page.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), help) => {
+                all.entry(name.into()).or_default().help = help.unwrap_or_default().into();
+            }
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                all.entry(name.into()).or_default().kind = kind.into();
+            }
+            _ => {
+                let series = line.split([' ', '{']).next().unwrap_or_default();
+                let owner = ["", "_bucket", "_sum", "_count"].iter().find_map(|part| {
+                    let name = series.strip_suffix(part)?;
+                    all.contains_key(name).then(|| name.to_owned())
+                });
+                let Some(family) = owner.and_then(|name| all.get_mut(&name)) else { continue };
+                family.labels.extend(labels(line).filter(|l| l != "le" && l != "quantile"));
+            }
+        }
+    }
+    all
+}
+
+/// The names of a sample's labels: what stands before each `="`.
+fn labels(line: &str) -> impl Iterator<Item = String> {
+    let inside = line.split_once('{').map_or("", |(_, rest)| rest);
+    let parts: Vec<&str> = inside.split("=\"").collect();
+    let names = parts.len().saturating_sub(1);
+    parts
+        .into_iter()
+        .take(names)
+        .map(|part| part.rsplit([',', '"']).next().unwrap_or_default().to_owned())
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// Every family that a test knows: of the captured hosts, and of a running optimizer for Headroom's own.
+fn known() -> BTreeMap<String, Family> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut all = BTreeMap::new();
+    let mut pages: Vec<String> = std::fs::read_dir(golden)
+        .unwrap()
+        .flatten()
+        .map(|e| std::fs::read_to_string(e.path()).unwrap())
+        .collect();
+    let optimizer = Optimizer::start("", "  targets: [{name: cache, cgroup: /cache}]\n");
+    pages.push(get(&optimizer.url("/metrics")).unwrap().1);
+    for page in pages {
+        for (name, family) in families(&page) {
+            let known: &mut Family = all.entry(name).or_default();
+            known.labels.extend(family.labels);
+            (known.kind, known.help) = (family.kind, family.help);
+        }
+    }
+    all
+}
+
+#[test]
+fn our_names_follow_the_rules() {
+    for (name, family) in known() {
+        assert!(!family.help.is_empty() && !family.kind.is_empty(), "{name} has no help or no type");
+        let unbounded = ["pid", "fingerprint", "url", "cmdline"];
+        let bad = family.labels.iter().find(|l| unbounded.contains(&l.as_str()));
+        assert!(bad.is_none(), "{name}: the label {bad:?} has no bound");
+        let Some(rest) = name.strip_prefix("headroom_") else { continue };
+        assert_eq!(family.kind == "counter", rest.ends_with("_total"), "{name} is a {}", family.kind);
+        for wrong in ["_kb", "_mb", "_mib", "_ms", "_milliseconds", "_percent", "_pct"] {
+            assert!(!rest.contains(wrong), "{name}: base units only");
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_every_metric() {
+    let mut text = String::from(
+        "# Metrics\n\nWhat the pages show, written from them by a test (`UPDATE=1 cargo test --test it manual`). Which of them a\n\
+         machine has depends on its kernel and devices: what the kernel does not say is absent. Counters of text files\n\
+         (`exporter.collectors.textfile`) come besides, under the names that they have there.\n\n",
+    );
+    for (title, prefixes) in [
+        ("Headroom", &["headroom_"][..]),
+        ("Process groups, under process-exporter's names", &["namedprocess_"]),
+        ("The process that serves the page", &["process_"]),
+        ("The machine, under node_exporter's names", &["node_"]),
+    ] {
+        writeln!(text, "## {title}\n\n| metric | type | labels | meaning |\n|---|---|---|---|").unwrap();
+        for (name, family) in known().iter().filter(|(n, _)| prefixes.iter().any(|p| n.starts_with(p))) {
+            let labels: Vec<String> = family.labels.iter().map(|l| format!("`{l}`")).collect();
+            let help = family.help.replace('|', "\\|");
+            writeln!(text, "| `{name}` | {} | {} | {help} |", family.kind, labels.join(", ")).unwrap();
+        }
+        text.push('\n');
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let text = format!("{}\n", text.trim_end());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == text,
+        "docs/metrics.md is old; see `UPDATE=1`"
+    );
+}
