@@ -1,0 +1,64 @@
+# Everything a person or CI types. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# Where rustup and `cargo install` put their programs; a shell that was open before the set-up does not know it.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+STAGE := scripts/stage.sh
+SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null)
+
+.PHONY: help run demo build test bench fmt clean setup-run setup-test setup-bench \
+	test-fmt test-clippy test-shell test-deny test-rules test-unit test-compose secrets
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup-run build ## install what is missing, build, start everything on this machine
+	@exec target/release/headroom up
+
+demo: setup-run build ## show the whole loop in about a minute, on real servers
+	@exec target/release/headroom demo
+
+build: ## build the release binary
+	@$(STAGE) build cargo build --release --locked
+
+# Cheap stages first, so that a slip is reported early; the first that fails ends the run.
+test: setup-test test-fmt test-shell test-clippy test-unit test-rules test-deny test-compose ## everything that CI checks
+	@echo "== all stages passed"
+
+bench: setup-bench ## compare with node_exporter on this machine, in this minute
+	@$(STAGE) bench cargo bench --locked --bench scrape
+
+fmt: ## put the code into its form
+	cargo fmt
+
+secrets: ## make the token and the password that docker-compose.yml needs
+	@scripts/secrets.sh
+
+clean: ## remove what was built
+	cargo clean
+
+setup-run setup-test setup-bench: setup-%:
+	@$(STAGE) 'set-up' scripts/setup.sh $*
+
+test-fmt: ## stage of `make test`: the code's form
+	@$(STAGE) fmt cargo fmt --check
+
+test-shell: ## stage: the shell scripts
+	@$(STAGE) shellcheck shellcheck $(SCRIPTS)
+
+test-clippy: ## stage: lints
+	@$(STAGE) clippy cargo clippy --locked --all-targets -- -D warnings
+
+test-unit: ## stage: the code, with real servers where a test needs them
+	@$(STAGE) cargo-test cargo test --locked
+
+test-rules: ## stage: rules, their tests, Alertmanager's file, runbooks, dashboards
+	@$(STAGE) rules tests/rules.sh
+
+test-deny: ## stage: licences, sources and known holes of the dependencies
+	@$(STAGE) cargo-deny scripts/deny.sh
+
+test-compose: ## stage: docker-compose.yml, really brought up
+	@$(STAGE) compose tests/compose/run.sh
