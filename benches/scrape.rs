@@ -230,7 +230,7 @@ async fn run() -> ExitCode {
     );
     let node =
         node_exporter(&program, format!("node_exporter {version}, {} shared collectors", SHARED.len()), true);
-    let ours = headroom("headroom, the same collectors", "disabled: [cgroup, processes]", &dir);
+    let ours = headroom("headroom, the same collectors", "disabled: [cgroup, process_groups]", &dir);
     let (ratio, same) = compare(node.await, ours.await).await;
     let node = node_exporter(&program, format!("node_exporter {version}, its defaults"), false);
     let ours = headroom("headroom, its defaults (with all processes)", "", &dir);

@@ -56,6 +56,10 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve this machine's metrics for Prometheus
+    #[command(
+        after_help = "--collector.NAME, --no-collector.NAME and --collector.disable-defaults work as in node_exporter; \
+                            its other flags are named in a warning and have no effect."
+    )]
     Exporter(exporter::Args),
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
@@ -88,7 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             return ExitCode::from(code);
         }
     };
-    match dispatch(cli, &foreign) {
+    match dispatch(cli, foreign) {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             let _printed = writeln!(io::stderr(), "headroom: {e:#}");
@@ -97,11 +101,12 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
     }
 }
 
-fn dispatch(cli: Cli, foreign: &[String]) -> anyhow::Result<u8> {
+fn dispatch(cli: Cli, foreign: exporter::Foreign) -> anyhow::Result<u8> {
     match cli.command {
-        Command::Exporter(args) => {
+        Command::Exporter(mut args) => {
+            args.foreign = foreign;
             let config = prepare(&cli.common, |config| args.apply(config))?;
-            for flag in foreign {
+            for flag in &args.foreign.unknown {
                 tracing::warn!(flag, "this flag of node_exporter is not supported and has no effect");
             }
             service::run(&cli.common, config, args)

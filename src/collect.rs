@@ -15,7 +15,7 @@ pub mod netdev;
 pub mod os;
 pub mod own;
 pub mod pressure;
-pub mod processes;
+pub mod process_groups;
 pub mod scraper;
 pub mod stat;
 pub mod textfile;
@@ -53,6 +53,8 @@ pub enum CollectError {
 pub struct Entry {
     /// The name, as in node_exporter's `--collector.NAME`.
     pub name: &'static str,
+    /// Whether it runs unless it is asked for: as in node_exporter, where that has it.
+    pub on: bool,
     /// Makes the collector for a host with the user's options.
     pub make: fn(&Host, &Options) -> Made,
 }
@@ -87,7 +89,7 @@ pub const REGISTRY: &[Entry] = &[
     uname::ENTRY,
     vmstat::ENTRY,
     cgroup::ENTRY,
-    processes::ENTRY,
+    process_groups::ENTRY,
     textfile::ENTRY,
 ];
 
@@ -95,7 +97,11 @@ pub const REGISTRY: &[Entry] = &[
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Names of collectors that do not run.
+    /// Whether only the collectors in `enabled` run.
+    pub disable_defaults: bool,
+    /// Names of collectors that run though they do not by default.
+    pub enabled: Vec<String>,
+    /// Names of collectors that do not run, whatever else is said.
     pub disabled: Vec<String>,
     /// Of `cgroup`.
     pub cgroup: cgroup::Options,
@@ -105,8 +111,16 @@ pub struct Options {
     pub filesystem: filesystem::Options,
     /// Of `netdev`.
     pub netdev: netdev::Options,
-    /// Of `processes`.
-    pub processes: processes::Options,
+    /// Of `process_groups`.
+    pub process_groups: process_groups::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
+}
+
+impl Options {
+    /// Whether a collector of the list is to run.
+    pub fn runs(&self, entry: &Entry) -> bool {
+        let named = |list: &[String]| list.iter().any(|name| name == entry.name);
+        !named(&self.disabled) && (named(&self.enabled) || (entry.on && !self.disable_defaults))
+    }
 }

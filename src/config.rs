@@ -174,7 +174,7 @@ impl Config {
                 *file = base.join(&*file);
             }
         }
-        self.exporter.collectors.processes.rules.clone_from(&self.process_groups);
+        self.exporter.collectors.process_groups.rules.clone_from(&self.process_groups);
         for target in &mut self.optimizer.targets {
             let group = self.process_groups.iter().find(|g| Some(&g.name) == target.process_group.as_ref());
             if target.memory_budget.is_none() {
@@ -190,9 +190,10 @@ impl Config {
             return error("process_groups".into(), e.to_string());
         }
         let known: Vec<&str> = collect::REGISTRY.iter().map(|e| e.name).collect();
-        for name in &self.exporter.collectors.disabled {
-            if !known.contains(&name.as_str()) {
-                return error("exporter.collectors.disabled".into(), unknown(name, &known));
+        let collectors = &self.exporter.collectors;
+        for (key, names) in [("enabled", &collectors.enabled), ("disabled", &collectors.disabled)] {
+            if let Some(name) = names.iter().find(|n| !known.contains(&n.as_str())) {
+                return error(format!("exporter.collectors.{key}"), unknown(name, &known));
             }
         }
         self.check_targets()?;
@@ -366,7 +367,7 @@ mod tests {
         let with = |rest: &str| parse(&format!("{groups}optimizer:\n{rest}"));
         let good = with("  targets:\n    - {name: cache, process_group: cache}\n").unwrap();
         assert_eq!(good.optimizer.targets[0].memory_budget.unwrap().as_u64(), 300 << 20);
-        assert_eq!(good.exporter.collectors.processes.rules.len(), 1);
+        assert_eq!(good.exporter.collectors.process_groups.rules.len(), 1);
         for (text, want) in [
             ("  targets:\n    - {name: a, process_group: cahce}\n", "did you mean `cache`?"),
             ("  targets:\n    - {name: a}\n", "optimizer.targets[0].process_group"),

@@ -1,12 +1,14 @@
 //! `headroom exporter`: its flags, among them node_exporter's.
 
 use super::service::{Command, Parts};
+use crate::collect::REGISTRY;
 use crate::config::Config;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Flags of `headroom exporter`; each stands over its key in the configuration file.
+/// `--collector.NAME`, `--no-collector.NAME` and `--collector.disable-defaults` work as in node_exporter.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Args {
     /// Where to listen (exporter.listen) [default: 127.0.0.1:9177]
@@ -27,6 +29,9 @@ pub(super) struct Args {
     /// A directory of *.prom files; may be given more than once (exporter.collectors.textfile.directories)
     #[arg(long = "collector.textfile.directory", value_name = "DIR")]
     textfile: Vec<String>,
+    /// What node_exporter's other flags say.
+    #[arg(skip)]
+    pub(super) foreign: Foreign,
 }
 
 impl Command for Args {
@@ -49,6 +54,10 @@ impl Command for Args {
         if !self.textfile.is_empty() {
             config.exporter.collectors.textfile.directories.clone_from(&self.textfile);
         }
+        let collectors = &mut config.exporter.collectors;
+        collectors.disable_defaults |= self.foreign.disable_defaults;
+        collectors.enabled.extend(self.foreign.enabled.iter().cloned());
+        collectors.disabled.extend(self.foreign.disabled.iter().cloned());
     }
 }
 
@@ -60,9 +69,34 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "not an address; give IP:PORT such as 127.0.0.1:9177, or :PORT for every address".into())
 }
 
-/// Takes node_exporter's flags that are not known here out of the arguments of `headroom exporter`, so that its users
-/// can keep their command line: they are named in a warning instead of stopping the start.
-pub(super) fn split_foreign(arguments: Vec<OsString>) -> (Vec<OsString>, Vec<String>) {
+/// What node_exporter's flags say that are not flags here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Foreign {
+    disable_defaults: bool,
+    enabled: Vec<String>,
+    disabled: Vec<String>,
+    /// Flags that have no effect here, each to be named in a warning.
+    pub unknown: Vec<String>,
+}
+
+impl Foreign {
+    fn note(&mut self, flag: &str) {
+        let known = |name: &&str| REGISTRY.iter().any(|entry| entry.name == *name);
+        if flag == "--collector.disable-defaults" {
+            self.disable_defaults = true;
+        } else if let Some(name) = flag.strip_prefix("--collector.").filter(known) {
+            self.enabled.push(name.to_owned());
+        } else if let Some(name) = flag.strip_prefix("--no-collector.").filter(known) {
+            self.disabled.push(name.to_owned());
+        } else {
+            self.unknown.push(flag.to_owned());
+        }
+    }
+}
+
+/// Takes node_exporter's flags that clap does not know here out of the arguments of `headroom exporter`, so that its
+/// users can keep their command line: an unknown one is named in a warning instead of stopping the start.
+pub(super) fn split_foreign(arguments: Vec<OsString>) -> (Vec<OsString>, Foreign) {
     const KNOWN: [&str; 6] = [
         "--web.listen-address",
         "--path.procfs",
@@ -71,16 +105,29 @@ pub(super) fn split_foreign(arguments: Vec<OsString>) -> (Vec<OsString>, Vec<Str
         "--path.udev.data",
         "--collector.textfile.directory",
     ];
+    const THEIRS: [&str; 6] =
+        ["--collector.", "--no-collector.", "--web.", "--no-web.", "--path.", "--runtime."];
+    let (mut own, mut foreign) = (Vec::new(), Foreign::default());
     if arguments.get(1).is_none_or(|command| command != "exporter") {
-        return (arguments, Vec::new());
+        return (arguments, foreign);
     }
-    let is_foreign = |text: &str| {
+    let mut rest = arguments.into_iter().peekable();
+    while let Some(argument) = rest.next() {
+        let text = argument.to_str().unwrap_or_default();
         let name = text.split('=').next().unwrap_or_default();
-        let theirs = ["--collector.", "--no-collector.", "--web.", "--no-web.", "--path.", "--runtime."];
-        theirs.iter().any(|prefix| name.starts_with(prefix)) && !KNOWN.contains(&name)
-    };
-    let (foreign, own) = arguments.into_iter().partition::<Vec<_>, _>(|a| a.to_str().is_some_and(is_foreign));
-    (own, foreign.into_iter().filter_map(|a| a.into_string().ok()).collect())
+        if KNOWN.contains(&name) || !THEIRS.iter().any(|prefix| name.starts_with(prefix)) {
+            own.push(argument);
+            continue;
+        }
+        let mut flag = text.to_owned();
+        // `--flag value`: there are no arguments here but flags and their values.
+        let value = rest.next_if(|next| name == text && !next.as_encoded_bytes().starts_with(b"-"));
+        if let Some(value) = value {
+            flag = format!("{flag}={}", value.to_string_lossy());
+        }
+        foreign.note(&flag);
+    }
+    (own, foreign)
 }
 
 #[cfg(test)]
@@ -93,7 +140,10 @@ mod tests {
             "headroom",
             "exporter",
             "--path.procfs=/p",
-            "--collector.wifi",
+            "--collector.nosuch.thing",
+            "7",
+            "--collector.stat",
+            "--collector.disable-defaults",
             "--no-collector.cpu",
             "--web.x=1",
             "--config",
@@ -101,9 +151,11 @@ mod tests {
         ];
         let (own, foreign) = split_foreign(args.map(OsString::from).to_vec());
         assert_eq!(own, ["headroom", "exporter", "--path.procfs=/p", "--config", "c"]);
-        assert_eq!(foreign, ["--collector.wifi", "--no-collector.cpu", "--web.x=1"]);
+        assert_eq!(foreign.unknown, ["--collector.nosuch.thing=7", "--web.x=1"]);
+        assert_eq!((foreign.enabled, foreign.disabled), (vec!["stat".to_owned()], vec!["cpu".to_owned()]));
+        assert!(foreign.disable_defaults);
         let (own, foreign) = split_foreign(["headroom", "up", "--collector.x"].map(OsString::from).to_vec());
-        assert_eq!((own.len(), foreign.len()), (3, 0));
+        assert_eq!((own.len(), foreign), (3, Foreign::default()));
     }
 
     #[test]

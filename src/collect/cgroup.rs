@@ -9,6 +9,7 @@ use serde::Deserialize;
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "cgroup",
+    on: true,
     make: |_, options| Ok(Box::new(Cgroup { options: options.cgroup.clone(), open: None })),
 };
 

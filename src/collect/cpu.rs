@@ -11,6 +11,7 @@ use topology::Topology;
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "cpu",
+    on: true,
     make: |host, _| {
         Ok(Box::new(Cpu { file: host.proc_file("stat"), read: Vec::new(), cpus: Vec::new(), topology: None }))
     },

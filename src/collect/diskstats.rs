@@ -14,6 +14,7 @@ use serde::Deserialize;
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "diskstats",
+    on: true,
     make: |host, options| {
         let exclude = filter::pattern("diskstats.devices_exclude", &options.diskstats.devices_exclude)?;
         Ok(Box::new(Diskstats { exclude, file: host.proc_file("diskstats"), devices: Vec::new() }))

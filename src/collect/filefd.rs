@@ -5,8 +5,11 @@ use crate::host::{Host, Kept, system};
 use crate::metric::{Desc, Sink, single};
 
 /// This collector's line in the list.
-pub const ENTRY: Entry =
-    Entry { name: "filefd", make: |host, _| Ok(Box::new(Filefd { file: host.proc_file("sys/fs/file-nr") })) };
+pub const ENTRY: Entry = Entry {
+    name: "filefd",
+    on: true,
+    make: |host, _| Ok(Box::new(Filefd { file: host.proc_file("sys/fs/file-nr") })),
+};
 
 const ALLOCATED: Desc<'static> =
     Desc::gauge("node_filefd_allocated", "File descriptor statistics: allocated.", &[]);

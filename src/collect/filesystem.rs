@@ -16,6 +16,7 @@ use std::time::Duration;
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "filesystem",
+    on: true,
     make: |host, options| {
         let options = &options.filesystem;
         Ok(Box::new(Filesystem {

@@ -5,8 +5,11 @@ use crate::host::{Host, Kept, system};
 use crate::metric::{Desc, Sink, single};
 
 /// This collector's line in the list.
-pub const ENTRY: Entry =
-    Entry { name: "loadavg", make: |host, _| Ok(Box::new(Loadavg { file: host.proc_file("loadavg") })) };
+pub const ENTRY: Entry = Entry {
+    name: "loadavg",
+    on: true,
+    make: |host, _| Ok(Box::new(Loadavg { file: host.proc_file("loadavg") })),
+};
 
 const LOADS: [Desc<'static>; 3] = [
     Desc::gauge("node_load1", "1m load average.", &[]),

@@ -5,7 +5,8 @@ use crate::host::{Host, Kept, memory};
 use crate::metric::{Desc, Sink, Value};
 
 /// This collector's line in the list.
-pub const ENTRY: Entry = Entry { name: "meminfo", make: |host, _| Ok(Box::new(Meminfo::new(host))) };
+pub const ENTRY: Entry =
+    Entry { name: "meminfo", on: true, make: |host, _| Ok(Box::new(Meminfo::new(host))) };
 
 struct Meminfo {
     file: Kept,

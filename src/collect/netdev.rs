@@ -9,6 +9,7 @@ use serde::Deserialize;
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "netdev",
+    on: true,
     make: |host, options| {
         let Options { device_include, device_exclude } = &options.netdev;
         if !device_include.is_empty() && !device_exclude.is_empty() {

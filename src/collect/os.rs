@@ -9,6 +9,7 @@ use std::path::PathBuf;
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "os",
+    on: true,
     make: |host, _| {
         Ok(Box::new(Os { paths: FILES.map(|path| host.root_path(path)), stamp: None, facts: None }))
     },

@@ -8,6 +8,7 @@ use crate::metric::{Desc, Sink, single};
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "pressure",
+    on: true,
     make: |host, _| Ok(Box::new(Pressure { files: NAMES.map(|name| host.proc_file(name)) })),
 };
 

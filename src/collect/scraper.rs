@@ -32,10 +32,10 @@ struct Slot {
 }
 
 impl Scraper {
-    /// Makes every collector that the options do not disable.
+    /// Makes every collector that the options let run.
     pub fn new(host: Host, options: &Options) -> Result<Self, OptionError> {
         let mut slots = Vec::with_capacity(REGISTRY.len());
-        for entry in REGISTRY.iter().filter(|e| !options.disabled.iter().any(|d| d == e.name)) {
+        for entry in REGISTRY.iter().filter(|e| options.runs(e)) {
             slots.push(Slot::new(entry.name, (entry.make)(&host, options)?));
         }
         Ok(Self { host, slots })

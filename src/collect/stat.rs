@@ -6,7 +6,7 @@ use crate::metric::{Desc, Sink, single};
 
 /// This collector's line in the list.
 pub const ENTRY: Entry =
-    Entry { name: "stat", make: |host, _| Ok(Box::new(Stat { file: host.proc_file("stat") })) };
+    Entry { name: "stat", on: true, make: |host, _| Ok(Box::new(Stat { file: host.proc_file("stat") })) };
 
 const INTERRUPTS: Desc<'static> =
     Desc::counter("node_intr_total", "Total number of interrupts serviced.", &[]);

@@ -16,6 +16,7 @@ use std::path::Path;
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "textfile",
+    on: true,
     make: |_, options| {
         Ok(Box::new(Textfile {
             directories: options.textfile.directories.clone(),

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// This collector's line in the list.
-pub const ENTRY: Entry = Entry { name: "time", make: |_, _| Ok(Box::new(Time { sources: None })) };
+pub const ENTRY: Entry = Entry { name: "time", on: true, make: |_, _| Ok(Box::new(Time { sources: None })) };
 
 const SECONDS: Desc<'static> =
     Desc::gauge("node_time_seconds", "System time in seconds since epoch (1970).", &[]);

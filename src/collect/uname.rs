@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::metric::{Desc, Sink, Value};
 
 /// This collector's line in the list.
-pub const ENTRY: Entry = Entry { name: "uname", make: |_, _| Ok(Box::new(Uname)) };
+pub const ENTRY: Entry = Entry { name: "uname", on: true, make: |_, _| Ok(Box::new(Uname)) };
 
 const INFO: Desc<'static> = Desc::gauge(
     "node_uname_info",

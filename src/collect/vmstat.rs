@@ -7,6 +7,7 @@ use crate::metric::{Desc, Sink, Value};
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "vmstat",
+    on: true,
     make: |host, _| {
         Ok(Box::new(Vmstat { file: host.proc_file("vmstat"), families: Vec::new(), values: Vec::new() }))
     },

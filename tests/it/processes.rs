@@ -1,14 +1,14 @@
 //! Process groups: a captured host, and processes that the test starts on this machine.
 
 use crate::page::{check_golden, collector, host, page, value};
-use headroom::collect::{Collector, Options, processes};
+use headroom::collect::{Collector, Options, process_groups};
 use headroom::host::Host;
 use headroom::host::group::Rule;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 fn with_rules(rules: Vec<Rule>) -> Options {
-    Options { processes: processes::Options { rules, ..Default::default() }, ..Default::default() }
+    Options { process_groups: process_groups::Options { rules, ..Default::default() }, ..Default::default() }
 }
 
 fn rule(name: &str, cmdline: &str) -> Rule {
@@ -38,7 +38,7 @@ impl Drop for Sleeper {
 #[test]
 fn a_captured_host_is_grouped_by_name_without_rules() {
     let host = host("processes");
-    let page = page(&mut *collector("processes", &host, &Options::default()), &host);
+    let page = page(&mut *collector("process_groups", &host, &Options::default()), &host);
     assert!(!page.contains("kthreadd"), "kernel threads have no command line: {page}");
     check_golden("processes-by-name", &page);
 }
@@ -53,14 +53,15 @@ fn a_captured_host_is_grouped_by_the_rules_and_named_groups_have_budgets() {
         comm("not running", "nosuch"),
         Rule { user: vec!["root".into()], ..rule("{{.Username}}:{{.Comm}}", ".") },
     ];
-    let page = page(&mut *collector("processes", &host, &with_rules(rules)), &host);
+    let page = page(&mut *collector("process_groups", &host, &with_rules(rules)), &host);
     check_golden("processes-by-rule", &page);
 }
 
 #[test]
 fn totals_do_not_go_back_when_a_member_ends() {
     let host = Host::default();
-    let mut collector = collector("processes", &host, &with_rules(vec![rule("busy", "headroom-busy-1")]));
+    let mut collector =
+        collector("process_groups", &host, &with_rules(vec![rule("busy", "headroom-busy-1")]));
     let busy = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done; echo done; sleep 60; : headroom-busy-1";
     let mut children = Vec::new();
     for _ in 0..2 {
@@ -98,7 +99,7 @@ fn totals_do_not_go_back_when_a_member_ends() {
 fn a_process_that_runs_another_program_changes_its_group_and_is_counted_once() {
     let host = Host::default();
     let rules = vec![rule("before", "^sh -c read headroom_exec"), rule("after", "^sleep 62\\.5$")];
-    let mut collector = collector("processes", &host, &with_rules(rules));
+    let mut collector = collector("process_groups", &host, &with_rules(rules));
     let mut child = Command::new("sh")
         .args(["-c", "read headroom_exec; exec sleep 62.5"])
         .stdin(std::process::Stdio::piped())
@@ -131,8 +132,8 @@ fn groups_over_the_limit_are_counted_and_come_in_when_there_is_room() {
     let third = Sleeper::start("63.3");
     let each = rule("{{.Matches.which}}", "^sleep (?P<which>63\\.[0-9])$");
     let mut options = with_rules(vec![each]);
-    options.processes.groups_max = 2;
-    let mut collector = collector("processes", &host, &options);
+    options.process_groups.groups_max = 2;
+    let mut collector = collector("process_groups", &host, &options);
     let first = page(&mut *collector, &host);
     assert_eq!(value(&first, "headroom_process_groups_cut"), Some(1.0));
     assert_eq!(first.matches("namedprocess_namegroup_num_procs{").count(), 2);
@@ -145,7 +146,7 @@ fn groups_over_the_limit_are_counted_and_come_in_when_there_is_room() {
 #[test]
 fn processes_that_come_and_go_while_they_are_read_are_no_errors() {
     let host = Host::default();
-    let mut collector = collector("processes", &host, &Options::default());
+    let mut collector = collector("process_groups", &host, &Options::default());
     let churn = "i=0; while [ $i -lt 400 ]; do /bin/true & i=$((i+1)); done; wait";
     let mut child = Command::new("sh").args(["-c", churn]).spawn().unwrap();
     while child.try_wait().unwrap().is_none() {
@@ -160,7 +161,7 @@ fn values_agree_with_the_files_of_a_process() {
     let host = Host::default();
     let sleeper = Sleeper::start("64.25");
     let pid = sleeper.0.id();
-    let mut collector = collector("processes", &host, &with_rules(vec![rule("one", "^sleep 64\\.25$")]));
+    let mut collector = collector("process_groups", &host, &with_rules(vec![rule("one", "^sleep 64\\.25$")]));
     let page = page(&mut *collector, &host);
     let status = headroom::host::proc::status_of(&host, pid).unwrap().unwrap();
     let memory = |kind: &str| {
@@ -201,7 +202,7 @@ fn what_the_rights_do_not_suffice_for_is_absent() {
         return;
     }
     let one = Rule { cmdline: vec![], user: vec!["root".into()], ..rule("roots", "") };
-    let page = page(&mut *collector("processes", &host, &with_rules(vec![one])), &host);
+    let page = page(&mut *collector("process_groups", &host, &with_rules(vec![one])), &host);
     assert!(value(&page, &series("num_procs", "roots")).unwrap() >= 1.0, "{page}");
     assert_eq!(value(&page, &series("read_bytes_total", "roots")), None);
     assert!(value(&page, "namedprocess_scrape_partial_errors").unwrap() >= 1.0);
@@ -211,7 +212,7 @@ fn what_the_rights_do_not_suffice_for_is_absent() {
 fn a_host_without_proc_is_a_failure_and_counted() {
     let empty = tempfile::tempdir().unwrap();
     let gone = Host { procfs: empty.path().join("none"), ..host("processes") };
-    let mut collector = collector("processes", &gone, &Options::default());
+    let mut collector = collector("process_groups", &gone, &Options::default());
     let mut out = headroom::encode::text::TextEncoder::default();
     assert!(Collector::collect(&mut *collector, &gone, &mut out).is_err());
     assert!(out.page().is_empty());

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 fn promtool_has_nothing_to_say_about_the_page() {
     // node_exporter's names of the fields of meminfo (node_memory_MemFree_bytes) are not to promtool's taste.
     let mut options = Options { disabled: vec!["meminfo".into()], ..Default::default() };
-    options.processes.rules = vec![Rule { name: "all".into(), cmdline: vec![".".into()], ..Rule::default() }];
+    options.process_groups.rules =
+        vec![Rule { name: "all".into(), cmdline: vec![".".into()], ..Rule::default() }];
     let mut scraper = Scraper::new(Host::default(), &options).unwrap();
     scraper.add("own", own::collector(prometheus::Registry::new()));
     let mut out = TextEncoder::default();

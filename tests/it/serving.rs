@@ -139,12 +139,12 @@ fn logs_are_json_when_asked_for() {
     let address = free_address().to_string();
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(HEADROOM);
-    command.args(["exporter", "--log-format", "json", "--web.listen-address", &address, "--collector.wifi"]);
+    command.args(["exporter", "--log-format", "json", "--web.listen-address", &address, "--collector.perf"]);
     let running = Running::start(&mut command, &dir.path().join("log"));
     eventually("the exporter answers", 20, || get(&format!("http://{address}/-/healthy")));
     let lines: Vec<serde_json::Value> =
         running.output().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().any(|l| l["flag"] == "--collector.wifi" && l["level"] == "WARN"), "{lines:?}");
+    assert!(lines.iter().any(|l| l["flag"] == "--collector.perf" && l["level"] == "WARN"), "{lines:?}");
     assert!(lines.iter().any(|l| l["listener"] == "exporter"), "{lines:?}");
 }
 

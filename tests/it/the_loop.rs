@@ -34,7 +34,7 @@ fn the_loop_closes() {
     let (code, summary) = demo(&[]);
     assert_eq!(code, Some(0));
     assert_eq!(summary["closed"], true, "{summary:#}");
-    assert!(summary["freed_bytes"].as_u64().unwrap() > 32 << 20, "{summary:#}");
+    assert!(summary["freed_bytes"].as_u64().unwrap() >= 8 << 20, "{summary:#}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::io;
 
 /// This collector's line in the list.
-pub const ENTRY: Entry = Entry { name: "processes", make: Processes::make };
+pub const ENTRY: Entry = Entry { name: "process_groups", on: true, make: Processes::make };
 
 /// How processes are grouped and what is read of them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -70,7 +70,7 @@ struct Known {
 
 impl Processes {
     fn make(host: &Host, options: &super::Options) -> Made {
-        let options = &options.processes;
+        let options = &options.process_groups;
         let grouping = Grouping::new(&options.rules)
             .map_err(|e| OptionError { key: "processes.rules".into(), why: e.to_string() })?;
         if options.groups_max == 0 {
