@@ -3,6 +3,7 @@
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
 pub mod cgroup;
+pub mod free;
 pub mod group;
 pub mod hand;
 pub mod kept;

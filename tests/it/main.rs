@@ -17,6 +17,7 @@ mod page;
 mod parsers;
 mod processes;
 mod promtool;
+mod reclaim;
 mod serving;
 mod stack;
 mod the_loop;
