@@ -12,6 +12,8 @@ pub struct Free {
     pub available_bytes: u64,
     /// What lies free on the processors' own lists, which the estimate leaves out.
     pub per_cpu_bytes: Option<u64>,
+    /// What is written to swap and still lies in memory: given up at once when the kernel needs it, and not before.
+    pub swap_cached_bytes: u64,
     /// Free swap.
     pub swap_free_bytes: u64,
 }
@@ -30,6 +32,7 @@ impl Free {
             total_bytes: field("MemTotal"),
             available_bytes: field("MemAvailable"),
             per_cpu_bytes: pages.map(|p| p.saturating_mul(page_bytes)),
+            swap_cached_bytes: field("SwapCached"),
             swap_free_bytes: field("SwapFree"),
         })
     }

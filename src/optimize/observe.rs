@@ -29,6 +29,9 @@ pub struct Machine {
     pub available_bytes: u64,
     /// What lies free on the processors' own lists, which the estimate leaves out.
     pub per_cpu_free_bytes: Option<u64>,
+    /// What is written to swap and still lies in memory, until the kernel needs it.
+    #[serde(default)]
+    pub swap_cached_bytes: u64,
     /// Free swap.
     pub swap_free_bytes: u64,
     /// Stall totals of memory.
@@ -148,6 +151,7 @@ impl Observer {
             total_bytes: free.total_bytes,
             available_bytes: free.available_bytes,
             per_cpu_free_bytes: free.per_cpu_bytes,
+            swap_cached_bytes: free.swap_cached_bytes,
             swap_free_bytes: free.swap_free_bytes,
             pressure: psi.and_then(|t| pressure(&t).ok()),
             refault_anon: counter("workingset_refault_anon"),

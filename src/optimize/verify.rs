@@ -58,10 +58,17 @@ pub fn verdict(before: &Observation, after: &Observation, min_gain_bytes: u64) -
     if bytes >= min_gain_bytes.max(1) {
         return Verdict::Freed { bytes };
     }
+    let cached = after.machine.swap_cached_bytes.saturating_sub(before.machine.swap_cached_bytes);
+    let later = if cached >= min_gain_bytes.max(1) {
+        let cached = ByteSize::b(cached).display().iec();
+        format!("; {cached} more are in swap and still in memory, until the kernel needs it")
+    } else {
+        String::new()
+    };
     let [fell, rose, counts] = [fell, rose, min_gain_bytes].map(|b| ByteSize::b(b).display().iec());
     Verdict::NoGain {
         why: format!(
-            "the target holds {fell} less, the machine has {rose} more available; {counts} would count"
+            "the target holds {fell} less, the machine has {rose} more available; {counts} would count{later}"
         ),
     }
 }
@@ -103,6 +110,14 @@ mod tests {
         let (before, mut after) = (observation(Some(500), 100), observation(Some(200), 100));
         after.machine.per_cpu_free_bytes = Some(200 * MIB);
         assert_eq!(verdict(&before, &after, 8 * MIB), Verdict::Freed { bytes: 200 * MIB });
+    }
+
+    #[test]
+    fn what_is_in_swap_and_still_in_memory_is_no_gain_yet_and_named() {
+        let (before, mut after) = (observation(Some(500), 100), observation(Some(200), 100));
+        after.machine.swap_cached_bytes = 300 * MIB;
+        let Verdict::NoGain { why } = verdict(&before, &after, 8 * MIB) else { panic!("boasts") };
+        assert!(why.contains("300.0 MiB more are in swap"), "{why}");
     }
 
     #[test]

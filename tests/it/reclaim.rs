@@ -8,7 +8,8 @@ use headroom::host::cgroup::{Hierarchies, Version};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::{File, read_to_string, write};
-use std::os::unix::fs::FileExt;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -92,6 +93,24 @@ fn incompressible_memory_in_a_compressed_swap_is_no_gain_though_resident_memory_
         // It is tried on a part, and then left alone.
         stopped_early(&entry)?;
         assert_eq!(optimizer.metric(FREED_BY_PAGEOUT), 0.0);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_disk_took_and_memory_still_holds_is_no_gain_until_the_kernel_needs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_swap) = Swap::on_disk(dir.path()) else { return };
+    within_tries(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let holder = Holder::start(dir.path(), "/dev/urandom", HELD_MIB, "");
+        let optimizer = on_processes(&holder, MIN_GAIN_MIB);
+        optimizer.notify(&[alert("held", "ab", "firing")], 200);
+        let entry = optimizer.ended(60);
+        report("incompressible, swap on a disk", &entry);
+        verdict_is(&entry, "no_gain", "no_gain")?;
+        assert!(fell(&entry) > HELD_MIB * MIB / 2, "given up early: {entry:#}");
+        assert!(detail(&entry).contains("more are in swap and still in memory"), "{entry:#}");
         Ok(())
     });
 }
@@ -375,40 +394,59 @@ fn without_swap() -> Option<File> {
     Some(alone)
 }
 
-/// A compressed swap in this machine's memory, the only one for as long as it is there.
+/// The machine's only swap, for as long as it is there.
 struct Swap {
-    number: u32,
     device: PathBuf,
+    /// The number of the device, where it was made for this.
+    zram: Option<String>,
     _alone: File,
 }
 
 impl Swap {
+    /// A compressed swap in this machine's memory.
     fn make() -> Option<Self> {
         let alone = without_swap()?;
         let Ok(number) = read_to_string("/sys/class/zram-control/hot_add") else {
             eprintln!("SKIPPED: no right or no zram to make a swap with");
             return None;
         };
-        let number: u32 = number.trim().parse().unwrap();
-        let swap = Self { number, device: format!("/dev/zram{number}").into(), _alone: alone };
-        write(format!("/sys/block/zram{number}/disksize"), "1G").unwrap();
+        let number = number.trim().to_owned();
+        let device: PathBuf = format!("/dev/zram{number}").into();
+        let size = format!("/sys/block/zram{number}/disksize");
+        let swap = Self { device, zram: Some(number), _alone: alone };
+        write(size, "1G").unwrap();
+        swap.on()
+    }
+
+    /// A file on the disk of temporary files.
+    fn on_disk(dir: &Path) -> Option<Self> {
+        let swap = Self { device: dir.join("swap"), zram: None, _alone: without_swap()? };
+        let mut file = File::create(&swap.device).unwrap();
+        // Swap wants a file without holes.
+        std::io::copy(&mut std::io::repeat(0).take((HELD_MIB + 200) * MIB), &mut file).unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
+        swap.on()
+    }
+
+    fn on(self) -> Option<Self> {
         for program in ["mkswap", "swapon"] {
-            let output = Command::new(program).arg(&swap.device).output();
+            let output = Command::new(program).arg(&self.device).output();
             if !output.as_ref().is_ok_and(|o| o.status.success()) {
-                eprintln!("SKIPPED: {program} {}: {output:?}", swap.device.display());
+                eprintln!("SKIPPED: {program} {}: {output:?}", self.device.display());
                 return None;
             }
         }
-        Some(swap)
+        Some(self)
     }
 }
 
 impl Drop for Swap {
     fn drop(&mut self) {
-        let _off = Command::new("swapoff").arg(&self.device).status();
-        // The device may be busy for a moment: udev looks at it.
+        let _off = Command::new("swapoff").arg(&self.device).output();
         let begun = Instant::now();
-        while write("/sys/class/zram-control/hot_remove", self.number.to_string()).is_err()
+        // The device may be busy for a moment: udev looks at it.
+        while let Some(number) = &self.zram
+            && write("/sys/class/zram-control/hot_remove", number).is_err()
             && begun.elapsed() < Duration::from_secs(5)
         {
             std::thread::sleep(Duration::from_millis(50));
