@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 pub mod disk;
+pub mod free;
 pub mod glob;
 pub mod group;
 pub mod hand;

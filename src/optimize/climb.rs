@@ -378,9 +378,9 @@ fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) {
     }
 }
 
-/// The reading whose available memory is the median.
+/// The reading whose reachable memory is the median.
 fn median(mut readings: Vec<Observation>) -> Observation {
-    readings.sort_by_key(|o| o.machine.available_bytes);
+    readings.sort_by_key(|o| o.machine.reachable_bytes());
     let middle = readings.len() / 2;
     readings.into_iter().nth(middle).unwrap_or_default()
 }

@@ -179,13 +179,14 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     }
 }
 
-/// Puts right what an interruption left behind, before anything else is done.
+/// Puts right what an interruption left behind, before anything else is done. Only then are the steps marked: an end
+/// in the middle of this must find them again, and to put back twice does no harm.
 fn recover(shared: &Shared) -> Result<(), StoreError> {
     let mut hand = Hand::new(shared.settings().host.clone());
-    for (step, name, plan) in shared.store.with(|j| j.recover((shared.clock)()))? {
-        shared.metrics.actions.with_label_values(&[&name, "interrupted"]).inc();
-        let plan = serde_json::from_str(&plan).unwrap_or(serde_json::Value::Null);
-        match action::find(&name).map(|a| a.undo(&plan, &mut hand)) {
+    let unfinished = shared.store.with(|j| j.unfinished())?;
+    for (step, name, plan) in &unfinished {
+        let plan = serde_json::from_str(plan).unwrap_or(serde_json::Value::Null);
+        match action::find(name).map(|a| a.undo(&plan, &mut hand)) {
             Some(Ok(Some(note))) => {
                 tracing::warn!(step, action = name, note, "put back what an interrupted action left");
             }
@@ -196,6 +197,10 @@ fn recover(shared: &Shared) -> Result<(), StoreError> {
                 tracing::warn!(step, action = name, "an action was interrupted; it is not repeated");
             }
         }
+    }
+    shared.store.with(|j| j.interrupt_unfinished((shared.clock)()))?;
+    for (_, name, _) in &unfinished {
+        shared.metrics.actions.with_label_values(&[name, "interrupted"]).inc();
     }
     Ok(())
 }

@@ -303,23 +303,23 @@ impl Journal {
         Ok(())
     }
 
-    /// After a start: steps that were begun and have no outcome are `interrupted`; their runs may go on.
-    /// Returns their numbers, actions and plans, so that what they left behind can be put back.
-    pub fn recover(&mut self, now: i64) -> Result<Vec<(i64, String, String)>, JournalError> {
+    /// After a start: steps that were begun and have no outcome, with their action and plan.
+    pub fn unfinished(&self) -> Result<Vec<(i64, String, String)>, JournalError> {
+        let mut query =
+            self.db.prepare("SELECT id, action, plan FROM step WHERE state = 'begun' ORDER BY id")?;
+        let rows = query.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Makes them `interrupted`; their runs may go on.
+    pub fn interrupt_unfinished(&mut self, now: i64) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        let open = {
-            let mut query =
-                tx.prepare("SELECT id, action, plan FROM step WHERE state = 'begun' ORDER BY id")?;
-            let rows = query.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-            rows.collect::<Result<Vec<_>, _>>()?
-        };
         tx.execute(
             "UPDATE step SET state = 'interrupted', verdict = 'unknown', ended_at = ?1 WHERE state = 'begun'",
             [now],
         )?;
         tx.execute("UPDATE run SET state = 'queued' WHERE state = 'acting'", [])?;
-        tx.commit()?;
-        Ok(open)
+        Ok(tx.commit()?)
     }
 
     /// Forgets runs that ended before `before`, and episodes without a run.

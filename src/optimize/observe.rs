@@ -2,8 +2,9 @@
 
 use super::policy::Target;
 use crate::host::cgroup::{GroupMemory, Hierarchies, Version};
+use crate::host::free::Free;
 use crate::host::group::{Grouping, members};
-use crate::host::memory::{Pressure, meminfo_bytes, pressure};
+use crate::host::memory::{Pressure, pressure};
 use crate::host::parse::pairs;
 use crate::host::{Host, HostError, proc, read_once};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,11 @@ pub struct Machine {
     pub total_bytes: u64,
     /// What can be had without swapping, by the kernel's own estimate (MemAvailable).
     pub available_bytes: u64,
+    /// What lies free on the processors' own lists, which the estimate leaves out.
+    pub per_cpu_free_bytes: Option<u64>,
+    /// What is written to swap and still lies in memory, until the kernel needs it.
+    #[serde(default)]
+    pub swap_cached_bytes: u64,
     /// Free swap.
     pub swap_free_bytes: u64,
     /// Stall totals of memory.
@@ -36,6 +42,13 @@ pub struct Machine {
     pub refault_file: Option<u64>,
     /// Faults that had to wait for a disk (a counter).
     pub major_faults: Option<u64>,
+}
+
+impl Machine {
+    /// What can be had, wherever it lies: what an action gives back, the kernel first keeps on a processor's own list.
+    pub fn reachable_bytes(&self) -> u64 {
+        self.available_bytes.saturating_add(self.per_cpu_free_bytes.unwrap_or(0))
+    }
 }
 
 /// What a target holds.
@@ -129,16 +142,17 @@ impl Observer {
 
     /// The machine at `now`, in milliseconds since the epoch.
     pub fn machine(&self) -> Result<Machine, HostError> {
-        let text = read_once(&self.host.procfs.join("meminfo"))?.unwrap_or_default();
-        let field = |name| meminfo_bytes(&text, name).unwrap_or_default();
+        let free = Free::read(&self.host)?;
         let psi = read_once(&self.host.procfs.join("pressure/memory")).ok().flatten();
         let vmstat = read_once(&self.host.procfs.join("vmstat"))?.unwrap_or_default();
         let vmstat = pairs(&vmstat).unwrap_or_default();
         let counter = |name| vmstat.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
         Ok(Machine {
-            total_bytes: field("MemTotal"),
-            available_bytes: field("MemAvailable"),
-            swap_free_bytes: field("SwapFree"),
+            total_bytes: free.total_bytes,
+            available_bytes: free.available_bytes,
+            per_cpu_free_bytes: free.per_cpu_bytes,
+            swap_cached_bytes: free.swap_cached_bytes,
+            swap_free_bytes: free.swap_free_bytes,
             pressure: psi.and_then(|t| pressure(&t).ok()),
             refault_anon: counter("workingset_refault_anon"),
             refault_file: counter("workingset_refault_file"),

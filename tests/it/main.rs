@@ -22,6 +22,7 @@ mod parity;
 mod parsers;
 mod processes;
 mod promtool;
+mod reclaim;
 mod serving;
 mod stack;
 mod textfile;

@@ -75,8 +75,11 @@ fn a_step_without_an_outcome_is_interrupted_and_not_begun_again() {
     assert!(j.begin_step(1, &STEP, 2).is_err(), "a rung can be begun only once");
     drop(j);
     let mut j = Journal::open(&dir.path().join("j.sqlite")).unwrap();
-    assert_eq!(j.recover(5).unwrap(), [(1, "app_hook".into(), "{}".into())]);
-    assert_eq!(j.recover(6).unwrap(), []);
+    let unfinished = [(1, "app_hook".into(), "{}".into())];
+    assert_eq!(j.unfinished().unwrap(), unfinished);
+    assert_eq!(j.unfinished().unwrap(), unfinished, "a second end before all is put back loses nothing");
+    j.interrupt_unfinished(5).unwrap();
+    assert_eq!(j.unfinished().unwrap(), []);
     let run = j.runnable(7, 9).unwrap().remove(0);
     assert_eq!(run.rungs_begun, ["app_hook"]);
     assert_eq!(j.entries(&all()).unwrap()[0].steps[0].state, "interrupted");
