@@ -1,7 +1,7 @@
 //! How much memory the machine could hand out at once: MemAvailable, and what lies free on the processors' own lists.
 
 use super::memory::{free_per_cpu_pages, meminfo_bytes};
-use super::{Host, HostError, children, read_once};
+use super::{Host, HostError, ParseError, children, read_once};
 
 /// The machine's free memory at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,11 +28,17 @@ impl Free {
         let pages = zones.map(|t| free_per_cpu_pages(&t)).transpose();
         let pages = pages.map_err(|e| HostError::parse(&path, e))?;
         let page_bytes = rustix::param::page_size() as u64;
-        let meminfo = read_once(&host.procfs.join("meminfo"))?.unwrap_or_default();
+        let path = host.procfs.join("meminfo");
+        let meminfo = read_once(&path)?.unwrap_or_default();
         let field = |name| meminfo_bytes(&meminfo, name).unwrap_or_default();
+        // Without these nothing can be verified, and nothing may be done.
+        let needed = |name: &'static str| {
+            let missing = || HostError::parse(&path, ParseError::new(0, name));
+            meminfo_bytes(&meminfo, name).ok_or_else(missing)
+        };
         Ok(Self {
-            total_bytes: field("MemTotal"),
-            available_bytes: field("MemAvailable"),
+            total_bytes: needed("MemTotal")?,
+            available_bytes: needed("MemAvailable")?,
             per_cpu_bytes: pages.map(|p| p.saturating_mul(page_bytes)),
             swap_cached_bytes: field("SwapCached"),
             compressed_swap_bytes: zram_bytes(host)?.saturating_add(field("Zswap")),

@@ -64,6 +64,9 @@ pub struct TargetMemory {
     pub swap_bytes: Option<u64>,
     /// Its control group.
     pub cgroup: Option<CgroupMemory>,
+    /// Resident bytes of each process, by its number: what one of them takes along when it ends is no action's doing.
+    #[serde(skip)]
+    pub resident_by_pid: Vec<(u32, u64)>,
 }
 
 /// A control group's memory, and where its files are.
@@ -117,18 +120,31 @@ impl Observer {
         Self { host, grouping }
     }
 
-    /// The processes of a target.
+    /// The processes of a target: of its process group, else of its control group.
     pub fn members(&self, target: &Target) -> Result<Vec<Member>, HostError> {
+        let Some(group) = &target.process_group else { return self.cgroup_members(target) };
         let mut out = Vec::new();
-        if let Some(group) = &target.process_group {
-            for identity in members(&self.host, &self.grouping, group)? {
+        for identity in members(&self.host, &self.grouping, group)? {
+            out.extend(self.member(identity)?);
+        }
+        Ok(out)
+    }
+
+    /// All processes that an action on the target can touch: its members, and whoever else is in its control group.
+    pub fn touched(&self, target: &Target, members: &[Member]) -> Result<Vec<Member>, HostError> {
+        let mut all = members.to_vec();
+        if target.process_group.is_some() {
+            all.extend(self.cgroup_members(target)?);
+        }
+        Ok(all)
+    }
+
+    fn cgroup_members(&self, target: &Target) -> Result<Vec<Member>, HostError> {
+        let mut out = Vec::new();
+        let Some(cgroup) = &target.cgroup else { return Ok(out) };
+        for pid in Hierarchies::detect(&self.host)?.processes(cgroup)? {
+            if let Some(identity) = proc::identity(&self.host, pid)? {
                 out.extend(self.member(identity)?);
-            }
-        } else if let Some(cgroup) = &target.cgroup {
-            for pid in Hierarchies::detect(&self.host)?.processes(cgroup)? {
-                if let Some(identity) = proc::identity(&self.host, pid)? {
-                    out.extend(self.member(identity)?);
-                }
             }
         }
         Ok(out)
@@ -167,6 +183,7 @@ impl Observer {
 
     fn target(&self, target: &Target, members: &[Member]) -> Result<Option<TargetMemory>, HostError> {
         let (mut resident, mut pss, mut swap, mut processes) = (0_u64, Some(0_u64), Some(0_u64), 0_u64);
+        let mut resident_by_pid = Vec::with_capacity(members.len());
         for member in members {
             let Some(stat) = proc::stat_of(&self.host, member.pid)? else { continue };
             if stat.start_ticks != member.start_ticks {
@@ -174,6 +191,7 @@ impl Observer {
             }
             processes += 1;
             resident = resident.saturating_add(stat.resident_bytes);
+            resident_by_pid.push((member.pid, stat.resident_bytes));
             // Another user's process may hide its mappings; then the sum is unknown, not smaller.
             let rollup = proc::rollup_of(&self.host, member.pid).ok().flatten();
             pss = pss.zip(rollup.as_ref().map(|r| r.pss_bytes)).map(|(a, b)| a.saturating_add(b));
@@ -188,7 +206,7 @@ impl Observer {
             (None, Some(cgroup)) => cgroup.current_bytes,
             _ => return Ok(None),
         };
-        Ok(Some(TargetMemory { bytes, processes, pss_bytes: pss, swap_bytes: swap, cgroup }))
+        Ok(Some(TargetMemory { bytes, processes, pss_bytes: pss, swap_bytes: swap, cgroup, resident_by_pid }))
     }
 
     fn cgroup(&self, group: &str) -> Result<Option<CgroupMemory>, HostError> {

@@ -52,7 +52,11 @@ pub fn verdict(before: &Observation, after: &Observation, min_gain_bytes: u64) -
     if holds.processes == 0 && held.processes > 0 {
         return Verdict::Unknown { why: "the target's processes ended".into() };
     }
-    let fell = held.bytes.saturating_sub(holds.bytes);
+    // What processes that ended meanwhile took along was not given back by the action.
+    let lives = |pid: u32| holds.resident_by_pid.iter().any(|(other, _)| *other == pid);
+    let ended: u64 =
+        held.resident_by_pid.iter().filter(|(pid, _)| !lives(*pid)).map(|(_, bytes)| bytes).sum();
+    let fell = held.bytes.saturating_sub(holds.bytes).saturating_sub(ended);
     let rose = after.machine.reachable_bytes().saturating_sub(before.machine.reachable_bytes());
     let bytes = fell.min(rose);
     if bytes >= min_gain_bytes.max(1) {
@@ -97,6 +101,21 @@ mod tests {
         assert_eq!(check((Some(500), 100), (Some(200), 400)), Verdict::Freed { bytes: 300 * MIB });
         assert_eq!(check((Some(500), 100), (Some(200), 250)), Verdict::Freed { bytes: 150 * MIB });
         assert_eq!(check((Some(500), 100), (Some(400), 900)), Verdict::Freed { bytes: 100 * MIB });
+    }
+
+    #[test]
+    fn what_an_ending_process_takes_along_is_not_freed() {
+        let with = |sizes: &[(u32, u64)], available| {
+            let mut o = observation(Some(sizes.iter().map(|(_, mib)| mib).sum()), available);
+            let target = o.target.as_mut().unwrap();
+            target.processes = sizes.len() as u64;
+            target.resident_by_pid = sizes.iter().map(|(pid, mib)| (*pid, mib * MIB)).collect();
+            o
+        };
+        let before = with(&[(1, 512), (2, 512)], 100);
+        assert_eq!(verdict(&before, &with(&[(1, 512)], 612), 8 * MIB).as_str(), "no_gain");
+        let some = verdict(&before, &with(&[(1, 500)], 612), 8 * MIB);
+        assert_eq!(some, Verdict::Freed { bytes: 12 * MIB });
     }
 
     #[test]

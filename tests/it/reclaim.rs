@@ -2,7 +2,7 @@
 //! looks like it. tests/vm shows the same for control groups of version 2.
 
 use crate::cgroups::LiveGroup;
-use crate::stack::{Holder, Optimizer, alert, eventually};
+use crate::stack::{Holder, Optimizer, Running, alert, eventually};
 use headroom::host::Host;
 use headroom::host::cgroup::{Hierarchies, Version};
 use rustix::process::Signal;
@@ -56,6 +56,31 @@ fn without_swap_a_group_of_anonymous_memory_is_left_alone_with_its_limit() {
     assert!(entry["reason"].as_str().unwrap().contains("cgroup_reclaim: "), "{entry:#}");
     assert_eq!(entry["freed_bytes"], 0);
     assert_eq!(limit(&group), LIMIT_BYTES);
+}
+
+#[test]
+fn a_protected_process_beside_the_target_in_its_group_protects_the_whole_group() {
+    let Some(group) = LiveGroup::make("protected", LIMIT_BYTES) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    // Not the target's process, but in the control group that would be reclaimed from.
+    let guarded = dir.path().join("sshd");
+    std::os::unix::fs::symlink("/bin/sleep", &guarded).unwrap();
+    let script = format!("{} exec {} 60", join(&group), guarded.display());
+    let _guarded = Running::start(Command::new("sh").args(["-c", &script]), &dir.path().join("log"));
+    let holder = Holder::start(dir.path(), "/dev/zero", 40, &join(&group));
+    let top =
+        format!("process_groups: [{{name: held, cmdline: ['{}'], memory_budget: 1MiB}}]", holder.marker);
+    let text = format!(
+        "  policies: [{{name: p, match: ['headroom_action=reclaim'], target_label: groupname, ladder: [cgroup_reclaim]}}]\n\
+         \x20 targets: [{{name: held, process_group: held, cgroup: {}}}]\n",
+        group.name
+    );
+    let optimizer = Optimizer::start(&top, &text);
+    optimizer.notify(&[alert("held", "ab", "firing")], 200);
+    let entry = optimizer.ended(20);
+    assert_eq!(entry["result"], "refused", "{entry:#}");
+    assert!(entry["reason"].as_str().unwrap().contains("sshd"), "{entry:#}");
+    assert_eq!(entry["steps"].as_array().unwrap().len(), 0, "{entry:#}");
 }
 
 #[test]

@@ -106,7 +106,9 @@ impl Action for CgroupReclaim {
                 // The kernel took less than it was asked for (v2, v1). That is progress, or the end.
                 Err(e) if is(&e, &[libc::EAGAIN, libc::EBUSY]) => last = Some((now, chunk)),
                 // A signal for another thread of ours, or a group that is being removed: the next look tells.
-                Err(e) if is(&e, &[libc::EINTR, libc::ENOENT, libc::ENODEV]) => {}
+                Err(e) if is(&e, &[libc::EINTR, libc::ENODEV]) => {}
+                Err(e) if is(&e, &[libc::ENOENT]) && !intent.directory.exists() => {}
+                // ENOENT beside a group that is there: a kernel before 5.19 has no memory.reclaim.
                 Err(e) => return Err(refused(&intent, &e)),
             }
         };
