@@ -2,11 +2,15 @@
 //!
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
+pub mod arp;
+pub mod attribute;
 pub mod cgroup;
+pub mod conntrack;
 pub mod disk;
 pub mod glob;
 pub mod group;
 pub mod hand;
+pub mod infiniband;
 pub mod kept;
 pub mod memory;
 pub mod mount;
