@@ -19,6 +19,7 @@ pub mod fibrechannel;
 pub mod filefd;
 pub mod filesystem;
 mod filter;
+pub mod hwmon;
 pub mod infiniband;
 pub mod loadavg;
 pub mod meminfo;
@@ -99,6 +100,7 @@ pub const REGISTRY: &[Entry] = &[
     fibrechannel::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
+    hwmon::ENTRY,
     infiniband::ENTRY,
     loadavg::ENTRY,
     meminfo::ENTRY,
@@ -132,6 +134,8 @@ pub struct Options {
     pub diskstats: diskstats::Options,
     /// Of `filesystem`.
     pub filesystem: filesystem::Options,
+    /// Of `hwmon`.
+    pub hwmon: hwmon::Options,
     /// Of `infiniband`.
     pub infiniband: infiniband::Options,
     /// Of `netdev`.

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod glob;
 pub mod group;
 pub mod hand;
+pub mod hwmon;
 pub mod infiniband;
 pub mod kept;
 pub mod memory;
@@ -131,4 +132,9 @@ pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
     let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
     Ok(Some(names))
+}
+
+/// Where a path leads once all links are followed; `None` where that is nowhere.
+pub fn resolved(path: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(path).ok()
 }

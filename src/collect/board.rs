@@ -166,6 +166,8 @@ impl Found {
         let named = named.into();
         let series = Series { labels: labels.iter().map(|label| (*label).to_owned()).collect(), cell };
         match self.families.iter_mut().find(|family| family.named.name == named.name) {
+            // What has the same name twice would make the page unreadable.
+            Some(family) if family.series.iter().any(|known| known.labels == series.labels) => {}
             Some(family) => family.series.push(series),
             None => self.families.push(Family { named, series: vec![series] }),
         }

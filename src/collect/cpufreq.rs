@@ -164,7 +164,7 @@ impl Policies {
             // As with frequencies, a processor that is just going off line answers with errors.
             policy.present.clear();
             if let Ok(Reading::Text(name)) = self.reader.read(&mut policy.file) {
-                policy.present.push_str(&name);
+                policy.present.push_str(name.trim());
             }
         }
     }
@@ -184,7 +184,7 @@ impl Policies {
 
 /// A frequency as the kernel gives it. A driver that does not know writes `<unknown>`.
 fn kilohertz(text: &str, cells: &mut [Cell]) -> Result<(), ParseError> {
-    if text != "<unknown>" {
+    if text.trim() != "<unknown>" {
         put(cells, 0, whole(text)?.checked_mul(1000).map(Value::U64));
     }
     Ok(())

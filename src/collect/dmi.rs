@@ -73,7 +73,7 @@ fn read(host: &Host) -> Result<(Vec<&'static str>, Vec<String>), HostError> {
         match reader.read(&mut Attribute::new(directory.join(file))) {
             Ok(Reading::Text(text)) => {
                 labels.push(label);
-                values.push(text.into_owned());
+                values.push(text.trim().to_owned());
             }
             Ok(Reading::Absent | Reading::Gone) => {}
             // Serial numbers are for root alone.

@@ -168,8 +168,9 @@ impl Ports {
                 label.clear();
                 // Drivers leave out what they do not know; node_exporter's label is empty then.
                 if let Reading::Text(text) = self.reader.read(file)? {
+                    let text = text.trim();
                     let number = NUMBERS.contains(name).then(|| text.get(2..)).flatten();
-                    label.push_str(number.filter(|rest| !rest.is_empty()).unwrap_or(&text));
+                    label.push_str(number.filter(|rest| !rest.is_empty()).unwrap_or(text));
                 }
             }
         }

@@ -47,7 +47,7 @@ impl Attribute {
 /// What a reading gave.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading<'a> {
-    /// The text, without white space at its ends.
+    /// The text, with its line feed.
     Text(Cow<'a, str>),
     /// There is no such file.
     Absent,
@@ -91,7 +91,7 @@ impl Reader {
             },
         };
         let length = length.map_err(|e| HostError::read(&attribute.path, e))?;
-        let bytes = self.text.get(..length).unwrap_or_default().trim_ascii();
+        let bytes = self.text.get(..length).unwrap_or_default();
         Ok(Reading::Text(String::from_utf8_lossy(bytes)))
     }
 
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn text(reading: Reading<'_>) -> Option<String> {
-        if let Reading::Text(text) = reading { Some(text.into_owned()) } else { None }
+        if let Reading::Text(text) = reading { Some(text.trim().to_owned()) } else { None }
     }
 
     #[test]
