@@ -130,6 +130,8 @@ pub struct Options {
     pub arp: arp::Options,
     /// Of `cgroup`.
     pub cgroup: cgroup::Options,
+    /// Of `cpu`.
+    pub cpu: cpu::Options,
     /// Of `diskstats`.
     pub diskstats: diskstats::Options,
     /// Of `filesystem`.

@@ -6,6 +6,7 @@ pub mod arp;
 pub mod attribute;
 pub mod cgroup;
 pub mod conntrack;
+pub mod cpuinfo;
 pub mod disk;
 pub mod glob;
 pub mod group;

@@ -4,6 +4,7 @@ use crate::host::attribute::{Attribute, Reader, Reading};
 use crate::host::{HostError, ParseError, children};
 use crate::metric::{Desc, Kind, Sink, Value};
 use std::borrow::Cow;
+use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 
 /// After so many passes the files are looked for anew: what appears below a known device is shown then at the latest.
@@ -124,7 +125,12 @@ impl Board {
                 }
                 Ok(Reading::Absent) => {}
                 Ok(Reading::Gone) => *stale = true,
-                Err(_) if self.unreadable == Unreadable::IsAbsent => {}
+                Err(e) if self.unreadable == Unreadable::IsAbsent => {
+                    if matches!(&e, HostError::Read { source, .. } if source.kind() == PermissionDenied) {
+                        // Only to be written, or only for root.
+                        file.give_up();
+                    }
+                }
                 Err(e) => return Err(e),
             }
         }

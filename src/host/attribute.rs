@@ -38,6 +38,11 @@ impl Attribute {
         Self { path, state: State::Closed }
     }
 
+    /// Lets the file count as missing from now on.
+    pub fn give_up(&mut self) {
+        self.state = State::Missing;
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -97,12 +102,14 @@ impl Reader {
 
     fn open(&mut self, attribute: &mut Attribute) -> io::Result<usize> {
         let file = File::open(&attribute.path)?;
-        let length = read(&file, &mut self.text)?;
-        if let Some(room) = self.room.checked_sub(1) {
+        let length = read(&file, &mut self.text);
+        // What a driver answers as if its device were gone would look so again and again.
+        let room = self.room.checked_sub(1).filter(|_| !length.as_ref().is_err_and(gone));
+        if let Some(room) = room {
             self.room = room;
             attribute.state = State::Open(file);
         }
-        Ok(length)
+        length
     }
 }
 
