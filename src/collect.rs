@@ -4,8 +4,10 @@
 //! [`Options`] if it has any).
 
 pub mod arp;
+pub mod bcache;
 mod board;
 pub mod bonding;
+pub mod btrfs;
 pub mod cgroup;
 pub mod conntrack;
 pub mod cpu;
@@ -88,7 +90,9 @@ pub struct OptionError {
 /// name of a family that another one owns.
 pub const REGISTRY: &[Entry] = &[
     arp::ENTRY,
+    bcache::ENTRY,
     bonding::ENTRY,
+    btrfs::ENTRY,
     conntrack::ENTRY,
     cpu::ENTRY,
     cpufreq::ENTRY,
@@ -128,6 +132,8 @@ pub struct Options {
     pub disabled: Vec<String>,
     /// Of `arp`.
     pub arp: arp::Options,
+    /// Of `bcache`.
+    pub bcache: bcache::Options,
     /// Of `cgroup`.
     pub cgroup: cgroup::Options,
     /// Of `cpu`.

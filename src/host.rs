@@ -4,6 +4,8 @@
 
 pub mod arp;
 pub mod attribute;
+pub mod bcache;
+pub mod btrfs;
 pub mod cgroup;
 pub mod conntrack;
 pub mod cpuinfo;
