@@ -14,14 +14,7 @@ pub fn amount(text: &str) -> Result<f64, ParseError> {
     let (sign, text) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest));
     let unit = text.chars().last().filter(|c| !c.is_ascii_digit());
     let Some(unit) = unit else {
-        let text =
-            Some(text).filter(|text| text.starts_with(|c: char| c.is_ascii_digit())).unwrap_or_default();
-        return text
-            .parse::<f64>()
-            .ok()
-            .filter(|v| v.is_finite())
-            .map(|v| sign * v.trunc())
-            .ok_or_else(wrong);
+        return text.parse::<u64>().map(|whole| sign * whole as f64).map_err(|_| wrong());
     };
     let power = UNITS.iter().zip(1..).find(|(known, _)| **known == unit).ok_or_else(wrong)?.1;
     let digits = text.strip_suffix(unit).unwrap_or_default();
