@@ -1,17 +1,25 @@
-//! The collector of btrfs: space by kind and layout, devices, commits (`node_btrfs_*`).
+//! The collector of btrfs: space by kind and layout, devices and their errors, commits (`node_btrfs_*`).
+
+mod device;
 
 use super::board::{Board, Cell, Found, Unreadable, put, whole};
 use super::{CollectError, Collector, Entry};
 use crate::host::btrfs::{commits, ratio};
 use crate::host::{Host, HostError, ParseError, children, read_once};
 use crate::metric::{Desc, Sink, Value};
+use device::Devices;
 use std::path::Path;
 
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "btrfs",
     on: true,
-    make: |host, _| Ok(Box::new(Btrfs(Board::new(host.sysfs.join("fs/btrfs"), Unreadable::Fails)))),
+    make: |host, _| {
+        Ok(Box::new(Btrfs {
+            board: Board::new(host.sysfs.join("fs/btrfs"), Unreadable::Fails),
+            devices: Devices::new(host),
+        }))
+    },
 };
 
 const INFO: Desc<'static> = Desc::gauge("node_btrfs_info", "Filesystem information", &["label", "uuid"]);
@@ -44,30 +52,31 @@ const SIZE: Desc<'static> =
     Desc::gauge("node_btrfs_size_bytes", "Amount of space allocated for a layout/data type", LAYOUT);
 const RATIO: Desc<'static> =
     Desc::gauge("node_btrfs_allocation_ratio", "Data allocation ratio for a layout/data type", LAYOUT);
-const DEVICE_SIZE: Desc<'static> = Desc::gauge(
-    "node_btrfs_device_size_bytes",
-    "Size of a device that is part of the filesystem.",
-    &["device", "uuid"],
-);
-
-struct Btrfs(Board);
+struct Btrfs {
+    board: Board,
+    devices: Devices,
+}
 
 impl Collector for Btrfs {
-    fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+    fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         // As in node_exporter, a machine without btrfs is no failure.
-        let there = self.0.look(|directory, names, found| {
+        let devices = &mut self.devices;
+        let there = self.board.look(|directory, names, found| {
+            devices.clear();
             let mut all = names.iter().filter(|name| name.contains('-'));
-            all.try_for_each(|name| find(&directory.join(name), name, found))
+            all.try_for_each(|name| find(&directory.join(name), name, found, devices))
         })?;
         if there {
-            self.0.read()?;
-            self.0.write(out);
+            self.board.read()?;
+            devices.read(host)?;
+            self.board.write(out);
+            devices.write(out);
         }
         Ok(())
     }
 }
 
-fn find(directory: &Path, name: &str, found: &mut Found) -> Result<(), HostError> {
+fn find(directory: &Path, name: &str, found: &mut Found, known: &mut Devices) -> Result<(), HostError> {
     let text = |file: &str| {
         let text = read_once(&directory.join(file))?.unwrap_or_default();
         Ok::<_, HostError>(text.trim().to_owned())
@@ -94,14 +103,7 @@ fn find(directory: &Path, name: &str, found: &mut Found) -> Result<(), HostError
             }
         }
     }
-    for device in &devices {
-        found.one(
-            &DEVICE_SIZE,
-            &[device, uuid],
-            directory.join("devices").join(device).join("size"),
-            sectors,
-        );
-    }
+    known.add(uuid, &directory.join("devices"), devices);
     Ok(())
 }
 
@@ -119,11 +121,6 @@ fn find_commits(directory: &Path, uuid: &str, found: &mut Found) {
             found.constant(desc, &[uuid], Value::U64(0));
         }
     }
-}
-
-fn sectors(text: &str, cells: &mut [Cell]) -> Result<(), ParseError> {
-    put(cells, 0, crate::host::system::whole(text)?.checked_mul(512).map(Value::U64));
-    Ok(())
 }
 
 fn commit_cells(text: &str, cells: &mut [Cell]) -> Result<(), ParseError> {
