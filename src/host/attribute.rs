@@ -69,13 +69,14 @@ pub struct Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { text: vec![0; BYTES_MAX], room: OPEN_MAX }
+        Self { text: Vec::new(), room: OPEN_MAX }
     }
 }
 
 impl Reader {
     /// The present text of `attribute`. Bytes that are no UTF-8 are replaced: firmware writes names as it likes.
     pub fn read<'a>(&'a mut self, attribute: &mut Attribute) -> Result<Reading<'a>, HostError> {
+        self.text.resize(BYTES_MAX, 0);
         let length = match &attribute.state {
             State::Missing => return Ok(Reading::Absent),
             State::Open(file) => match read(file, &mut self.text) {

@@ -28,7 +28,7 @@ pub struct FileSystem {
 pub struct Device {
     /// The last part of its path.
     pub name: String,
-    /// Its UUID as 32 hexadecimal digits.
+    /// Its UUID.
     pub uuid: String,
     /// Its size.
     pub total_bytes: u64,
@@ -68,9 +68,13 @@ fn device(about: &[u64; sys::BTRFS_DEVICE], errors: &[u64; sys::BTRFS_DEVICE_ERR
     let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let [_, _, _, write, read, flush, corruption, generation, ..] = *errors;
+    let mut uuid = hexadecimal([uuid_head, uuid_tail]);
+    for dash in [20, 16, 12, 8] {
+        uuid.insert(dash, '-');
+    }
     Device {
         name: String::from_utf8_lossy(name).into_owned(),
-        uuid: hexadecimal([uuid_head, uuid_tail]),
+        uuid,
         total_bytes,
         used_bytes,
         errors: [write, read, flush, corruption, generation],
@@ -158,7 +162,7 @@ mod tests {
         assert_eq!((device.name.as_str(), device.used_bytes, device.total_bytes), ("sda", 10, 30));
         assert_eq!(
             (device.uuid.as_str(), device.errors),
-            ("ab010203040506070000000000000000", [1, 2, 3, 4, 5])
+            ("ab010203-0405-0607-0000-000000000000", [1, 2, 3, 4, 5])
         );
     }
 
