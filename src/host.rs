@@ -18,6 +18,7 @@ pub mod infiniband;
 pub mod kept;
 pub mod memory;
 pub mod mount;
+pub mod neighbour;
 pub mod net;
 pub mod parse;
 pub mod plain;

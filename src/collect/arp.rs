@@ -2,9 +2,11 @@
 
 use super::filter::Choice;
 use super::{CollectError, Collector, Entry};
-use crate::host::{Host, Kept, arp};
+use crate::host::neighbour::Neighbours;
+use crate::host::{Host, HostError, Kept, arp};
 use crate::metric::{Desc, Sink, Value};
 use serde::Deserialize;
+use std::io;
 
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
@@ -13,30 +15,52 @@ pub const ENTRY: Entry = Entry {
     make: |host, options| {
         let options = &options.arp;
         Ok(Box::new(Arp {
-            choice: Choice::new("arp.device", &options.device_include, &options.device_exclude)?,
+            // Netlink knows this machine only, not one whose files are looked at.
+            netlink: options.netlink && host.procfs == Host::default().procfs,
+            neighbours: None,
+            numbers: Vec::new(),
             file: host.proc_file("net/arp"),
-            devices: Vec::new(),
+            devices: Devices {
+                choice: Choice::new("arp.device", &options.device_include, &options.device_exclude)?,
+                all: Vec::new(),
+            },
         }))
     },
 };
 
-/// Which devices are shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// How neighbours are counted, and for which devices.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
+    /// Whether the kernel is asked over netlink rather than by /proc/net/arp.
+    pub netlink: bool,
     /// Names of devices that alone are shown, as a regular expression; all if empty.
     pub device_include: String,
     /// Names of devices that are left out, as a regular expression; none if empty.
     pub device_exclude: String,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { netlink: true, device_include: String::new(), device_exclude: String::new() }
+    }
+}
+
 const ENTRIES: Desc<'static> = Desc::gauge("node_arp_entries", "ARP entries by device", &["device"]);
 
 struct Arp {
-    choice: Choice,
+    netlink: bool,
+    neighbours: Option<Neighbours>,
+    /// Entries by the number of their device; kept for its memory only.
+    numbers: Vec<(u32, u64)>,
     file: Kept,
-    /// Kept for its memory only.
-    devices: Vec<Device>,
+    devices: Devices,
+}
+
+/// Entries by device.
+struct Devices {
+    choice: Choice,
+    all: Vec<Device>,
 }
 
 struct Device {
@@ -47,30 +71,77 @@ struct Device {
 
 impl Collector for Arp {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let Self { choice, file, devices } = self;
-        for device in devices.iter_mut() {
-            device.entries = 0;
+        self.devices.reset();
+        // Where a sandbox forbids netlink, the file says the same.
+        if !self.netlink || self.ask().is_err() {
+            self.neighbours = None;
+            self.devices.reset();
+            self.read()?.ok_or_else(|| CollectError::Absent("net/arp".into()))?;
         }
-        let read = file.parse_lines(|text| {
-            arp::devices(text).try_for_each(|name| {
-                let name = name?;
-                if let Some(device) = devices.iter_mut().find(|device| device.name == name) {
-                    device.entries += 1;
-                } else {
-                    let shown = choice.shows(name);
-                    devices.push(Device { name: name.to_owned(), shown, entries: 1 });
-                }
-                Ok(())
-            })
+        self.devices.write(out);
+        Ok(())
+    }
+}
+
+impl Arp {
+    fn ask(&mut self) -> io::Result<()> {
+        let Self { neighbours, numbers, devices, .. } = self;
+        let neighbours = match neighbours {
+            Some(neighbours) => neighbours,
+            None => neighbours.insert(Neighbours::connect()?),
+        };
+        numbers.clear();
+        neighbours.devices(|number| {
+            if let Some((_, entries)) = numbers.iter_mut().find(|(known, _)| *known == number) {
+                *entries += 1;
+            } else {
+                numbers.push((number, 1));
+            }
         })?;
-        read.ok_or_else(|| CollectError::Absent("net/arp".into()))?;
-        devices.retain(|device| device.entries > 0);
-        if devices.iter().any(|device| device.shown) {
-            out.family(&ENTRIES);
-            for device in devices.iter().filter(|device| device.shown) {
-                out.sample(&[&device.name], Value::U64(device.entries));
+        for (number, entries) in numbers {
+            // A device that is gone by now has no neighbours any more.
+            if let Ok(name) = neighbours.name(*number) {
+                devices.add(&name, *entries);
             }
         }
         Ok(())
+    }
+
+    fn read(&mut self) -> Result<Option<()>, HostError> {
+        let Self { file, devices, .. } = self;
+        file.parse_lines(|text| {
+            arp::devices(text).try_for_each(|name| {
+                devices.add(name?, 1);
+                Ok(())
+            })
+        })
+    }
+}
+
+impl Devices {
+    fn reset(&mut self) {
+        for device in &mut self.all {
+            device.entries = 0;
+        }
+    }
+
+    fn add(&mut self, name: &str, entries: u64) {
+        if let Some(device) = self.all.iter_mut().find(|device| device.name == name) {
+            device.entries += entries;
+        } else {
+            let shown = self.choice.shows(name);
+            self.all.push(Device { name: name.to_owned(), shown, entries });
+        }
+    }
+
+    fn write(&mut self, out: &mut dyn Sink) {
+        self.all.retain(|device| device.entries > 0);
+        let mut shown = self.all.iter().filter(|device| device.shown).peekable();
+        if shown.peek().is_some() {
+            out.family(&ENTRIES);
+        }
+        for device in shown {
+            out.sample(&[&device.name], Value::U64(device.entries));
+        }
     }
 }
