@@ -138,6 +138,11 @@ pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
     Ok(Some(names))
 }
 
+/// Opens a file and closes it again, for what that does in the kernel; whether there is one.
+pub fn open_once(path: &Path) -> bool {
+    std::fs::File::open(path).is_ok()
+}
+
 /// Where a path leads once all links are followed; `None` where that is nowhere.
 pub fn resolved(path: &Path) -> Option<PathBuf> {
     std::fs::canonicalize(path).ok()

@@ -4,7 +4,7 @@ use super::board::{Board, Cell, Found, Unreadable, put};
 use super::{CollectError, Collector, Entry};
 use crate::host::attribute::{Attribute, Reader, Reading};
 use crate::host::system::{CPU_NUMBER_MAX, cpu_list, whole};
-use crate::host::{Host, HostError, Kept, ParseError};
+use crate::host::{Host, HostError, Kept, ParseError, open_once};
 use crate::metric::{Desc, Sink, Value};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -90,7 +90,7 @@ struct Policy {
 }
 
 impl Collector for Cpufreq {
-    fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+    fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let absent = || CollectError::Absent("devices/system/cpu".into());
         let offline = self.offline.parse(cpu_list)?.ok_or_else(absent)?;
         if offline != self.offline_before {
@@ -120,6 +120,11 @@ impl Collector for Cpufreq {
             return Err(absent());
         }
         self.offline_before = offline;
+        if policies.all.len() > 1 {
+            // Before 5.18, x86 lets each reading of a frequency wait 10 ms for a measurement, one processor after the
+            // other. Opening this file measures all of them at once.
+            open_once(&host.procfs.join("cpuinfo"));
+        }
         self.board.read()?;
         policies.read();
         self.board.write(out);
