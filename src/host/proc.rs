@@ -47,6 +47,17 @@ pub fn pids(host: &Host) -> Result<Vec<u32>, HostError> {
     Ok(pids)
 }
 
+/// The bytes of a command's name that the kernel keeps (TASK_COMM_LEN without its end).
+const COMM_BYTES_MAX: usize = 15;
+
+/// Whether a process with the name `comm` is the command `wanted`. The kernel cuts names of programs after 15 bytes
+/// (not those of its own threads), so that a longer one can only be known by its beginning.
+pub fn comm_is(wanted: &str, comm: &str) -> bool {
+    // A cut may go through a letter, which then reads as the sign for none.
+    let is_cut = |bytes| String::from_utf8_lossy(bytes) == comm;
+    wanted == comm || wanted.as_bytes().split_at_checked(COMM_BYTES_MAX).is_some_and(|(kept, _)| is_cut(kept))
+}
+
 /// A process and all that it runs under, up to PID 1; shorter where the chain cannot be read.
 pub fn ancestry(host: &Host, pid: u32) -> Vec<u32> {
     let parent = |pid: u32| -> Option<u32> {
@@ -192,6 +203,22 @@ mod tests {
         let rollup = rollup_of(&host, pid).unwrap().unwrap();
         assert!(rollup.pss_bytes > 0 && rollup.pss_bytes <= rollup.rss_bytes);
         assert!(boot_seconds(&host).unwrap().unwrap() > 1_600_000_000);
+    }
+
+    #[test]
+    fn a_long_name_is_known_by_what_the_kernel_keeps_of_it() {
+        for (wanted, comm, want) in [
+            ("cached", "cached", true),
+            ("cached", "cache", false),
+            ("prometheus-alertmanager", "prometheus-aler", true),
+            ("prometheus-alertmanager", "prometheus-ale", false),
+            ("prometheus-aler", "prometheus-alert", false),
+            ("kworker/0:1-events", "kworker/0:1-events", true),
+            ("fourteen-bytesü", "fourteen-bytes\u{fffd}", true),
+            ("", "", true),
+        ] {
+            assert_eq!(comm_is(wanted, comm), want, "{wanted} {comm}");
+        }
     }
 
     #[test]
