@@ -396,6 +396,17 @@ mod tests {
     }
 
     #[test]
+    fn every_key_of_a_server_has_its_own_default() {
+        let text = "up: {prometheus: {enabled: false}, alertmanager: {program: /opt/am}}";
+        let (up, whole) = (parse(text).unwrap().up, Config::default().up);
+        assert_eq!(up.prometheus, stack::Server { enabled: false, ..whole.prometheus });
+        assert_eq!(up.alertmanager, stack::Server { program: Some("/opt/am".into()), ..whole.alertmanager });
+        assert_eq!((up.prometheus.listen.port(), up.alertmanager.listen.port()), (9090, 9093));
+        let error = parse("up:\n  prometheus:\n    lisen: 127.0.0.1:1\n").unwrap_err();
+        assert!(error.starts_with("/etc/h.yaml:3:5: unknown key `lisen`; did you mean `listen`?"), "{error}");
+    }
+
+    #[test]
     fn a_token_file_is_looked_for_beside_the_configuration() {
         let config = parse("optimizer: {token_file: token}").unwrap();
         assert_eq!(config.optimizer.token_file.as_deref(), Some(Path::new("/etc/token")));
