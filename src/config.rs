@@ -377,6 +377,10 @@ mod tests {
                 "optimizer.targets[0].hook.url",
             ),
             (
+                "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
+                "optimizer.targets[0].hook.url: `http://…@x/` is not a plain http:// address: it holds a user",
+            ),
+            (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",
                 "optimizer.policies[0].target",
             ),
