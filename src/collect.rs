@@ -6,20 +6,33 @@
 pub mod cgroup;
 pub mod cpu;
 pub mod diskstats;
+mod family;
 pub mod filefd;
 pub mod filesystem;
 mod filter;
+pub mod ipvs;
+pub mod kernel_hung;
 pub mod loadavg;
+pub mod mdadm;
 pub mod meminfo;
 pub mod netdev;
+pub mod netstat;
+pub mod nfs;
+pub mod nfsd;
 pub mod os;
 pub mod own;
 pub mod pressure;
 pub mod process_groups;
+pub mod schedstat;
 pub mod scraper;
+pub mod selinux;
+pub mod sockstat;
+pub mod softnet;
 pub mod stat;
 pub mod textfile;
 pub mod time;
+pub mod timex;
+pub mod udp_queues;
 pub mod uname;
 pub mod vmstat;
 
@@ -79,13 +92,25 @@ pub const REGISTRY: &[Entry] = &[
     diskstats::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
+    ipvs::ENTRY,
+    kernel_hung::ENTRY,
     loadavg::ENTRY,
+    mdadm::ENTRY,
     meminfo::ENTRY,
     netdev::ENTRY,
+    netstat::ENTRY,
+    nfs::ENTRY,
+    nfsd::ENTRY,
     os::ENTRY,
     pressure::ENTRY,
+    schedstat::ENTRY,
+    selinux::ENTRY,
+    sockstat::ENTRY,
+    softnet::ENTRY,
     stat::ENTRY,
     time::ENTRY,
+    timex::ENTRY,
+    udp_queues::ENTRY,
     uname::ENTRY,
     vmstat::ENTRY,
     cgroup::ENTRY,
@@ -109,8 +134,12 @@ pub struct Options {
     pub diskstats: diskstats::Options,
     /// Of `filesystem`.
     pub filesystem: filesystem::Options,
+    /// Of `ipvs`.
+    pub ipvs: ipvs::Options,
     /// Of `netdev`.
     pub netdev: netdev::Options,
+    /// Of `netstat`.
+    pub netstat: netstat::Options,
     /// Of `process_groups`.
     pub process_groups: process_groups::Options,
     /// Of `textfile`.

@@ -2,25 +2,36 @@
 //!
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
+pub mod attribute;
 pub mod cgroup;
+pub mod clock;
 pub mod disk;
 pub mod glob;
 pub mod group;
 pub mod hand;
+pub mod ipvs;
 pub mod kept;
+pub mod listing;
+pub mod md;
 pub mod memory;
 pub mod mount;
 pub mod net;
+pub mod netstat;
+pub mod nfs;
 pub mod parse;
 pub mod plain;
 pub mod proc;
 pub mod release;
+pub mod schedstat;
+pub mod sockets;
 pub mod space;
 pub mod stat;
 pub mod system;
 pub mod tree;
 
+pub use attribute::Attributes;
 pub use kept::Kept;
+pub use listing::Listing;
 pub use parse::ParseError;
 use std::io;
 use std::path::{Path, PathBuf};
