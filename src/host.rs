@@ -11,6 +11,7 @@ pub mod group;
 pub mod hand;
 pub mod ipvs;
 pub mod kept;
+pub mod kstat;
 pub mod listing;
 pub mod md;
 pub mod memory;
@@ -28,6 +29,7 @@ pub mod space;
 pub mod stat;
 pub mod system;
 pub mod tree;
+pub mod xfs;
 
 pub use attribute::Attributes;
 pub use kept::Kept;

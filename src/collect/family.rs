@@ -93,7 +93,7 @@ impl Fields {
     pub(super) fn write(&self, out: &mut dyn Sink, kind: Kind) {
         for field in self.list.iter().take(self.count) {
             let Some(Named { name, help }) = &field.family else { continue };
-            out.family(&Desc { name, help, kind, labels: &[] });
+            out.family(&Desc { name, help, kind, labels: &[], sparse: false });
             out.sample(&[], whole(field.value));
         }
     }
@@ -118,12 +118,12 @@ mod tests {
     #[test]
     fn fields_are_named_once_and_followed_when_they_change() {
         let mut fields = Fields::default();
-        let mut made = 0;
+        let mut count = 0;
         let mut pass = |words: &[&str]| {
             fields.begin();
             for (i, word) in words.iter().enumerate() {
                 let mut make = || {
-                    made += 1;
+                    count += 1;
                     (*word != "unwanted").then(|| Named { name: format!("node_{word}"), help: "H.".into() })
                 };
                 let value = i128::try_from(i).unwrap() - 1;
@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(pass(&["a", "unwanted", "b"]), "node_a -1 node_b 1");
         assert_eq!(pass(&["a", "unwanted", "b"]), "node_a -1 node_b 1");
         assert_eq!(pass(&["a", "a", "b$", "c"]), "node_a -1 node_c 2");
-        assert_eq!(made, 6);
+        assert_eq!(count, 6);
     }
 }

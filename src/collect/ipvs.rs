@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn labels_are_chosen_by_name_and_unknown_ones_are_named() {
-        let names = |wanted| labels(wanted).map(|l| l.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        let names =
+            |wanted: &str| labels(wanted).map(|l| l.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         assert_eq!(names("proto,local_port").unwrap(), ["local_port", "proto"]);
         assert_eq!(names(&Options::default().backend_labels).unwrap().len(), 6);
         assert_eq!(names("").unwrap(), Vec::<&str>::new());

@@ -15,7 +15,7 @@ pub const ENTRY: Entry = Entry {
     make: |host, options| {
         Ok(Box::new(Netstat {
             wanted: filter::pattern("netstat.fields", &options.netstat.fields)?,
-            netstat: host.proc_file("net/netstat"),
+            stat: host.proc_file("net/netstat"),
             snmp: host.proc_file("net/snmp"),
             snmp6: host.proc_file("net/snmp6"),
             fields: Fields::default(),
@@ -47,7 +47,7 @@ impl Default for Options {
 
 struct Netstat {
     wanted: Option<Regex>,
-    netstat: Kept,
+    stat: Kept,
     snmp: Kept,
     /// Not there if the kernel has no IPv6.
     snmp6: Kept,
@@ -56,7 +56,7 @@ struct Netstat {
 
 impl Collector for Netstat {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let Self { wanted, netstat, snmp, snmp6, fields } = self;
+        let Self { wanted, stat, snmp, snmp6, fields } = self;
         let make = |protocol: &str, name: &str| {
             let key = format!("{protocol}_{name}");
             wanted.as_ref().is_none_or(|pattern| pattern.is_match(&key)).then(|| Named {
@@ -68,8 +68,7 @@ impl Collector for Netstat {
         let mut take = |protocol: &str, name: &str, value: &str| {
             fields.take((protocol, name), || count(value), || make(protocol, name))
         };
-        netstat
-            .parse_lines(|text| counters(text, &mut take))?
+        stat.parse_lines(|text| counters(text, &mut take))?
             .ok_or_else(|| CollectError::Absent("net/netstat".into()))?;
         snmp.parse_lines(|text| counters(text, &mut take))?
             .ok_or_else(|| CollectError::Absent("net/snmp".into()))?;

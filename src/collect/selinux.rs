@@ -1,7 +1,7 @@
 //! The collector of SELinux: whether it is on, and how strict it is and should be (`node_selinux_*`).
 
 use super::{CollectError, Collector, Entry};
-use crate::host::{Host, Kept, ParseError, parse};
+use crate::host::{Host, Kept, parse};
 use crate::metric::{Desc, Sink, Value, single};
 
 /// This collector's line in the list.
@@ -43,7 +43,7 @@ impl Collector for Selinux {
             return Ok(());
         };
         // The file is edited by people, and replaced: it is looked at by its path.
-        let config = Kept::new(self.config.path().to_owned()).parse(configured)?.flatten();
+        let config = Kept::new(self.config.path().to_owned()).parse(|text| Ok(configured(text)))?.flatten();
         single(out, &ENABLED, 1_u64);
         if let Some(mode) = config {
             single(out, &CONFIG, mode);
@@ -54,15 +54,15 @@ impl Collector for Selinux {
 }
 
 /// What /etc/selinux/config asks for: 1 enforcing, 0 permissive, -1 disabled; absent if it asks for nothing.
-fn configured(text: &str) -> Result<Option<Value<'static>>, ParseError> {
+fn configured(text: &str) -> Option<Value<'static>> {
     let mut modes = text.lines().filter_map(|line| line.trim().strip_prefix("SELINUX"));
     let mode = modes.find_map(|rest| rest.trim_start().strip_prefix('='));
-    Ok(mode.and_then(|mode| match mode.trim() {
+    mode.and_then(|mode| match mode.trim() {
         "enforcing" => Some(Value::U64(1)),
         "permissive" => Some(Value::U64(0)),
         "disabled" => Some(Value::F64(-1.0)),
         _ => None,
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
             ("SELINUX=maybe\n", None),
             ("", None),
         ] {
-            let mode = configured(text).unwrap().map(|mode| format!("{mode:?}"));
+            let mode = configured(text).map(|mode| format!("{mode:?}"));
             assert_eq!(mode.as_deref(), want, "{text}");
         }
     }

@@ -96,6 +96,12 @@ impl<T> Listing<T> {
     }
 }
 
+/// The number in a name such as `st0`, as text, if nothing but digits follows `start`.
+pub fn numbered<'a>(name: &'a str, start: &str) -> Option<&'a str> {
+    let digits = name.strip_prefix(start)?;
+    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +137,13 @@ mod tests {
         std::fs::remove_dir_all(dir.path().join("class")).unwrap();
         assert_eq!(look(&mut listing), (false, String::new()));
         assert_eq!(made.len(), 4 + 1 + 2);
+    }
+
+    #[test]
+    fn the_number_of_a_name_is_all_that_follows() {
+        assert_eq!(numbered("st12", "st"), Some("12"));
+        for name in ["st", "st0a", "nst0", ""] {
+            assert_eq!(numbered(name, "st"), None, "{name}");
+        }
     }
 }

@@ -60,9 +60,9 @@ mod tests {
             Ok(())
         };
         if six {
-            counters6(text, take)?
+            counters6(text, take)?;
         } else {
-            counters(text, take)?
+            counters(text, take)?;
         }
         Ok(found.join(" "))
     }

@@ -112,7 +112,13 @@ impl Merged {
 
     pub(super) fn write(&self, out: &mut dyn Sink) {
         let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
-        out.family(&Desc { name: &self.name, help: &self.help, kind: self.kind, labels: &labels });
+        out.family(&Desc {
+            name: &self.name,
+            help: &self.help,
+            kind: self.kind,
+            labels: &labels,
+            sparse: false,
+        });
         let mut values: Vec<&str> = Vec::with_capacity(labels.len());
         for (own, number) in &self.metrics {
             values.clear();
