@@ -25,14 +25,21 @@ pub struct Array<'a> {
     pub blocks_synced: u64,
 }
 
-/// The arrays of mdstat, one after the other.
+/// The arrays of mdstat, one after the other. The last line is about unused devices; without it the text was cut.
 pub fn arrays(text: &str) -> impl Iterator<Item = Result<Array<'_>, ParseError>> {
+    let mut whole = false;
     let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line)).peekable();
     std::iter::from_fn(move || {
         // What is indented belongs to the line above.
         let inner = |line: &str| line.trim().is_empty() || line.starts_with([' ', '\t']);
-        let other = |line: &str| line.starts_with("Personalities") || line.starts_with("unused");
-        let (n, head) = lines.find(|(_, line)| !inner(line) && !other(line))?;
+        let found = lines.find(|(_, line)| {
+            whole |= line.starts_with("unused");
+            !inner(line) && !line.starts_with("unused") && !line.starts_with("Personalities")
+        });
+        let Some((n, head)) = found else {
+            let cut = !std::mem::replace(&mut whole, true);
+            return cut.then(|| Err(ParseError::new(text.lines().count(), "`unused devices: …` at the end")));
+        };
         let size = lines.next_if(|(_, line)| inner(line)).map_or("", |(_, line)| line);
         let mut sync = None;
         while let Some((at, line)) = lines.next_if(|(_, line)| inner(line)) {
@@ -120,39 +127,45 @@ mod tests {
 
     const HEAD: &str = "Personalities : [raid1] [raid6]\n\n";
 
-    fn one(text: &str) -> Array<'_> {
-        let all: Vec<_> = arrays(text).map(Result::unwrap).collect();
-        assert_eq!(all.len(), 1, "{all:?}");
-        all[0]
+    const END: &str = "unused devices: <none>\n";
+
+    /// Hands the only array to `check`.
+    fn one(text: &str, check: impl FnOnce(Array<'_>)) {
+        let text = format!("{HEAD}{text}\n{END}");
+        let all: Vec<_> = arrays(&text).map(Result::unwrap).collect();
+        let [array] = all[..] else { panic!("{all:?}") };
+        check(array);
     }
 
     #[test]
     fn an_array_that_is_made_whole_is_partly_synced() {
-        let text = format!(
-            "{HEAD}md6 : active raid1 sdb2[2](F) sdc[1](S) sda2[0]\n      195310144 blocks [2/1] [U_]\n      \
-             [=>...]  recovery =  8.5% (16775552/195310144) finish=17.0min speed=259783K/sec\n      \
-             bitmap: 0/30 pages [0KB], 65536KB chunk\n\nunused devices: <none>\n"
-        );
-        let array = one(&text);
-        assert_eq!((array.name, array.state), ("md6", "recovering"));
-        assert_eq!((array.disks_required, array.disks_active), (2, 1));
-        assert_eq!((array.disks_failed, array.disks_spare), (1, 1));
-        assert_eq!((array.blocks, array.blocks_synced), (195_310_144, 16_775_552));
+        let text = "md6 : active raid1 sdb2[2](F) sdc[1](S) sda2[0]\n      195310144 blocks [2/1] [U_]\n      \
+                    [=>...]  recovery =  8.5% (16775552/195310144) finish=17.0min speed=259783K/sec\n      \
+                    bitmap: 0/30 pages [0KB], 65536KB chunk\n";
+        one(text, |array| {
+            assert_eq!((array.name, array.state), ("md6", "recovering"));
+            assert_eq!((array.disks_required, array.disks_active), (2, 1));
+            assert_eq!((array.disks_failed, array.disks_spare), (1, 1));
+            assert_eq!((array.blocks, array.blocks_synced), (195_310_144, 16_775_552));
+        });
     }
 
     #[test]
     fn arrays_that_wait_or_have_no_redundancy_are_understood() {
-        let waiting = one("md9 : active raid1 a[0] b[1]\n  5 blocks [2/2] [UU]\n  resync=DELAYED\n\n");
-        assert_eq!((waiting.state, waiting.blocks_synced), ("resyncing", 0));
-        let stripe = one("md1 : active (read-only) raid0 a[0] b[1]\n      5 blocks 64k chunks\n      \n");
-        assert_eq!((stripe.disks_required, stripe.disks_active, stripe.state), (2, 2, "active"));
-        let container = one("md2 : inactive a[2](S) b[1](S)\n   7932 blocks super external:imsm\n");
-        assert_eq!((container.disks_required, container.disks_spare, container.state), (0, 2, "inactive"));
-        assert_eq!(arrays(HEAD).count(), 0);
+        one("md9 : active raid1 a[0] b[1]\n  5 blocks [2/2] [UU]\n  resync=DELAYED\n", |waiting| {
+            assert_eq!((waiting.state, waiting.blocks_synced), ("resyncing", 0));
+        });
+        one("md1 : active (read-only) raid0 a[0] b[1]\n      5 blocks 64k chunks\n      \n", |stripe| {
+            assert_eq!((stripe.disks_required, stripe.disks_active, stripe.state), (2, 2, "active"));
+        });
+        one("md2 : inactive a[2](S) b[1](S)\n   7932 blocks super external:imsm\n", |container| {
+            assert_eq!((container.disks_required, container.disks_spare), (0, 2));
+        });
+        assert_eq!(arrays(&format!("{HEAD}{END}")).count(), 0);
     }
 
     #[test]
-    fn a_broken_array_is_an_error() {
+    fn a_broken_array_is_an_error_and_so_is_a_cut_text() {
         for broken in [
             "md0 : active raid1 a[0]\n\n",
             "md0 : active raid1 a[0]\n  x blocks [1/1] [U]\n",
@@ -160,7 +173,11 @@ mod tests {
             "md0\n  5 blocks [1/1] [U]\n",
             "md0 : active raid1 a[0]\n  5 blocks [1/1] [U]\n  resync = 8.5% (16/x) finish\n",
         ] {
-            assert!(arrays(broken).next().unwrap().is_err(), "{broken}");
+            assert!(arrays(&format!("{broken}{END}")).next().unwrap().is_err(), "{broken}");
+        }
+        for cut in ["", HEAD, "md0 : active raid1 a[0]\n  5 blocks [1/1] [U]\n"] {
+            let all: Vec<_> = arrays(cut).take(9).collect();
+            assert_eq!(all.iter().filter(|array| array.is_err()).count(), 1, "{all:?}");
         }
     }
 }

@@ -69,7 +69,9 @@ pub fn softnet(text: &str) -> impl Iterator<Item = Result<Softnet, ParseError>> 
 pub fn queues(text: &str) -> Result<(u64, u64), ParseError> {
     const WANT: &str = "a socket with `tx_queue:rx_queue` in the fifth column";
     let mut sums = (0_u64, 0_u64);
-    for (n, line) in lines(text).filter(|(n, _)| *n > 1) {
+    let mut lines = lines(text);
+    lines.next().ok_or_else(|| ParseError::new(1, "the heads of the columns"))?;
+    for (n, line) in lines {
         let queues = line.split_ascii_whitespace().nth(4).and_then(|word| word.split_once(':'));
         let bytes = |text| u64::from_str_radix(text, 16).ok();
         let both = queues.and_then(|(sent, received)| Some((bytes(sent)?, bytes(received)?)));
@@ -121,6 +123,7 @@ mod tests {
         let socket = "   0: 00000000:0016 00000000:0000 0A 00000015:0000000A 00:00000000 00000000 0 0 2740\n";
         assert_eq!(queues(&format!("{head}{socket}{socket}")), Ok((42, 20)));
         assert_eq!(queues(head), Ok((0, 0)));
+        assert!(queues("").is_err());
         for broken in ["   0: 0:0 0:0 0A 15\n", "   0: 0:0 0:0 0A x:0\n", "0\n"] {
             assert!(queues(&format!("{head}{broken}")).is_err(), "{broken}");
         }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the collectors that exist here write, as the script's prefixes. Left out are the families of
-/// collectors that do not exist here, and `node_network_*`, for the recording has no /proc/net/dev.
-const FAMILIES: [&str; 18] = [
+/// collectors that do not exist here; the counts of `node_network_*`, for the recording has no /proc/net/dev; and
+/// `node_rapl_*`, whose label `path` says where the recording was made.
+const FAMILIES: [&str; 49] = [
     "node_cpu_seconds",
     "node_cpu_guest",
     "node_cpu_core",
@@ -24,6 +25,37 @@ const FAMILIES: [&str; 18] = [
     "node_filefd",
     "node_os_",
     "testmetric",
+    "node_ipvs",
+    "node_kernel_hung",
+    "node_md_",
+    "node_network_address",
+    "node_network_carrier",
+    "node_network_device_id",
+    "node_network_dormant",
+    "node_network_flags",
+    "node_network_iface",
+    "node_network_info",
+    "node_network_mtu",
+    "node_network_name",
+    "node_network_net_dev",
+    "node_network_protocol",
+    "node_network_speed",
+    "node_network_transmit_queue",
+    "node_network_up",
+    "node_netstat",
+    "node_nfs",
+    "node_nvme",
+    "node_power_supply",
+    "node_schedstat",
+    "node_sockstat",
+    "node_softnet",
+    "node_tape",
+    "node_thermal_zone",
+    "node_cooling_device",
+    "node_udp",
+    "node_watchdog",
+    "node_xfs",
+    "node_zfs",
 ];
 
 #[test]
