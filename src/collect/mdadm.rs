@@ -68,9 +68,8 @@ impl Collector for Mdadm {
             arrays(text).try_for_each(|array| array.map(|array| known.push(Known::new(&array))))
         })?
         .ok_or_else(|| CollectError::Absent("mdstat".into()))?;
-        let directory = blocks.path().to_owned();
-        blocks.refresh(|name, _| {
-            name.starts_with("md").then(|| Attributes::new(directory.join(name), &TEXTS, &NUMBERS))
+        blocks.refresh(|path, name, _| {
+            name.starts_with("md").then(|| Attributes::new(path, &TEXTS, &NUMBERS))
         })?;
         let mut files = KEPT_FILES_MAX;
         for (_, array) in blocks.items_mut() {

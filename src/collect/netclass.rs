@@ -107,12 +107,11 @@ struct Netclass {
 impl Collector for Netclass {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { ignored, ignore_invalid_speed, devices } = self;
-        let directory = devices.path().to_owned();
         devices
-            .refresh(|name, is_file| {
+            .refresh(|path, name, is_file| {
                 // The one ordinary file there, bonding_masters, is no device.
                 let shown = !is_file && ignored.as_ref().is_none_or(|pattern| !pattern.is_match(name));
-                shown.then(|| Attributes::new(directory.join(name), &TEXTS, &NUMBERS.map(|(name, _)| name)))
+                shown.then(|| Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, _)| name)))
             })?
             .ok_or_else(|| CollectError::Absent("class/net".into()))?;
         let mut files = KEPT_FILES_MAX;
@@ -125,10 +124,10 @@ impl Collector for Netclass {
 }
 
 fn write(devices: &Listing<Attributes>, ignore_invalid_speed: bool, out: &mut dyn Sink) {
-    let up = |device: &Attributes| Some(Value::U64((device.text(OPERSTATE) == Some("up")).into()));
+    let up = |device: &Attributes| Some(Value::U64((device.text(OPERSTATE)? == "up").into()));
     by_name(out, &UP, devices.items().map(|(name, device)| (name, up(device))));
     let mut info = Opening::new(&INFO);
-    for (name, device) in devices.items() {
+    for (name, device) in devices.items().filter(|(_, device)| device.any()) {
         let text = |place| device.text(place).unwrap_or_default();
         let admin_state = match device.number(FLAGS) {
             None => "unknown",

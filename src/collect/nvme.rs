@@ -87,21 +87,18 @@ struct Namespace {
 impl Collector for Nvme {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { controllers } = self;
-        let class = controllers.path().to_owned();
         controllers
-            .refresh(|name, _| {
-                let directory = class.join(name);
-                let namespaces = Listing::new(directory.clone());
-                Some(Controller { attributes: Attributes::new(directory, &TEXTS, &[]), namespaces })
+            .refresh(|path, _, _| {
+                let namespaces = Listing::new(path.clone());
+                Some(Controller { attributes: Attributes::new(path, &TEXTS, &[]), namespaces })
             })?
             .ok_or_else(|| CollectError::Absent("class/nvme".into()))?;
         let mut files = KEPT_FILES_MAX;
         for (_, controller) in controllers.items_mut() {
             controller.attributes.read(&mut files)?;
-            let directory = controller.namespaces.path().to_owned();
-            controller.namespaces.refresh(|name, _| {
+            controller.namespaces.refresh(|path, name, _| {
                 let id = namespace_id(name)?.to_owned();
-                let attributes = Attributes::new(directory.join(name), &["ana_state"], &NUMBERS);
+                let attributes = Attributes::new(path, &["ana_state"], &NUMBERS);
                 Some(Namespace { id, attributes })
             })?;
             for (_, namespace) in controller.namespaces.items_mut() {
@@ -121,7 +118,7 @@ impl Controller {
 
 fn write(controllers: &Listing<Controller>, out: &mut dyn Sink) {
     let mut info = Opening::new(&INFO);
-    for (device, controller) in controllers.items() {
+    for (device, controller) in controllers.items().filter(|(_, controller)| controller.attributes.any()) {
         let text = |place| controller.attributes.text(place).unwrap_or_default();
         info.sample(out, &[text(0), device, text(1), text(2), text(3), text(4)], Value::U64(1));
     }

@@ -143,11 +143,10 @@ struct PowerSupplies {
 impl Collector for PowerSupplies {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { ignored, families, supplies } = self;
-        let directory = supplies.path().to_owned();
         supplies
-            .refresh(|name, _| {
+            .refresh(|path, name, _| {
                 let shown = ignored.as_ref().is_none_or(|pattern| !pattern.is_match(name));
-                shown.then(|| Attributes::new(directory.join(name), &TEXTS, &NUMBERS.map(|(name, ..)| name)))
+                shown.then(|| Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, ..)| name)))
             })?
             .ok_or_else(|| CollectError::Absent("class/power_supply".into()))?;
         let mut files = KEPT_FILES_MAX;
@@ -163,7 +162,7 @@ impl Collector for PowerSupplies {
             by_name(out, &desc, supplies.items().map(|(name, supply)| (name, value(supply))));
         }
         let mut info = Opening::new(&INFO);
-        for (name, supply) in supplies.items() {
+        for (name, supply) in supplies.items().filter(|(_, supply)| supply.any()) {
             let mut labels = [name; INFO.labels.len()];
             let slots = labels.iter_mut().enumerate().filter(|(place, _)| *place != NAME);
             for (text, (_, slot)) in slots.enumerate() {

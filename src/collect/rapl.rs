@@ -42,18 +42,18 @@ struct Rapl {
 struct Zone {
     attributes: Attributes,
     path: String,
-    /// The name without its number (`package` of `package-0`), and the number; none for what is no zone.
-    name: Option<(String, u64)>,
+    /// The name without its number (`package` of `package-0`); none for what is no zone.
+    name: Option<String>,
+    /// The number.
     index: String,
 }
 
 impl Collector for Rapl {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { zone_label, zones, families } = self;
-        let directory = zones.path().to_owned();
-        zones
-            .refresh(|name, _| {
-                let attributes = Attributes::new(directory.join(name), &["name"], &["energy_uj"]);
+        let changed = zones
+            .refresh(|path, _, _| {
+                let attributes = Attributes::new(path, &["name"], &["energy_uj"]);
                 let path = attributes.directory().to_string_lossy().into_owned();
                 Some(Zone { attributes, path, name: None, index: String::new() })
             })?
@@ -62,8 +62,11 @@ impl Collector for Rapl {
         for (_, zone) in zones.items_mut() {
             zone.attributes.read(&mut files)?;
         }
-        number(zones);
-        let named = || zones.items().filter_map(|(_, zone)| Some((zone.name.as_ref()?.0.as_str(), zone)));
+        let known = |zone: &Zone| zone.name.is_some() == zone.attributes.text(0).is_some();
+        if changed || !zones.items().all(|(_, zone)| known(zone)) {
+            number(zones);
+        }
+        let named = || zones.items().filter_map(|(_, zone)| Some((zone.name.as_deref()?, zone)));
         if named().next().is_some() && named().all(|(_, zone)| zone.attributes.number(0).is_none()) {
             return Err(CollectError::Absent("class/powercap/*/energy_uj, or the right to read it".into()));
         }
@@ -114,10 +117,8 @@ fn number(zones: &mut Listing<Zone>) {
             },
         };
         next.insert(name.clone(), index.saturating_add(1));
-        if zone.name.as_ref().is_none_or(|known| *known != (name.clone(), index)) {
-            zone.index = index.to_string();
-            zone.name = Some((name, index));
-        }
+        zone.index = index.to_string();
+        zone.name = Some(name);
     }
 }
 

@@ -133,13 +133,12 @@ struct Tapestats {
 impl Collector for Tapestats {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { ignored, devices } = self;
-        let directory = devices.path().to_owned();
         devices
-            .refresh(|name, _| {
+            .refresh(|path, name, _| {
                 // Each drive stands there under more names (nst0, st0a), which count the same.
                 let drive = numbered(name, "st").is_some();
                 let shown = drive && ignored.as_ref().is_none_or(|pattern| !pattern.is_match(name));
-                shown.then(|| Attributes::new(directory.join(name), &[], &NUMBERS.map(|(name, ..)| name)))
+                shown.then(|| Attributes::new(path, &[], &NUMBERS.map(|(name, ..)| name)))
             })?
             .ok_or_else(|| CollectError::Absent("class/scsi_tape".into()))?;
         let mut files = KEPT_FILES_MAX;

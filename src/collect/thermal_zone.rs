@@ -41,16 +41,15 @@ struct Device {
 impl Collector for ThermalZone {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { devices } = self;
-        let directory = devices.path().to_owned();
-        let new = |name: &str, number: &str, cools: bool| {
+        let new = |path, number: &str, cools: bool| {
             let numbers: &[_] = if cools { &["cur_state", "max_state"] } else { &["temp"] };
-            let attributes = Attributes::new(directory.join(name), &["type"], numbers);
+            let attributes = Attributes::new(path, &["type"], numbers);
             Device { number: number.to_owned(), cools, attributes }
         };
         // A machine without sensors has no such directory; that is no failure.
-        devices.refresh(|name, _| match numbered(name, "thermal_zone") {
-            Some(number) => Some(new(name, number, false)),
-            None => numbered(name, "cooling_device").map(|number| new(name, number, true)),
+        devices.refresh(|path, name, _| match numbered(name, "thermal_zone") {
+            Some(number) => Some(new(path, number, false)),
+            None => numbered(name, "cooling_device").map(|number| new(path, number, true)),
         })?;
         let mut files = KEPT_FILES_MAX;
         for (_, device) in devices.items_mut() {

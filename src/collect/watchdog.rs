@@ -46,11 +46,8 @@ struct Watchdog {
 impl Collector for Watchdog {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { devices } = self;
-        let directory = devices.path().to_owned();
         devices
-            .refresh(|name, _| {
-                Some(Attributes::new(directory.join(name), &TEXTS, &NUMBERS.map(|(name, _)| name)))
-            })?
+            .refresh(|path, _, _| Some(Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, _)| name))))?
             .ok_or_else(|| CollectError::Absent("class/watchdog".into()))?;
         let mut files = KEPT_FILES_MAX;
         for (_, device) in devices.items_mut() {

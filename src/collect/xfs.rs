@@ -119,10 +119,9 @@ struct Device {
 impl Collector for Xfs {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { devices } = self;
-        let directory = devices.path().to_owned();
         // A machine without XFS has no such directory; that is no failure. `stats` holds the sums over all devices.
-        devices.refresh(|name, _| {
-            let file = Kept::new(directory.join(name).join("stats/stats"));
+        devices.refresh(|path, name, _| {
+            let file = Kept::new(path.join("stats/stats"));
             (!matches!(name, "stats" | "debug")).then_some(Device { file, counts: [None; COUNT] })
         })?;
         for (_, device) in devices.items_mut() {

@@ -67,10 +67,8 @@ struct Pool {
 impl Collector for Zfs {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         let Self { tree, entries, fields, io, data_sets } = self;
-        let directory = entries.path().to_owned();
         entries
-            .refresh(|name, is_file| {
-                let path = directory.join(name);
+            .refresh(|path, name, is_file| {
                 if !is_file {
                     return Some(Entity::Pool(Pool { files: Listing::new(path), state: None }));
                 }
@@ -118,7 +116,7 @@ impl Pool {
         work: &mut Table<1>,
         data_sets: &mut Table<2>,
     ) -> Result<(), HostError> {
-        self.files.refresh(|file, _| file.starts_with("objset-").then_some(()))?;
+        self.files.refresh(|_, file, _| file.starts_with("objset-").then_some(()))?;
         // A pool that was exported meanwhile is as if it had not been there.
         parsed(tree, &[name, "io"], |text| {
             work.row([name]);

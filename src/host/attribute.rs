@@ -81,6 +81,11 @@ impl Attributes {
         Ok(())
     }
 
+    /// Whether anything was told: nothing is by a device that went away while it was read.
+    pub fn any(&self) -> bool {
+        self.texts.iter().any(|text| text.known) || self.numbers.iter().any(|number| number.value.is_some())
+    }
+
     /// The text at this place of the list of texts, without white space around it.
     pub fn text(&self, place: usize) -> Option<&str> {
         self.texts.get(place).filter(|text| text.known).map(|text| text.value.as_str())
@@ -121,22 +126,25 @@ impl Attribute {
             }
             Err(e) => (None, Err(e)),
         };
-        match length {
-            Ok(length) => {
-                if let Some(left) = files.checked_sub(1) {
-                    *files = left;
-                    self.file = file;
-                }
-                Ok(buffer.get(..length).map(<[u8]>::trim_ascii))
-            }
+        let answer = match length {
+            Ok(length) => buffer.get(..length).map(<[u8]>::trim_ascii),
             Err(e) if untold(&e) => {
                 if file.is_none() {
                     self.absent_for = LOOK_AGAIN_AFTER;
                 }
-                Ok(None)
+                // What this file stood for is gone; the path may stand for something new.
+                if tree::gone(&e) {
+                    return Ok(None);
+                }
+                None
             }
-            Err(e) => Err(HostError::read(&directory.join(self.name), e)),
+            Err(e) => return Err(HostError::read(&directory.join(self.name), e)),
+        };
+        if let Some(left) = files.checked_sub(1).filter(|_| file.is_some()) {
+            *files = left;
+            self.file = file;
         }
+        Ok(answer)
     }
 }
 
@@ -181,6 +189,7 @@ mod tests {
             // The model and the flags stay open.
             assert_eq!(std::mem::replace(&mut files, 2), 0);
         }
+        assert!(device.any());
         put("speed", b"fast\n");
         let error = device.read(&mut files).unwrap_err().to_string();
         assert!(error.contains("/speed: line 1: expected one whole number"), "{error}");
@@ -191,6 +200,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut device = Attributes::new(dir.path().into(), &[], &["n"]);
         device.read(&mut 9).unwrap();
+        assert!(!device.any());
         std::fs::write(dir.path().join("n"), "7").unwrap();
         let found = (0..=LOOK_AGAIN_AFTER).find(|_| {
             device.read(&mut 9).unwrap();

@@ -4,7 +4,7 @@ use super::HostError;
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use std::io;
 use std::mem::MaybeUninit;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The most entries that one directory may have.
 const ENTRIES_MAX: usize = 50_000;
@@ -32,17 +32,13 @@ impl<T> Listing<T> {
         Self { path, entries: Vec::new() }
     }
 
-    /// Where the directory is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Lists the directory anew; `None` where there is none. For a new entry `make` gets the name and whether it is
-    /// an ordinary file, and returns the item, or nothing if the entry is not wanted.
+    /// Lists the directory anew, and tells whether entries came or went; `None` where there is no directory. For a
+    /// new entry `make` gets its path, its name and whether it is an ordinary file, and returns the item, or nothing
+    /// if the entry is not wanted.
     pub fn refresh(
         &mut self,
-        mut make: impl FnMut(&str, bool) -> Option<T>,
-    ) -> Result<Option<()>, HostError> {
+        mut make: impl FnMut(PathBuf, &str, bool) -> Option<T>,
+    ) -> Result<Option<bool>, HostError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = match rustix::fs::open(&self.path, flags, Mode::empty()) {
             Ok(directory) => directory,
@@ -74,15 +70,17 @@ impl<T> Listing<T> {
                 let why = io::Error::other(format!("more than {ENTRIES_MAX} entries"));
                 return Err(HostError::read(&self.path, why));
             } else {
-                let item = make(name, entry.file_type() == FileType::RegularFile);
+                let is_file = entry.file_type() == FileType::RegularFile;
+                let item = make(self.path.join(name), name, is_file);
                 self.entries.push(Entry { name: name.to_owned(), inode: entry.ino(), seen: true, item });
             }
         }
-        if self.entries.len() > known || self.entries.iter().any(|entry| !entry.seen) {
+        let changed = self.entries.len() > known || self.entries.iter().any(|entry| !entry.seen);
+        if changed {
             self.entries.retain(|entry| entry.seen);
             self.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         }
-        Ok(Some(()))
+        Ok(Some(changed))
     }
 
     /// The wanted entries in the order of their names.
@@ -112,7 +110,8 @@ mod tests {
         let mut made = Vec::new();
         let mut listing = Listing::new(dir.path().join("class"));
         let mut look = |listing: &mut Listing<usize>| {
-            let there = listing.refresh(|name, file| {
+            let there = listing.refresh(|path, name, file| {
+                assert!(path.ends_with(name));
                 made.push(name.to_owned());
                 (!file && name != "lo").then_some(made.len())
             });
