@@ -2,6 +2,7 @@
 
 use crate::host::ParseError;
 use crate::metric::{Desc, Kind, Sink, Value};
+use std::borrow::Cow;
 
 /// A whole number of the kernel as a value; below zero, or beyond 64 bits, a float.
 pub(super) fn whole(number: i128) -> Value<'static> {
@@ -41,10 +42,31 @@ pub(super) fn by_name<'v>(
     }
 }
 
-/// Name and help of a family.
+/// A description that is kept; some are made from what the kernel says.
 pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) help: String,
+    pub(super) name: Cow<'static, str>,
+    pub(super) help: Cow<'static, str>,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) sparse: bool,
+}
+
+impl Named {
+    pub(super) fn new(name: String, help: String, kind: Kind, labels: &'static [&'static str]) -> Self {
+        Self { name: name.into(), help: help.into(), kind, labels, sparse: false }
+    }
+
+    pub(super) fn desc(&self) -> Desc<'_> {
+        let Self { name, help, kind, labels, sparse } = self;
+        Desc { name, help, kind: *kind, labels, sparse: *sparse }
+    }
+}
+
+impl From<&Desc<'static>> for Named {
+    fn from(desc: &Desc<'static>) -> Self {
+        let Desc { name, help, kind, labels, sparse } = *desc;
+        Self { name: name.into(), help: help.into(), kind, labels, sparse }
+    }
 }
 
 /// Numbers that each are a family of their own. Names and helps are made once for each place in the kernel's order,
@@ -90,10 +112,10 @@ impl Fields {
     }
 
     /// Writes the numbers of this pass.
-    pub(super) fn write(&self, out: &mut dyn Sink, kind: Kind) {
+    pub(super) fn write(&self, out: &mut dyn Sink) {
         for field in self.list.iter().take(self.count) {
-            let Some(Named { name, help }) = &field.family else { continue };
-            out.family(&Desc { name, help, kind, labels: &[], sparse: false });
+            let Some(family) = &field.family else { continue };
+            out.family(&family.desc());
             out.sample(&[], whole(field.value));
         }
     }
@@ -124,13 +146,14 @@ mod tests {
             for (i, word) in words.iter().enumerate() {
                 let mut make = || {
                     count += 1;
-                    (*word != "unwanted").then(|| Named { name: format!("node_{word}"), help: "H.".into() })
+                    (*word != "unwanted")
+                        .then(|| Named::new(format!("node_{word}"), "H.".into(), Kind::Untyped, &[]))
                 };
                 let value = i128::try_from(i).unwrap() - 1;
                 fields.take(("g", word), || Ok(value), &mut make).unwrap();
             }
             let mut out = TextEncoder::default();
-            fields.write(&mut out, Kind::Untyped);
+            fields.write(&mut out);
             let page = String::from_utf8(out.page().to_vec()).unwrap();
             page.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ")
         };

@@ -2,7 +2,7 @@
 
 use super::family::{Opening, by_name};
 use super::{CollectError, Collector, Entry};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::md::{Array, arrays};
 use crate::host::{Attributes, Host, Kept, Listing};
 use crate::metric::{Desc, Sink, Value};
@@ -71,9 +71,9 @@ impl Collector for Mdadm {
         blocks.refresh(|path, name, _| {
             name.starts_with("md").then(|| Attributes::new(path, &TEXTS, &NUMBERS))
         })?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, array) in blocks.items_mut() {
-            array.read(&mut files)?;
+            array.read(&mut reader)?;
         }
         write(known, out);
         by_name(out, &RAID_DISKS, blocks.items().map(|(name, array)| (name, raid_disks(array))));

@@ -2,7 +2,7 @@
 
 use super::family::{Opening, by_name, whole};
 use super::{CollectError, Collector, Entry, filter};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::{Attributes, Host, Listing};
 use crate::metric::{Desc, Sink, Value};
 use regex_lite::Regex;
@@ -114,9 +114,9 @@ impl Collector for Netclass {
                 shown.then(|| Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, _)| name)))
             })?
             .ok_or_else(|| CollectError::Absent("class/net".into()))?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, device) in devices.items_mut() {
-            device.read(&mut files)?;
+            device.read(&mut reader)?;
         }
         write(devices, *ignore_invalid_speed, out);
         Ok(())

@@ -59,9 +59,9 @@ impl Collector for Netstat {
         let Self { wanted, stat, snmp, snmp6, fields } = self;
         let make = |protocol: &str, name: &str| {
             let key = format!("{protocol}_{name}");
-            wanted.as_ref().is_none_or(|pattern| pattern.is_match(&key)).then(|| Named {
-                name: format!("node_netstat_{key}"),
-                help: format!("Statistic {protocol}{name}."),
+            wanted.as_ref().is_none_or(|pattern| pattern.is_match(&key)).then(|| {
+                let help = format!("Statistic {protocol}{name}.");
+                Named::new(format!("node_netstat_{key}"), help, Kind::Untyped, &[])
             })
         };
         fields.begin();
@@ -73,7 +73,7 @@ impl Collector for Netstat {
         snmp.parse_lines(|text| counters(text, &mut take))?
             .ok_or_else(|| CollectError::Absent("net/snmp".into()))?;
         snmp6.parse_lines(|text| counters6(text, &mut take))?;
-        fields.write(out, Kind::Untyped);
+        fields.write(out);
         Ok(())
     }
 }

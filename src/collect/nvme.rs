@@ -2,7 +2,7 @@
 
 use super::family::{Opening, whole};
 use super::{CollectError, Collector, Entry};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::listing::numbered;
 use crate::host::{Attributes, Host, Listing};
 use crate::metric::{Desc, Sink, Value};
@@ -93,16 +93,16 @@ impl Collector for Nvme {
                 Some(Controller { attributes: Attributes::new(path, &TEXTS, &[]), namespaces })
             })?
             .ok_or_else(|| CollectError::Absent("class/nvme".into()))?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, controller) in controllers.items_mut() {
-            controller.attributes.read(&mut files)?;
+            controller.attributes.read(&mut reader)?;
             controller.namespaces.refresh(|path, name, _| {
                 let id = namespace_id(name)?.to_owned();
                 let attributes = Attributes::new(path, &["ana_state"], &NUMBERS);
                 Some(Namespace { id, attributes })
             })?;
             for (_, namespace) in controller.namespaces.items_mut() {
-                namespace.attributes.read(&mut files)?;
+                namespace.attributes.read(&mut reader)?;
             }
         }
         write(controllers, out);

@@ -2,9 +2,9 @@
 
 use super::family::{Named, Opening, by_name, whole};
 use super::{CollectError, Collector, Entry, filter};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::{Attributes, Host, Listing};
-use crate::metric::{Desc, Sink, Value};
+use crate::metric::{Desc, Kind, Sink, Value};
 use regex_lite::Regex;
 use serde::Deserialize;
 
@@ -16,9 +16,9 @@ pub const ENTRY: Entry = Entry {
         let key = "powersupply.ignored_supplies";
         Ok(Box::new(PowerSupplies {
             ignored: filter::pattern(key, &options.powersupply.ignored_supplies)?,
-            families: NUMBERS.map(|(_, name, _)| Named {
-                name: format!("node_power_supply_{name}"),
-                help: format!("{name} value of /sys/class/power_supply/<power_supply>."),
+            families: NUMBERS.map(|(_, name, _)| {
+                let help = format!("{name} value of /sys/class/power_supply/<power_supply>.");
+                Named::new(format!("node_power_supply_{name}"), help, Kind::Gauge, &["power_supply"])
             }),
             supplies: Listing::new(host.sysfs.join("class/power_supply")),
         }))
@@ -149,17 +149,16 @@ impl Collector for PowerSupplies {
                 shown.then(|| Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, ..)| name)))
             })?
             .ok_or_else(|| CollectError::Absent("class/power_supply".into()))?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, supply) in supplies.items_mut() {
-            supply.read(&mut files)?;
+            supply.read(&mut reader)?;
         }
-        for (place, (Named { name, help }, (.., unit))) in families.iter().zip(NUMBERS).enumerate() {
+        for (place, (family, (.., unit))) in families.iter().zip(NUMBERS).enumerate() {
             let value = |supply: &Attributes| {
                 let number = supply.number(place)?;
                 Some(if unit > ONE { Value::F64(number as f64 / unit) } else { whole(number) })
             };
-            let desc = Desc::gauge(name, help, &["power_supply"]);
-            by_name(out, &desc, supplies.items().map(|(name, supply)| (name, value(supply))));
+            by_name(out, &family.desc(), supplies.items().map(|(name, supply)| (name, value(supply))));
         }
         let mut info = Opening::new(&INFO);
         for (name, supply) in supplies.items().filter(|(_, supply)| supply.any()) {

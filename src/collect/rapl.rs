@@ -2,9 +2,9 @@
 
 use super::family::{Named, Opening};
 use super::{CollectError, Collector, Entry};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::{Attributes, Host, Listing};
-use crate::metric::{Desc, Sink, Value};
+use crate::metric::{Desc, Kind, Sink, Value};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -58,9 +58,9 @@ impl Collector for Rapl {
                 Some(Zone { attributes, path, name: None, index: String::new() })
             })?
             .ok_or_else(|| CollectError::Absent("class/powercap".into()))?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, zone) in zones.items_mut() {
-            zone.attributes.read(&mut files)?;
+            zone.attributes.read(&mut reader)?;
         }
         let known = |zone: &Zone| zone.name.is_some() == zone.attributes.text(0).is_some();
         if changed || !zones.items().all(|(_, zone)| known(zone)) {
@@ -82,8 +82,8 @@ impl Collector for Rapl {
         if named().any(|(name, _)| !families.contains_key(name)) {
             *families = named().map(|(name, _)| (name.to_owned(), family(name))).collect();
         }
-        for (name, Named { name: family, help }) in families.iter() {
-            let desc = Desc::counter(family, help, &["index", "path"]);
+        for (name, kept) in families.iter() {
+            let desc = kept.desc();
             let mut family = Opening::new(&desc);
             for (_, zone) in named().filter(|(zone, _)| zone == name) {
                 if let Some(joules) = zone.joules() {
@@ -132,8 +132,6 @@ fn family(name: &str) -> Named {
             word.push('_');
         }
     }
-    Named {
-        name: format!("node_rapl_{word}_joules_total"),
-        help: format!("Current RAPL {name} value in joules"),
-    }
+    let help = format!("Current RAPL {name} value in joules");
+    Named::new(format!("node_rapl_{word}_joules_total"), help, Kind::Counter, &["index", "path"])
 }

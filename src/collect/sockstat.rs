@@ -4,7 +4,7 @@ use super::family::{Fields, Named};
 use super::{CollectError, Collector, Entry};
 use crate::host::sockets::{page_bytes, sockets};
 use crate::host::{Host, Kept, ParseError};
-use crate::metric::{Kind, Sink};
+use crate::metric::{Desc, Kind, Sink};
 
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
@@ -16,6 +16,7 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
+const USED: Desc<'static> = Desc::gauge("node_sockstat_sockets_used", "Number of IPv4 sockets in use.", &[]);
 /// What is told of a protocol; other words of the kernel are left out.
 const NAMES: [&str; 6] = ["inuse", "orphan", "tw", "alloc", "mem", "memory"];
 
@@ -43,20 +44,17 @@ impl Collector for Sockstat {
         for file in files {
             file.parse_lines(|text| sockets(text, &mut take))?;
         }
-        fields.write(out, Kind::Gauge);
+        fields.write(out);
         Ok(())
     }
 }
 
 fn family(protocol: &str, name: &str) -> Option<Named> {
     if protocol == "sockets" {
-        return (name == "used").then(|| Named {
-            name: "node_sockstat_sockets_used".into(),
-            help: "Number of IPv4 sockets in use.".into(),
-        });
+        return (name == "used").then(|| (&USED).into());
     }
-    (NAMES.contains(&name) || name == "mem_bytes").then(|| Named {
-        name: format!("node_sockstat_{protocol}_{name}"),
-        help: format!("Number of {protocol} sockets in state {name}."),
+    (NAMES.contains(&name) || name == "mem_bytes").then(|| {
+        let help = format!("Number of {protocol} sockets in state {name}.");
+        Named::new(format!("node_sockstat_{protocol}_{name}"), help, Kind::Gauge, &[])
     })
 }

@@ -2,7 +2,7 @@
 
 use super::family::{by_name, whole};
 use super::{CollectError, Collector, Entry, filter};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::listing::numbered;
 use crate::host::{Attributes, Host, Listing};
 use crate::metric::{Desc, Sink, Value};
@@ -141,9 +141,9 @@ impl Collector for Tapestats {
                 shown.then(|| Attributes::new(path, &[], &NUMBERS.map(|(name, ..)| name)))
             })?
             .ok_or_else(|| CollectError::Absent("class/scsi_tape".into()))?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, device) in devices.items_mut() {
-            device.read(&mut files)?;
+            device.read(&mut reader)?;
         }
         for (place, (_, desc, unit)) in NUMBERS.iter().enumerate() {
             by_name(out, desc, devices.items().map(|(name, device)| (name, device.number(place).map(unit))));

@@ -2,7 +2,7 @@
 
 use super::family::{Opening, whole};
 use super::{CollectError, Collector, Entry};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::listing::numbered;
 use crate::host::{Attributes, Host, Listing};
 use crate::metric::{Desc, Sink, Value};
@@ -51,9 +51,9 @@ impl Collector for ThermalZone {
             Some(number) => Some(new(path, number, false)),
             None => numbered(name, "cooling_device").map(|number| new(path, number, true)),
         })?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, device) in devices.items_mut() {
-            device.attributes.read(&mut files)?;
+            device.attributes.read(&mut reader)?;
         }
         let each =
             |cools| devices.items().map(|(_, device)| device).filter(move |device| device.cools == cools);

@@ -2,7 +2,7 @@
 
 use super::family::{Opening, by_name, whole};
 use super::{CollectError, Collector, Entry};
-use crate::host::attribute::KEPT_FILES_MAX;
+use crate::host::attribute::Reader;
 use crate::host::{Attributes, Host, Listing};
 use crate::metric::{Desc, Sink, Value};
 
@@ -49,9 +49,9 @@ impl Collector for Watchdog {
         devices
             .refresh(|path, _, _| Some(Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, _)| name))))?
             .ok_or_else(|| CollectError::Absent("class/watchdog".into()))?;
-        let mut files = KEPT_FILES_MAX;
+        let mut reader = Reader::default();
         for (_, device) in devices.items_mut() {
-            device.read(&mut files)?;
+            device.read(&mut reader)?;
         }
         for (place, (_, desc)) in NUMBERS.iter().enumerate() {
             let samples = devices.items().map(|(name, device)| (name, device.number(place).map(whole)));

@@ -21,8 +21,11 @@ pub const ENTRY: Entry = Entry {
             tree: Tree::new(&directory),
             entries: Listing::new(directory),
             fields: Fields::default(),
-            io: Table::new(["node_zfs_zpool_", "kstat.zfs.misc.io."]),
-            data_sets: Table::new(["node_zfs_zpool_dataset_", "kstat.zfs.misc.objset."]),
+            io: Table::new(["node_zfs_zpool_", "kstat.zfs.misc.io."], &["zpool"]),
+            data_sets: Table::new(
+                ["node_zfs_zpool_dataset_", "kstat.zfs.misc.objset."],
+                &["dataset", "zpool"],
+            ),
         }))
     },
 };
@@ -87,9 +90,9 @@ impl Collector for Zfs {
                 Entity::Pool(pool) => pool.read(name, tree, io, data_sets)?,
             }
         }
-        fields.write(out, Kind::Untyped);
-        io.write(out, &["zpool"]);
-        data_sets.write(out, &["dataset", "zpool"]);
+        fields.write(out);
+        io.write(out);
+        data_sets.write(out);
         write_states(entries, out);
         Ok(())
     }
@@ -101,7 +104,7 @@ fn numbers(text: &str, (file, word): (&str, &str), fields: &mut Fields) -> Resul
         let Row::Number(key, value) = row? else { continue };
         let make = || {
             let name = format!("node_zfs_{word}_{}", key.replace('-', "_"));
-            Some(Named { name, help: format!("kstat.zfs.misc.{file}.{key}") })
+            Some(Named::new(name, format!("kstat.zfs.misc.{file}.{key}"), Kind::Untyped, &[]))
         };
         fields.take((file, key), || Ok(value), make)?;
     }

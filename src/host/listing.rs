@@ -55,7 +55,13 @@ impl<T> Listing<T> {
             entry.seen = false;
         }
         while let Some(entry) = found.next() {
-            let entry = entry.map_err(|e| HostError::read(&self.path, e.into()))?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) => {
+                    self.entries.truncate(known);
+                    return Err(HostError::read(&self.path, e.into()));
+                }
+            };
             // A name that is no text is as if it had not been there.
             let Ok(name) = entry.file_name().to_str() else { continue };
             if matches!(name, "." | "..") {
@@ -67,6 +73,7 @@ impl<T> Listing<T> {
             if let Some(same) = same {
                 same.seen = true;
             } else if self.entries.len() >= ENTRIES_MAX {
+                self.entries.truncate(known);
                 let why = io::Error::other(format!("more than {ENTRIES_MAX} entries"));
                 return Err(HostError::read(&self.path, why));
             } else {

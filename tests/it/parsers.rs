@@ -1,12 +1,17 @@
 //! Parsers of kernel files under hostile text: an answer or an error, never a panic.
 
 use headroom::host::{
-    disk, ipvs, kstat, md, memory, mount, net, netstat, nfs, parse, proc, release, schedstat, sockets, stat,
-    system, xfs,
+    arp, bcache, btrfs, conntrack, cpuinfo, disk, hwmon, infiniband, ipvs, kstat, md, memory, mount, net,
+    netstat, nfs, parse, proc, release, schedstat, sockets, stat, system, xfs,
 };
 use proptest::prelude::*;
 
-const REAL: [&str; 14] = [
+const REAL: [&str; 19] = [
+    include_str!("../host/machine/proc/net/arp"),
+    include_str!("../host/machine/proc/net/stat/nf_conntrack"),
+    "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 142\ncpu MHz\t\t: 799.998\nflags\t\t: fpu vme\n",
+    "rate:\t\t1.1M/sec\ntarget:\t\t20.4G\nproportional:\t-427.5k\nUnused:\t\t99%\n",
+    "commits 5\nlast_commit_ms 7\n",
     include_str!("../host/machine/proc/stat"),
     include_str!("../host/machine/proc/vmstat"),
     include_str!("../host/machine/proc/diskstats"),
@@ -14,7 +19,7 @@ const REAL: [&str; 14] = [
     include_str!("../host/machine/proc/1/mountinfo"),
     include_str!("../host/machine/proc/loadavg"),
     include_str!("../host/machine/root/etc/os-release"),
-    include_str!("../host/devices.txt"),
+    include_str!("../host/one_of_each.txt"),
     include_str!("../host/processes/proc/161/stat"),
     include_str!("../host/processes/proc/161/status"),
     include_str!("../host/processes/proc/161/io"),
@@ -33,6 +38,18 @@ fn parse_all(text: &str) {
     _ = proc::smaps_rollup(text);
     _ = proc::cgroups(text);
     _ = proc::boot_time(text);
+    _ = arp::devices(text).count();
+    _ = bcache::amount(text);
+    _ = bcache::writeback(text);
+    _ = bcache::priorities(text);
+    _ = btrfs::commits(text);
+    _ = conntrack::conntrack(text);
+    _ = cpuinfo::cpuinfo(text);
+    _ = hwmon::sensor_file(text);
+    _ = hwmon::clean(text);
+    _ = infiniband::state(text);
+    _ = infiniband::bytes_per_second(text);
+    _ = system::prefixed(text);
     _ = memory::pressure(text);
     _ = memory::meminfo(text);
     _ = stat::cpus(text).count();

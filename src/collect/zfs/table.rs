@@ -1,12 +1,13 @@
 //! Rows of numbers with labels whose columns are named by the kernel: each column is a family.
 
 use crate::collect::family::{Named, is_name};
-use crate::metric::{Desc, Sink, Value};
+use crate::metric::{Kind, Sink, Value};
 
 /// The rows and columns of one pass; names, helps and labels are made once.
 pub(super) struct Table<const N: usize> {
     /// What stands before a column's name in that of its family, and in its help.
     prefixes: [&'static str; 2],
+    label_names: &'static [&'static str; N],
     columns: Vec<(String, Named)>,
     rows: Vec<Row<N>>,
     count: usize,
@@ -18,8 +19,8 @@ struct Row<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    pub(super) fn new(prefixes: [&'static str; 2]) -> Self {
-        Self { prefixes, columns: Vec::new(), rows: Vec::new(), count: 0 }
+    pub(super) fn new(prefixes: [&'static str; 2], label_names: &'static [&'static str; N]) -> Self {
+        Self { prefixes, label_names, columns: Vec::new(), rows: Vec::new(), count: 0 }
     }
 
     /// Begins a new pass.
@@ -41,13 +42,14 @@ impl<const N: usize> Table<N> {
 
     /// Sets a number of the row that was begun last. `place` is where its column probably stands.
     pub(super) fn set(&mut self, place: usize, key: &str, value: i128) {
-        let Self { prefixes: [name, help], columns, rows, .. } = self;
+        let Self { prefixes: [name, help], label_names, columns, rows, .. } = self;
         let is = |(known, _): &(String, Named)| known == key;
         let place = match columns.get(place).filter(|column| is(column)) {
             Some(_) => place,
             None => columns.iter().position(is).unwrap_or_else(|| {
                 let name = format!("{name}{}", key.replace('-', "_"));
-                columns.push((key.to_owned(), Named { name, help: format!("{help}{key}") }));
+                let help = format!("{help}{key}");
+                columns.push((key.to_owned(), Named::new(name, help, Kind::Untyped, *label_names)));
                 columns.len() - 1
             }),
         };
@@ -61,14 +63,14 @@ impl<const N: usize> Table<N> {
     }
 
     /// Writes the columns that have a value in this pass.
-    pub(super) fn write(&self, out: &mut dyn Sink, label_names: &[&str; N]) {
+    pub(super) fn write(&self, out: &mut dyn Sink) {
         let rows = self.rows.get(..self.count).unwrap_or_default();
-        for (place, (_, Named { name, help })) in self.columns.iter().enumerate() {
+        for (place, (_, family)) in self.columns.iter().enumerate() {
             let mut values = rows.iter().filter_map(|row| Some((row, (*row.values.get(place)?)?))).peekable();
-            if values.peek().is_none() || !is_name(name) || out.has_family(name) {
+            if values.peek().is_none() || !is_name(&family.name) || out.has_family(&family.name) {
                 continue;
             }
-            out.family(&Desc::untyped(name, help, label_names));
+            out.family(&family.desc());
             for (row, value) in values {
                 let value = u64::try_from(value).map_or(Value::F64(value as f64), Value::U64);
                 out.sample(&row.labels.each_ref().map(String::as_str), value);
@@ -84,7 +86,7 @@ mod tests {
 
     #[test]
     fn columns_are_families_and_a_row_may_lack_some() {
-        let mut table = Table::new(["x_", "the "]);
+        let mut table = Table::new(["x_", "the "], &["l"]);
         for (rows, want) in [
             (
                 vec![("a", vec![("n-r", 1), ("w", -2)]), ("b", vec![("w", 3)])],
@@ -100,7 +102,7 @@ mod tests {
                 }
             }
             let mut out = TextEncoder::default();
-            table.write(&mut out, &["l"]);
+            table.write(&mut out);
             let page = String::from_utf8(out.page().to_vec()).unwrap();
             assert_eq!(page.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" "), want);
         }
