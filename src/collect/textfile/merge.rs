@@ -253,7 +253,7 @@ impl Together {
             format!("Metric read from {}", paths.join(", "))
         };
         let help = help.map_or_else(from, str::to_owned);
-        out.family(&Desc { name, help: &help, kind, labels: &names });
+        out.family(&Desc { name, help: &help, kind, labels: &names, sparse: false });
         let mut values: Vec<&str> = Vec::with_capacity(names.len());
         for place in metrics {
             let metric = files.get(place.file as usize).and_then(|(_, f)| f.metrics.get(place.at as usize));
