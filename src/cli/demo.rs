@@ -149,6 +149,9 @@ async fn tell(args: &Args, directory: &Path, application: SocketAddr, watch: &mu
         }
     }
     child.kill().await.context("cannot end the sample application")?;
+    if !timeline.complete() && !timeline.failed() {
+        writeln!(out, "\nGave up after {} (--timeout).", humantime::format_duration(args.timeout))?;
+    }
     Ok(timeline)
 }
 

@@ -70,12 +70,13 @@ fn alertmanager_restarted_in_the_middle_costs_time_and_nothing_else() {
     let state = dir.path().join("state");
     std::fs::write(dir.path().join("token"), "let-me-in\n").unwrap();
     let text = format!(
-        "state_dir: {}\nexporter: {{listen: '{exporter}'}}\n\
+        "state_dir: {}\nexporter: {{listen: '0.0.0.0:{}'}}\n\
          up: {{interval: 1s, for_max: 3s, prometheus: {{listen: '{prometheus}'}}, alertmanager: {{listen: '{alertmanager}'}}}}\n\
          process_groups: [{{name: sample, cmdline: ['demo-app --listen {application}'], memory_budget: 100MiB}}]\n\
          optimizer:\n  listen: {address}\n  token_file: token\n  targets:\n  - {{name: sample, process_group: sample, \
          hook: {{url: 'http://{application}/headroom/reclaim'}}}}\n",
-        state.display()
+        state.display(),
+        exporter.port()
     );
     std::fs::write(dir.path().join("headroom.yaml"), text).unwrap();
     let mut command = Command::new(HEADROOM);
