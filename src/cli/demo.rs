@@ -174,17 +174,18 @@ fn start_app(args: &Args, directory: &Path, application: SocketAddr) -> Result<C
         .context("cannot start the sample application")
 }
 
-/// Five addresses on loopback that nobody listens on.
+/// Five addresses on loopback that nobody listens on. Not from the range out of which the kernel takes the ports of
+/// outgoing connections (`ip_local_port_range`): one of those could have them before they are used.
 fn free_ports() -> Result<[SocketAddr; 5]> {
-    let mut sockets = Vec::new();
-    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); 5];
-    for address in &mut addresses {
-        // All are held until all are known, so that none comes twice.
-        let socket = TcpListener::bind(*address).context("no free port on loopback")?;
-        *address = socket.local_addr()?;
-        sockets.push(socket);
-    }
-    Ok(addresses)
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    let begin = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or_default();
+    let ports = (0..COUNT).map(|n| FIRST + (begin.wrapping_mul(5) % COUNT + n) % COUNT);
+    let addresses = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    // All are held until all are known, so that none comes twice.
+    let held: Vec<TcpListener> = addresses.filter_map(|a| TcpListener::bind(a).ok()).take(5).collect();
+    let found: Vec<SocketAddr> = held.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+    found.try_into().map_err(|_| anyhow::anyhow!("no five free ports on loopback from {FIRST} on"))
 }
 
 impl Stack {

@@ -16,9 +16,18 @@ use std::time::{Duration, Instant};
 /// The program under test.
 pub(crate) const HEADROOM: &str = env!("CARGO_BIN_EXE_headroom");
 
-/// A loopback address that nobody listens on.
+/// A loopback address that nobody listens on, and that no outgoing connection can have: below the range that the kernel
+/// takes those from.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let begin = std::process::id() as usize * 64;
+    loop {
+        let number = begin + NEXT.fetch_add(1, Ordering::SeqCst);
+        let port = u16::try_from(10_000 + number % 10_000).unwrap();
+        if let Ok(socket) = TcpListener::bind(("127.0.0.1", port)) {
+            return socket.local_addr().unwrap();
+        }
+    }
 }
 
 /// Asks again until there is an answer; after `seconds` the test fails, saying what it waited for.
