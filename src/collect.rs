@@ -3,25 +3,40 @@
 //! Adding a collector is one file in `collect/` and one line in [`REGISTRY`] (and a field in
 //! [`Options`] if it has any).
 
+pub mod buddyinfo;
 pub mod cgroup;
+pub mod cgroups;
 pub mod cpu;
+pub mod cpu_vulnerabilities;
 pub mod diskstats;
 pub mod filefd;
 pub mod filesystem;
 mod filter;
+pub mod interrupts;
+pub mod ksmd;
+pub mod lnstat;
 pub mod loadavg;
 pub mod meminfo;
+pub mod meminfo_numa;
+pub mod mountstats;
 pub mod netdev;
 pub mod os;
 pub mod own;
 pub mod pressure;
 pub mod process_groups;
+pub mod processes;
 pub mod scraper;
+pub mod slabinfo;
+pub mod softirqs;
 pub mod stat;
+pub mod sysctl;
+mod table;
 pub mod textfile;
 pub mod time;
 pub mod uname;
 pub mod vmstat;
+pub mod xfrm;
+pub mod zoneinfo;
 
 use crate::host::{Host, HostError};
 use crate::metric::Sink;
@@ -88,6 +103,20 @@ pub const REGISTRY: &[Entry] = &[
     time::ENTRY,
     uname::ENTRY,
     vmstat::ENTRY,
+    buddyinfo::ENTRY,
+    cgroups::ENTRY,
+    cpu_vulnerabilities::ENTRY,
+    interrupts::ENTRY,
+    ksmd::ENTRY,
+    lnstat::ENTRY,
+    meminfo_numa::ENTRY,
+    mountstats::ENTRY,
+    processes::ENTRY,
+    slabinfo::ENTRY,
+    softirqs::ENTRY,
+    sysctl::ENTRY,
+    xfrm::ENTRY,
+    zoneinfo::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -109,10 +138,16 @@ pub struct Options {
     pub diskstats: diskstats::Options,
     /// Of `filesystem`.
     pub filesystem: filesystem::Options,
+    /// Of `interrupts`.
+    pub interrupts: interrupts::Options,
     /// Of `netdev`.
     pub netdev: netdev::Options,
     /// Of `process_groups`.
     pub process_groups: process_groups::Options,
+    /// Of `slabinfo`.
+    pub slabinfo: slabinfo::Options,
+    /// Of `sysctl`.
+    pub sysctl: sysctl::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
 }
@@ -122,5 +157,44 @@ impl Options {
     pub fn runs(&self, entry: &Entry) -> bool {
         let named = |list: &[String]| list.iter().any(|name| name == entry.name);
         !named(&self.disabled) && (named(&self.enabled) || (entry.on && !self.disable_defaults))
+    }
+}
+
+/// A word of the kernel or of the user as a part of a metric's name: whatever may not stand there becomes `_`, and so
+/// does each run of underscores around it.
+fn metric_name(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // Whether the underscores at the end of `out` stand for something else, so that those that follow are of the same run.
+    let mut replaced = false;
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            replaced = false;
+            out.push(c);
+        } else if c != '_' {
+            out.truncate(out.trim_end_matches('_').len());
+            out.push('_');
+            replaced = true;
+        } else if !replaced {
+            out.push('_');
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::metric_name;
+
+    #[test]
+    fn names_hold_letters_digits_and_underscores() {
+        for (text, name) in [
+            ("fs.file-nr", "fs_file_nr"),
+            ("a__b", "a__b"),
+            ("a_._b", "a_b"),
+            ("a. .b", "a_b"),
+            ("a_-", "a_"),
+        ] {
+            assert_eq!(metric_name(text), name);
+        }
     }
 }

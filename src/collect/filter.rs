@@ -13,3 +13,40 @@ pub(super) fn pattern(key: &str, text: &str) -> Result<Option<Regex>, OptionErro
         why: format!("`{text}` is no regular expression: {e}"),
     })
 }
+
+/// What is shown: what matches one pattern and does not match the other.
+pub(super) struct Filter {
+    include: Option<Regex>,
+    exclude: Option<Regex>,
+}
+
+impl Filter {
+    /// The filter of the options `KEY_include` and `KEY_exclude`.
+    pub(super) fn new(key: &str, include: &str, exclude: &str) -> Result<Self, OptionError> {
+        Ok(Self {
+            include: pattern(&format!("{key}_include"), include)?,
+            exclude: pattern(&format!("{key}_exclude"), exclude)?,
+        })
+    }
+
+    /// The same, where not both may be given.
+    pub(super) fn either(key: &str, include: &str, exclude: &str) -> Result<Self, OptionError> {
+        if include.is_empty() || exclude.is_empty() {
+            return Self::new(key, include, exclude);
+        }
+        let stem = key.rsplit('.').next().unwrap_or(key);
+        let why = format!("give either `{stem}_include` or `{stem}_exclude`, and not both");
+        Err(OptionError { key: format!("{key}_include"), why })
+    }
+
+    /// Whether `name` is shown.
+    pub(super) fn shows(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|pattern| pattern.is_match(name))
+            && self.exclude.as_ref().is_none_or(|pattern| !pattern.is_match(name))
+    }
+
+    /// Whether nothing is left out, whatever it is called.
+    pub(super) fn shows_all(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+}

@@ -59,6 +59,11 @@ pub fn whole(text: &str) -> Result<u64, ParseError> {
     number(Some(text.trim()), 1, "one whole number")
 }
 
+/// A file that holds one whole number, which may be below zero.
+pub fn whole_signed(text: &str) -> Result<i64, ParseError> {
+    number(Some(text.trim()), 1, "one whole number")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +91,6 @@ mod tests {
         }
         assert_eq!(whole("7\n"), Ok(7));
         assert!(whole("").is_err());
+        assert_eq!(whole_signed("-7\n"), Ok(-7));
     }
 }
