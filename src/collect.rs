@@ -20,17 +20,20 @@ pub mod meminfo;
 pub mod meminfo_numa;
 pub mod mountstats;
 pub mod netdev;
+pub mod network_route;
 pub mod os;
 pub mod own;
 pub mod pressure;
 pub mod process_groups;
 pub mod processes;
+pub mod qdisc;
 pub mod scraper;
 pub mod slabinfo;
 pub mod softirqs;
 pub mod stat;
 pub mod sysctl;
 mod table;
+pub mod tcpstat;
 pub mod textfile;
 pub mod time;
 pub mod uname;
@@ -117,6 +120,9 @@ pub const REGISTRY: &[Entry] = &[
     sysctl::ENTRY,
     xfrm::ENTRY,
     zoneinfo::ENTRY,
+    tcpstat::ENTRY,
+    network_route::ENTRY,
+    qdisc::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -148,6 +154,8 @@ pub struct Options {
     pub slabinfo: slabinfo::Options,
     /// Of `sysctl`.
     pub sysctl: sysctl::Options,
+    /// Of `qdisc`.
+    pub qdisc: qdisc::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
 }
