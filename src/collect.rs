@@ -3,12 +3,14 @@
 //! Adding a collector is one file in `collect/` and one line in [`REGISTRY`] (and a field in
 //! [`Options`] if it has any).
 
+pub mod bcachefs;
 pub mod buddyinfo;
 pub mod cgroup;
 pub mod cgroups;
 pub mod cpu;
 pub mod cpu_vulnerabilities;
 pub mod diskstats;
+pub mod drbd;
 pub mod filefd;
 pub mod filesystem;
 mod filter;
@@ -23,6 +25,7 @@ pub mod netdev;
 pub mod network_route;
 pub mod os;
 pub mod own;
+pub mod pcidevice;
 pub mod pressure;
 pub mod process_groups;
 pub mod processes;
@@ -123,6 +126,9 @@ pub const REGISTRY: &[Entry] = &[
     tcpstat::ENTRY,
     network_route::ENTRY,
     qdisc::ENTRY,
+    pcidevice::ENTRY,
+    drbd::ENTRY,
+    bcachefs::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -156,6 +162,8 @@ pub struct Options {
     pub sysctl: sysctl::Options,
     /// Of `qdisc`.
     pub qdisc: qdisc::Options,
+    /// Of `pcidevice`.
+    pub pcidevice: pcidevice::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
 }

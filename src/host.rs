@@ -2,8 +2,10 @@
 //!
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
+pub mod bcachefs;
 pub mod cgroup;
 pub mod disk;
+pub mod drbd;
 pub mod glob;
 pub mod group;
 pub mod hand;
@@ -16,6 +18,7 @@ pub mod net;
 pub mod netlink;
 pub mod numa;
 pub mod parse;
+pub mod pci;
 pub mod plain;
 pub mod proc;
 pub mod release;

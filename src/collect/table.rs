@@ -66,9 +66,12 @@ impl Found {
         }
     }
 
-    /// Writes all families.
+    /// Writes all families but those whose name another one has taken.
     pub(super) fn write(&self, out: &mut dyn Sink) {
         for Family { name, help, kind, samples } in &self.families {
+            if out.has_family(name) {
+                continue;
+            }
             out.family(&Desc { name, help, kind: *kind, labels: self.labels });
             for (labels, value) in samples {
                 let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
