@@ -41,6 +41,7 @@ pub mod textfile;
 pub mod time;
 pub mod uname;
 pub mod vmstat;
+pub mod wifi;
 pub mod xfrm;
 pub mod zoneinfo;
 
@@ -129,6 +130,7 @@ pub const REGISTRY: &[Entry] = &[
     pcidevice::ENTRY,
     drbd::ENTRY,
     bcachefs::ENTRY,
+    wifi::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -164,6 +166,8 @@ pub struct Options {
     pub qdisc: qdisc::Options,
     /// Of `pcidevice`.
     pub pcidevice: pcidevice::Options,
+    /// Of `wifi`.
+    pub wifi: wifi::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
 }

@@ -30,6 +30,7 @@ pub mod system;
 pub mod tcp;
 pub mod tree;
 pub mod vulnerability;
+pub mod wifi;
 pub mod zone;
 
 pub use kept::Kept;
