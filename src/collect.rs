@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod cpu_vulnerabilities;
 pub mod diskstats;
 pub mod drbd;
+pub mod ethtool;
 pub mod filefd;
 pub mod filesystem;
 mod filter;
@@ -131,6 +132,7 @@ pub const REGISTRY: &[Entry] = &[
     drbd::ENTRY,
     bcachefs::ENTRY,
     wifi::ENTRY,
+    ethtool::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -168,6 +170,8 @@ pub struct Options {
     pub pcidevice: pcidevice::Options,
     /// Of `wifi`.
     pub wifi: wifi::Options,
+    /// Of `ethtool`.
+    pub ethtool: ethtool::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
 }

@@ -6,6 +6,7 @@ pub mod bcachefs;
 pub mod cgroup;
 pub mod disk;
 pub mod drbd;
+pub mod ethtool;
 pub mod glob;
 pub mod group;
 pub mod hand;
