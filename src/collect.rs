@@ -36,6 +36,7 @@ pub mod slabinfo;
 pub mod softirqs;
 pub mod stat;
 pub mod sysctl;
+pub mod systemd;
 mod table;
 pub mod tcpstat;
 pub mod textfile;
@@ -133,6 +134,7 @@ pub const REGISTRY: &[Entry] = &[
     bcachefs::ENTRY,
     wifi::ENTRY,
     ethtool::ENTRY,
+    systemd::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -172,6 +174,8 @@ pub struct Options {
     pub wifi: wifi::Options,
     /// Of `ethtool`.
     pub ethtool: ethtool::Options,
+    /// Of `systemd`.
+    pub systemd: systemd::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
 }

@@ -4,6 +4,7 @@
 
 pub mod bcachefs;
 pub mod cgroup;
+pub mod dbus;
 pub mod disk;
 pub mod drbd;
 pub mod ethtool;
@@ -28,6 +29,7 @@ pub mod slab;
 pub mod space;
 pub mod stat;
 pub mod system;
+pub mod systemd;
 pub mod tcp;
 pub mod tree;
 pub mod vulnerability;

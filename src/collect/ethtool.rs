@@ -133,14 +133,14 @@ impl Collector for Ethtool {
         let failed = |e: io::Error| CollectError::Failed(format!("cannot ask for network devices: {e}"));
         let names = children(&host.sysfs.join("class/net"))?;
         let names = names.ok_or_else(|| CollectError::Absent("class/net".into()))?;
-        let driven = Driven::open().map_err(failed)?;
+        let socket = Driven::open().map_err(failed)?;
         let (mut links, mut drivers, mut found) = (Vec::new(), Vec::new(), Found::new(&["device"]));
         for device in names.into_iter().filter(|name| self.filter.shows(name)) {
-            if let Some(link) = driven.link(&device).map_err(failed)? {
+            if let Some(link) = socket.link(&device).map_err(failed)? {
                 links.push((device.clone(), link));
             }
-            let Some(driver) = driven.driver(&device).map_err(failed)? else { continue };
-            let counts = driven.counts(&device, driver.counts).map_err(failed)?;
+            let Some(driver) = socket.driver(&device).map_err(failed)? else { continue };
+            let counts = socket.counts(&device, driver.counts).map_err(failed)?;
             let shown = |key: &str| self.metrics.as_ref().is_none_or(|pattern| pattern.is_match(key));
             for naming::Named { key, name, value } in naming::named(&counts, shown) {
                 let (name, help) = naming::about(&key, name);

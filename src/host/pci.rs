@@ -115,11 +115,8 @@ pub fn names(text: &str, ids: &Ids) -> Names {
         };
         match depth {
             // Lines of deeper classes come later and say more.
-            _ if in_class => {
-                if class.starts_with(&path) {
-                    name.clone_into(&mut out.class);
-                }
-            }
+            _ if in_class && class.starts_with(&path) => name.clone_into(&mut out.class),
+            _ if in_class => {}
             0 => {
                 if number == vendor {
                     name.clone_into(&mut out.vendor);
