@@ -49,7 +49,8 @@ impl Collector for Mountstats {
         let places = addresses(kept::ended(text).map_err(|e| HostError::parse(&path, e))?);
         let (mut named, mut points): (Vec<Named<'_>>, Vec<[&str; 4]>) = (Vec::new(), Vec::new());
         for mount in &mounts {
-            let address = address(mount, &places);
+            // A mount that is in one file and not in the other came or went between the two.
+            let Some(address) = address(mount, &places) else { continue };
             for transport in &mount.transports {
                 let labels = [mount.device, address, transport.protocol];
                 let point = [mount.device, address, mount.mount_point, transport.protocol];
@@ -70,10 +71,10 @@ impl Collector for Mountstats {
 }
 
 /// The server's address. Both files have the same order unless something was mounted in between.
-fn address<'a>(mount: &NfsMount<'_>, places: &[(&str, &str, &'a str)]) -> &'a str {
+fn address<'a>(mount: &NfsMount<'_>, places: &[(&str, &str, &'a str)]) -> Option<&'a str> {
     let same = |place: &&(&str, &str, &str)| (place.0, place.1) == (mount.device, mount.mount_point);
     let place = places.get(mount.place).filter(same).or_else(|| places.iter().find(same));
-    place.map_or("", |place| place.2)
+    place.map(|place| place.2)
 }
 
 fn write_mounts(named: &[Named<'_>], points: &[[&str; 4]], out: &mut dyn Sink) {

@@ -5,6 +5,7 @@ use super::{CollectError, Collector, Entry, OptionError};
 use crate::host::{Host, HostError, Kept, ParseError};
 use crate::metric::{Desc, Sink, Value};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
@@ -12,8 +13,10 @@ pub const ENTRY: Entry = Entry {
     on: false,
     make: |host, options| {
         let Options { include, include_info } = &options.sysctl;
-        let numbers: Result<Vec<_>, _> = include.iter().map(|text| Numbers::new(host, text)).collect();
-        let texts: Result<Vec<_>, _> = include_info.iter().map(|text| Texts::new(host, text)).collect();
+        // What is asked for twice in the same words is shown once.
+        let once = |list: &[String]| list.iter().cloned().collect::<BTreeSet<String>>();
+        let numbers: Result<Vec<_>, _> = once(include).iter().map(|text| Numbers::new(host, text)).collect();
+        let texts: Result<Vec<_>, _> = once(include_info).iter().map(|text| Texts::new(host, text)).collect();
         Ok(Box::new(Sysctl { numbers: numbers?, texts: texts? }))
     },
 };

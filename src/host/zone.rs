@@ -51,7 +51,10 @@ impl Zone<'_> {
 pub fn zoneinfo(text: &str) -> Result<Vec<Zone<'_>>, ParseError> {
     const WANT: &str = "a name and a whole number";
     let mut out: Vec<Zone<'_>> = Vec::new();
-    for (n, line) in lines(text) {
+    // What stands behind the last line feed may be half a line, unless a parenthesis closes it.
+    let closed = text.ends_with(')');
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| if closed { text } else { whole });
+    for (n, line) in lines(whole) {
         if line.starts_with("Node ") {
             let (node, zone, _) = head(line).ok_or_else(|| ParseError::new(n, "`Node N, zone NAME`"))?;
             out.push(Zone { node, zone, fields: Vec::new(), protection: Vec::new() });
@@ -109,6 +112,7 @@ mod tests {
         assert_eq!((zones[0].field("nr_dirty"), zones[0].field("min")), (Some(7), Some(8)));
         assert_eq!((zones[0].field("high"), zones[1].field("high")), (None, Some(3)));
         assert_eq!(zones[0].protection, [0, 20]);
+        assert_eq!(zoneinfo("Node 0, zone A\n min 12").unwrap()[0].field("min"), None);
         for bad in ["min 3\n", "Node 0, zone A\n min x\n", "Node 0, zone A\n protection: (1\n"] {
             assert!(zoneinfo(bad).is_err(), "{bad}");
         }

@@ -10,22 +10,40 @@ use std::path::Path;
 
 /// Each collector with a file that it reads, and whether the file is made of lines: then what is cut in the
 /// middle of a line is an error, and what is cut behind one is a part of the whole page.
-const FILES: [(&str, &str, bool); 15] = [
+const FILES: [(&str, &str, bool); 33] = [
+    ("bcachefs", "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/compression_stats", true),
+    ("bcachefs", "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/counters/btree_node_split", true),
+    ("bcachefs", "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/dev-0/io_done", true),
+    ("buddyinfo", "proc/buddyinfo", true),
+    ("cgroups", "proc/cgroups", false),
     ("cpu", "proc/stat", true),
     ("cpu", "sys/devices/system/cpu/online", false),
     ("cpu", "sys/devices/system/cpu/cpu0/topology/core_id", false),
+    ("cpu_vulnerabilities", "sys/devices/system/cpu/vulnerabilities/spectre_v2", false),
     ("diskstats", "proc/diskstats", true),
     ("diskstats", "udev/b254:0", false),
+    ("drbd", "proc/drbd", true),
     ("filefd", "proc/sys/fs/file-nr", true),
     ("filesystem", "proc/1/mountinfo", true),
+    ("interrupts", "proc/interrupts", true),
+    ("ksmd", "sys/kernel/mm/ksm/general_profit", true),
+    ("lnstat", "proc/net/stat/rt_cache", true),
     ("loadavg", "proc/loadavg", true),
     ("meminfo", "proc/meminfo", true),
+    ("meminfo_numa", "sys/devices/system/node/node0/meminfo", true),
+    ("meminfo_numa", "sys/devices/system/node/node0/numastat", true),
+    ("mountstats", "proc/self/mountinfo", true),
+    ("mountstats", "proc/self/mountstats", true),
     ("netdev", "proc/net/dev", true),
     ("netdev", "sys/class/net/lo/statistics/rx_nohandler", false),
     ("os", "root/etc/os-release", false),
     ("pressure", "proc/pressure/memory", false),
+    ("slabinfo", "proc/slabinfo", true),
+    ("softirqs", "proc/softirqs", true),
     ("stat", "proc/stat", true),
     ("vmstat", "proc/vmstat", true),
+    ("xfrm", "proc/net/xfrm_stat", false),
+    ("zoneinfo", "proc/zoneinfo", false),
 ];
 
 /// One pass of a new collector; `None` if it failed, and then it has written nothing.
@@ -87,17 +105,33 @@ fn a_damaged_byte_is_an_error_or_a_well_formed_page() {
 fn files_that_are_missing_or_directories_are_no_panic() {
     let dir = tempfile::tempdir().unwrap();
     for name in [
+        "bcachefs",
+        "buddyinfo",
+        "cgroups",
         "cpu",
+        "cpu_vulnerabilities",
         "diskstats",
+        "drbd",
         "filefd",
         "filesystem",
+        "interrupts",
+        "ksmd",
+        "lnstat",
         "loadavg",
         "meminfo",
+        "meminfo_numa",
+        "mountstats",
         "netdev",
         "os",
+        "pcidevice",
         "pressure",
+        "processes",
+        "slabinfo",
+        "softirqs",
         "stat",
         "vmstat",
+        "xfrm",
+        "zoneinfo",
     ] {
         assert_eq!(try_page(name, &at(dir.path())), None, "{name}");
     }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the collectors that exist here write, as the script's prefixes. Left out are the families of
-/// collectors that do not exist here, and `node_network_*`, for the recording has no /proc/net/dev.
-const FAMILIES: [&str; 18] = [
+/// collectors that do not exist here, and `node_network_*`, for the recording has no /proc/net/dev; and
+/// `qdisc`, `sysctl` and `wifi`, which say something only with flags that name what to show.
+const FAMILIES: [&str; 34] = [
     "node_cpu_seconds",
     "node_cpu_guest",
     "node_cpu_core",
@@ -23,6 +24,22 @@ const FAMILIES: [&str; 18] = [
     "node_pressure",
     "node_filefd",
     "node_os_",
+    "node_bcachefs",
+    "node_buddyinfo",
+    "node_cgroups",
+    "node_cpu_vulnerabilities",
+    "node_drbd",
+    "node_interrupts",
+    "node_ksmd",
+    "node_lnstat",
+    "node_memory_numa",
+    "node_mountstats",
+    "node_pcidevice",
+    "node_processes",
+    "node_slabinfo",
+    "node_softirqs_functions",
+    "node_xfrm",
+    "node_zoneinfo",
     "testmetric",
 ];
 
