@@ -9,7 +9,7 @@ STAGE := scripts/stage.sh
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null)
 
 .PHONY: help run demo build test bench fmt clean setup-run setup-test setup-bench \
-	test-fmt test-clippy test-shell test-deny test-rules test-unit test-compose secrets
+	test-fmt test-clippy test-shell test-deny test-rules test-unit test-vm test-compose secrets
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ build: ## build the release binary
 	@$(STAGE) build cargo build --release --locked
 
 # Cheap stages first, so that a slip is reported early; the first that fails ends the run.
-test: setup-test test-fmt test-shell test-clippy test-unit test-rules test-deny test-compose ## everything that CI checks
+test: setup-test test-fmt test-shell test-clippy test-unit test-rules test-deny test-vm test-compose ## everything that CI checks
 	@echo "== all stages passed"
 
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
@@ -59,6 +59,9 @@ test-rules: ## stage: rules, their tests, Alertmanager's file, runbooks, dashboa
 
 test-deny: ## stage: licences, sources and known holes of the dependencies
 	@$(STAGE) cargo-deny scripts/deny.sh
+
+test-vm: ## stage: reclaim and metrics of control groups v2, on a kernel of its own in a virtual machine
+	@$(STAGE) vm tests/vm/run.sh
 
 test-compose: ## stage: docker-compose.yml, really brought up
 	@$(STAGE) compose tests/compose/run.sh

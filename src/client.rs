@@ -88,7 +88,9 @@ pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
     let to = call.url.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ClientError::Connect { to, source })?;
-    runtime.block_on(send(call))
+    let answer = runtime.block_on(send(call));
+    runtime.shutdown_background();
+    answer
 }
 
 fn address(url: &str) -> Result<(Uri, String), ClientError> {

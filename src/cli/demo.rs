@@ -3,7 +3,7 @@
 pub(super) mod app;
 mod watch;
 
-use super::service::{Loader, now_millis, runtime, state_dir};
+use super::service::{Loader, block_on, now_millis, state_dir};
 use super::up::Stack;
 use crate::config::Config;
 use crate::host::group::Rule;
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
         .try_init();
     let directory = std::env::temp_dir().join(format!("headroom-demo-{}", std::process::id()));
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let shown = runtime()?.block_on(show(args, &directory));
+    let shown = block_on(show(args, &directory));
     if args.keep || shown.is_err() {
         writeln!(io::stdout(), "Everything is kept in {}", directory.display())?;
     } else if let Err(e) = std::fs::remove_dir_all(&directory) {

@@ -5,7 +5,7 @@ use crate::collect::{Scraper, own};
 use crate::config::Config;
 use crate::exporter::{Exporter, ScrapeThread};
 use crate::host::group::Grouping;
-use crate::optimize::api::{Api, OwnPage};
+use crate::optimize::api::{Api, OwnPage, WRITERS_MAX};
 use crate::optimize::executor::{Executor, Settings};
 use crate::optimize::metrics::Metrics;
 use crate::optimize::observe::Observer;
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Runs that act have so long to write their outcome once the process is to end.
@@ -47,14 +47,22 @@ pub(super) trait Command: Clone + 'static {
 pub(super) fn run<C: Command>(common: &Common, config: Config, command: C) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|config| command.apply(config)));
-    runtime()?.block_on(async {
+    block_on(async {
         let service = Service::start(config, C::PARTS, loader).await?;
         service.until_told().await
     })
 }
 
+/// Runs a command to its end, and does not wait for threads that hang on a disk.
+pub(super) fn block_on<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
 /// The runtime of a serving command: one thread, so that the process stays light.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(4).build().context("cannot start the runtime")
 }
@@ -151,6 +159,11 @@ impl Service {
         let token = Arc::new(Mutex::new(Token::from_file(&token_file(&self.config)?)?));
         let metrics = Metrics::new(&self.registry)?;
         let store = Store::new(state.join("journal.sqlite"), metrics.clone());
+        if let Some(e) =
+            store.with(super::super::optimize::journal::Journal::probe).err().filter(|e| e.held_elsewhere)
+        {
+            return Err(e.into());
+        }
         let executor = Executor::start(store, metrics, now_millis, settings(&self.config)?)?;
         let shared = Arc::clone(executor.shared());
         if self.config.optimizer.targets.is_empty() {
@@ -163,7 +176,8 @@ impl Service {
         let host = self.config.host();
         let mut own = own::collector(self.registry.clone());
         let own: OwnPage = Box::new(move |out| own.collect(&host, out));
-        Ok(Api { shared, token, own: Mutex::new(own), reload, limits: Limits::default() })
+        let writers = Arc::new(Semaphore::new(WRITERS_MAX));
+        Ok(Api { shared, token, own: Mutex::new(own), reload, limits: Limits::default(), writers })
     }
 
     /// The address of the optimizer's token file.
@@ -223,8 +237,11 @@ impl Service {
                 tracing::error!(error = %e, "a task ended badly");
             }
         }
-        if let Err(e) = ended.await {
-            tracing::error!(error = %e, "the executor ended badly");
+        // A disk that does not answer holds its thread for ever; the process ends without it.
+        match tokio::time::timeout(EXECUTOR_GRACE, ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::error!(error = %e, "the executor ended badly"),
+            Err(_) => tracing::error!("the executor did not end in time"),
         }
     }
 
@@ -247,7 +264,10 @@ impl Service {
     }
 
     fn try_reload(&mut self) -> Result<()> {
-        let next = (self.loader)()?;
+        let mut next = (self.loader)()?;
+        let state_dir_changed = next.state_dir != self.config.state_dir;
+        // Journal and token stay where Alertmanager and the last start know them.
+        next.state_dir.clone_from(&self.config.state_dir);
         let scraper = match &self.scrapes {
             Some(_) => Some(scraper(&next, &self.registry)?),
             None => None,
@@ -259,7 +279,7 @@ impl Service {
         for (key, changed) in [
             ("exporter.listen", next.exporter.listen != self.config.exporter.listen),
             ("optimizer.listen", next.optimizer.listen != self.config.optimizer.listen),
-            ("state_dir", next.state_dir != self.config.state_dir),
+            ("state_dir", state_dir_changed),
             ("reload_endpoint", next.reload_endpoint != self.config.reload_endpoint),
             ("log", next.log != self.config.log),
             ("up", next.up != self.config.up),
@@ -323,7 +343,10 @@ fn settings(config: &Config) -> Result<Settings> {
         .chain(hostname.map(|h| h.trim().to_owned()))
         .chain(config.optimizer.instances.iter().cloned())
         .collect();
-    let own_pids = crate::host::proc::ancestry(&host, std::process::id());
+    // In the host's numbers, which are not ours in a container with a pid namespace of its own.
+    let own_pid =
+        std::fs::read_link(host.procfs.join("self")).ok().and_then(|link| link.to_str()?.parse().ok());
+    let own_pids = crate::host::proc::ancestry(&host, own_pid.unwrap_or_else(std::process::id));
     let observer = Observer::new(host.clone(), grouping);
     Ok(Settings { options: config.optimizer.clone(), observer, own_names, own_pids, host })
 }

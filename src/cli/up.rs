@@ -1,6 +1,6 @@
 //! `headroom up`: everything on one machine, and where it is.
 
-use super::service::{Loader, Parts, Service, runtime, state_dir};
+use super::service::{Loader, Parts, Service, block_on, state_dir};
 use super::{Common, load};
 use crate::config::Config;
 use crate::stack::files::{self, Generated, Wiring};
@@ -18,7 +18,7 @@ const ALERTMANAGER: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
 pub(super) fn run(common: &Common, config: Config) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|_| ()));
-    runtime()?.block_on(async {
+    block_on(async {
         let stack = Stack::start(config, loader).await?;
         stack.print(&mut io::stdout())?;
         stack.service.until_told().await

@@ -2,7 +2,7 @@
 
 mod naming;
 
-use super::filter::{Filter, pattern};
+use super::filter::{Choice, pattern};
 use super::table::Found;
 use super::{CollectError, Collector, Entry};
 use crate::host::ethtool::{Driver, Ethtool as Driven, Link};
@@ -19,7 +19,7 @@ pub const ENTRY: Entry = Entry {
     make: |_, options| {
         let Options { device_include, device_exclude, metrics_include } = &options.ethtool;
         Ok(Box::new(Ethtool {
-            filter: Filter::either("ethtool.device", device_include, device_exclude)?,
+            filter: Choice::either("ethtool.device", device_include, device_exclude)?,
             metrics: pattern("ethtool.metrics_include", metrics_include)?,
         }))
     },
@@ -124,7 +124,7 @@ const SPEEDS: [(u32, u64, &str, &str); 22] = [
 ];
 
 struct Ethtool {
-    filter: Filter,
+    filter: Choice,
     metrics: Option<Regex>,
 }
 

@@ -14,14 +14,15 @@ pub(super) fn pattern(key: &str, text: &str) -> Result<Option<Regex>, OptionErro
     })
 }
 
-/// What is shown: what matches one pattern and does not match the other.
-pub(super) struct Filter {
+/// Which names are shown: those that one pattern includes, without those that another one excludes.
+#[derive(Default)]
+pub(super) struct Choice {
     include: Option<Regex>,
     exclude: Option<Regex>,
 }
 
-impl Filter {
-    /// The filter of the options `KEY_include` and `KEY_exclude`.
+impl Choice {
+    /// The choice of the options `{key}_include` and `{key}_exclude`.
     pub(super) fn new(key: &str, include: &str, exclude: &str) -> Result<Self, OptionError> {
         Ok(Self {
             include: pattern(&format!("{key}_include"), include)?,

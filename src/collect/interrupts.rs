@@ -3,7 +3,7 @@
 use super::{CollectError, Collector, Entry, filter};
 use crate::host::{Host, Kept, interrupt};
 use crate::metric::{Desc, Sink, Value};
-use filter::Filter;
+use filter::Choice;
 use serde::Deserialize;
 
 /// This collector's line in the list.
@@ -14,7 +14,7 @@ pub const ENTRY: Entry = Entry {
         let Options { name_include, name_exclude, include_zeros } = &options.interrupts;
         Ok(Box::new(Interrupts {
             file: host.proc_file("interrupts"),
-            filter: Filter::new("interrupts.name", name_include, name_exclude)?,
+            filter: Choice::new("interrupts.name", name_include, name_exclude)?,
             zeros: *include_zeros,
             cpus: Vec::new(),
         }))
@@ -44,7 +44,7 @@ const TOTAL: Desc<'static> =
 
 struct Interrupts {
     file: Kept,
-    filter: Filter,
+    filter: Choice,
     zeros: bool,
     /// The numbers of processors as text.
     cpus: Vec<String>,

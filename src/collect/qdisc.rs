@@ -1,6 +1,6 @@
 //! The collector of network devices' queues: sent, dropped, waiting (`node_qdisc_*`).
 
-use super::filter::Filter;
+use super::filter::Choice;
 use super::table::{Row, write};
 use super::{CollectError, Collector, Entry};
 use crate::host::route::{Queue, queues};
@@ -15,7 +15,7 @@ pub const ENTRY: Entry = Entry {
     on: false,
     make: |_, options| {
         let Options { device_include, device_exclude, fixtures } = &options.qdisc;
-        let filter = Filter::either("qdisc.device", device_include, device_exclude)?;
+        let filter = Choice::either("qdisc.device", device_include, device_exclude)?;
         Ok(Box::new(Qdisc { filter, fixtures: fixtures.clone() }))
     },
 };
@@ -51,7 +51,7 @@ const FAMILIES: [Desc<'static>; 7] = [
 ];
 
 struct Qdisc {
-    filter: Filter,
+    filter: Choice,
     fixtures: String,
 }
 

@@ -1,6 +1,6 @@
 //! The collector of /proc/slabinfo: the kernel's caches of objects (`node_slabinfo_*`). The file is root's.
 
-use super::filter::Filter;
+use super::filter::Choice;
 use super::table::{Row, write};
 use super::{CollectError, Collector, Entry};
 use crate::host::{Host, Kept, slab};
@@ -13,7 +13,7 @@ pub const ENTRY: Entry = Entry {
     on: false,
     make: |host, options| {
         let Options { slabs_include, slabs_exclude } = &options.slabinfo;
-        let filter = Filter::new("slabinfo.slabs", slabs_include, slabs_exclude)?;
+        let filter = Choice::new("slabinfo.slabs", slabs_include, slabs_exclude)?;
         Ok(Box::new(Slabinfo { file: host.proc_file("slabinfo"), filter }))
     },
 };
@@ -52,7 +52,7 @@ const FAMILIES: [Desc<'static>; 5] = [
 
 struct Slabinfo {
     file: Kept,
-    filter: Filter,
+    filter: Choice,
 }
 
 impl Collector for Slabinfo {

@@ -1,6 +1,6 @@
 //! The collector of systemd's units: states, restarts, tasks, timers, sockets (`node_systemd_*`).
 
-use super::filter::{Filter, pattern};
+use super::filter::{Choice, pattern};
 use super::table::{Row, write};
 use super::{CollectError, Collector, Entry};
 use crate::host::Host;
@@ -22,7 +22,7 @@ pub const ENTRY: Entry = Entry {
         // A pattern is about the whole name.
         let whole = |text: &str| if text.is_empty() { String::new() } else { format!("^(?:{text})$") };
         let (include, exclude) = (whole(&options.unit_include), whole(&options.unit_exclude));
-        let filter = Filter::new("systemd.unit", &include, &exclude)?;
+        let filter = Choice::new("systemd.unit", &include, &exclude)?;
         let version = pattern("systemd", r"[0-9]{3,}(\.[0-9]+)?")?;
         Ok(Box::new(Systemd { filter, version, sockets: sockets(host, options.private), options }))
     },
@@ -110,7 +110,7 @@ fn sockets(host: &Host, private: bool) -> Vec<(PathBuf, bool)> {
 }
 
 struct Systemd {
-    filter: Filter,
+    filter: Choice,
     version: Option<Regex>,
     sockets: Vec<(PathBuf, bool)>,
     options: Options,

@@ -14,7 +14,8 @@ pub struct Hand {
     host: Host,
 }
 
-/// A process that is held fast: its number cannot come to mean another one.
+/// A process that is held by a handle: advice through it reaches this process or none. Its number may come to mean
+/// another one once it has ended, so what is read by number is to be compared with its start.
 #[derive(Debug)]
 pub struct HeldProcess {
     pid: u32,

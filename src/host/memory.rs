@@ -1,4 +1,4 @@
-//! The machine's memory as /proc/meminfo, /proc/pressure and /proc/vmstat tell it.
+//! The machine's memory as /proc/meminfo, /proc/zoneinfo, /proc/pressure and /proc/vmstat tell it.
 //!
 //! Sources: `Documentation/filesystems/proc.rst`, `Documentation/accounting/psi.rst`.
 
@@ -39,6 +39,19 @@ pub fn meminfo(text: &str) -> Result<Vec<MemField<'_>>, ParseError> {
 pub fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))?;
     line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Pages that lie free on the processors' own lists, by /proc/zoneinfo. The kernel counts them neither as free nor as
+/// available. Since 6.7 it lets these lists grow to hundreds of MiB, so what was just given back may stay there for
+/// seconds (`mm/page_alloc.c`, pcp high auto-tuning).
+pub fn free_per_cpu_pages(text: &str) -> Result<u64, ParseError> {
+    let mut pages = 0_u64;
+    for (n, line) in lines(text) {
+        if let Some(count) = line.trim_start().strip_prefix("count:") {
+            pages = pages.saturating_add(number(Some(count.trim()), n, "`count:` and a number")?);
+        }
+    }
+    Ok(pages)
 }
 
 /// The stall totals of a pressure file, in microseconds.
@@ -86,6 +99,15 @@ mod tests {
             let error = meminfo(text).unwrap_err().to_string();
             assert!(error.starts_with(&format!("line {line}:")), "{error}");
         }
+    }
+
+    #[test]
+    fn free_pages_of_all_processors_and_zones_are_summed_up() {
+        let zone = "Node 0, zone   Normal\n  pages free     9\n        high     8\n  pagesets\n    cpu: 0\n              count:    261\n\
+                    \x20             high:     5262\n    cpu: 1\n              count:    7\n              batch:    63\n";
+        assert_eq!(free_per_cpu_pages(&zone.repeat(2)), Ok(536));
+        assert_eq!(free_per_cpu_pages(""), Ok(0));
+        assert!(free_per_cpu_pages("  count: many\n").is_err());
     }
 
     #[test]

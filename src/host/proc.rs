@@ -16,6 +16,9 @@ pub use stat::{Stat, stat};
 pub use status::{Status, status};
 use std::path::Path;
 
+/// The longest name of a command, in bytes.
+const COMM_BYTES_MAX: usize = 15;
+
 /// Who a process is: what does not change while it lives, or so seldom that it is looked up once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -55,6 +58,12 @@ pub fn ancestry(host: &Host, pid: u32) -> Vec<u32> {
     };
     // The parent of PID 1 is 0, which is nobody.
     std::iter::successors(Some(pid), |&pid| parent(pid).filter(|&p| p > 0)).take(64).collect()
+}
+
+/// Whether a command's name is the wanted one. The kernel cuts names after 15 bytes (`TASK_COMM_LEN`), so a longer one
+/// that is wanted can only be compared that far.
+pub fn comm_is(wanted: &str, comm: &str) -> bool {
+    wanted == comm || (comm.len() == COMM_BYTES_MAX && wanted.starts_with(comm))
 }
 
 /// Who the process `pid` is; `None` when it is not there or went away while it was read.

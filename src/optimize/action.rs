@@ -5,6 +5,7 @@
 pub mod app_hook;
 pub mod cgroup_reclaim;
 pub mod pageout;
+mod swapping;
 
 use super::observe::{Member, Observation};
 use super::policy::Target;

@@ -12,9 +12,16 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Entries on a page of the record, if the request does not say.
 const PAGE: usize = 50;
+
+/// How long a notification waits for the disk before it is refused, which Alertmanager repeats.
+const STORE_WAIT: Duration = Duration::from_secs(6);
+/// Notifications that may wait for the disk at once.
+pub const WRITERS_MAX: usize = 16;
 
 /// Writes the counters of this process.
 pub type OwnPage = Box<dyn FnMut(&mut dyn Sink) -> Result<(), CollectError> + Send>;
@@ -31,6 +38,8 @@ pub struct Api {
     pub reload: Option<Reload>,
     /// The limits of bodies.
     pub limits: Limits,
+    /// Permits to write: how many notifications may wait for the disk at once.
+    pub writers: Arc<Semaphore>,
 }
 
 impl Handler for Api {
@@ -96,8 +105,12 @@ impl Api {
 
     /// Writes the episodes, off the runtime's thread: a sync of the disk may take its time.
     async fn store(&self, alerts: Vec<Alert>) -> Result<Taken, String> {
+        let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() else {
+            return Err("too many notifications wait for the disk; please send it again".into());
+        };
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
             let Notified { queued, resolved } = shared.store.with(|j| j.notify(&alerts, (shared.clock)()))?;
             if resolved > 0 {
                 shared.metrics.runs.with_label_values(&["resolved"]).inc_by(resolved as u64);
@@ -110,10 +123,12 @@ impl Api {
             shared.wake();
             Ok::<_, super::store::StoreError>(Taken { alerts: alerts.len(), queued })
         });
-        match written.await {
-            Ok(Ok(taken)) => Ok(taken),
+        match tokio::time::timeout(STORE_WAIT, written).await {
+            Ok(Ok(Ok(taken))) => Ok(taken),
+            Ok(Ok(Err(e))) => Err(format!("not stored, please send it again: {e}")),
             Ok(Err(e)) => Err(format!("not stored, please send it again: {e}")),
-            Err(e) => Err(format!("not stored, please send it again: {e}")),
+            // It may be stored all the same, later; then the next delivery is a repeat.
+            Err(_) => Err("the disk does not answer; please send it again".into()),
         }
     }
 
@@ -144,6 +159,8 @@ impl Api {
     }
 
     fn metrics(&self) -> Answer {
+        // Looks whether the journal hangs, which its gauge then says.
+        let _now = self.shared.store.is_writable();
         let mut encoder = TextEncoder::default();
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(e) = own(&mut encoder) {

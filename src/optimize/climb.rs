@@ -1,9 +1,9 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
 use super::action::{self, Action, Plan, Scene};
-use super::executor::{Settings, Shared, defer, end};
+use super::executor::{Settings, Shared, end, wait};
 use super::guard::{self, Admission, Guard, admit, millis};
-use super::journal::{NewStep, OpenRun, Outcome};
+use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
 use super::policy::{Policy, Target};
 use super::record::StepState;
@@ -42,12 +42,14 @@ pub struct Ending {
     pub result: &'static str,
     /// Why, in words.
     pub reason: String,
+    /// The policy, where it was found only now.
+    pub policy: Option<String>,
 }
 
 impl Ending {
     /// An ending.
     pub fn new(result: &'static str, reason: impl Into<String>) -> Self {
-        Self { result, reason: reason.into() }
+        Self { result, reason: reason.into(), policy: None }
     }
 }
 
@@ -73,6 +75,12 @@ impl From<HostError> for Stop {
     }
 }
 
+/// Why a rung is not begun after all.
+enum No {
+    Resolved,
+    Guard(Guard, i64),
+}
+
 /// What the rungs so far came to.
 #[derive(Default)]
 struct Tally {
@@ -95,25 +103,40 @@ impl Climb {
     /// Goes up the ladder until the trouble is over, the ladder ends, or somebody says stop.
     pub fn go(&self, shared: &Shared) {
         let stop = self.climb(shared);
+        let names = (self.policy.name.as_str(), self.target.name.as_str());
         let mut write = || match &stop {
             Stop::Ended(ending) => end(shared, self.run.id, ending),
-            Stop::Deferred(guard, until) => defer(shared, &self.run, *guard, *until),
+            Stop::Deferred(guard, until) => {
+                let waiting = wait(shared, &self.run, *guard, *until, names);
+                shared.store.with(|j| j.defer(&[waiting]))
+            }
             // Back in the queue as it is: what was begun stays begun.
             Stop::Journal => {
-                shared.store.with(|j| j.defer(self.run.id, 0, "the journal could not be written"))
+                let reason = "the journal could not be written".to_owned();
+                let (policy, target) = (names.0.to_owned(), names.1.to_owned());
+                let waiting = Waiting { run: self.run.id, not_before: 0, reason, policy, target };
+                shared.store.with(|j| j.defer(&[waiting]))
             }
         };
         insist(shared, &mut write);
     }
 
     fn climb(&self, shared: &Shared) -> Stop {
-        let mut tally = Tally::default();
+        // What was freed before an interruption stays freed.
+        let mut tally = Tally { freed_bytes: self.run.freed_bytes, ..Tally::default() };
+        match self.ladder(shared, &mut tally) {
+            Stop::Ended(ending) => Stop::Ended(tally.closing(ending)),
+            other => other,
+        }
+    }
+
+    fn ladder(&self, shared: &Shared, tally: &mut Tally) -> Stop {
         for name in &self.policy.ladder {
             if self.run.rungs_begun.contains(name) {
                 tally.notes.push(format!("{name}: begun before an interruption, not repeated"));
                 continue;
             }
-            match self.rung(shared, name, &mut tally) {
+            match self.rung(shared, name, tally) {
                 Ok(()) => {}
                 Err(stop) => return stop,
             }
@@ -140,7 +163,8 @@ impl Climb {
         };
         let (members, before) = self.look(shared)?;
         let options = &self.settings.options;
-        let who = members.iter().map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
+        let touched = self.settings.observer.touched(&self.target, &members)?;
+        let who = touched.iter().map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
         if let Some(why) = guard::protected(who, &self.settings.own_pids, &options.guards) {
             self.refuse(shared, Guard::Protected);
             return Err(Stop::Ended(Ending::new("refused", format!("protected: {why}"))));
@@ -171,13 +195,23 @@ impl Climb {
             return Err(Stop::Ended(Ending::new("dry_run", reason)));
         }
         let rung = Rung { number, action, plan: &plan, before: &before, members: &members, want_bytes };
-        let step = self.intend(shared, &rung, tally.steps > 0)?;
+        let step = match self.intend(shared, &rung, tally.steps > 0)? {
+            Ok(step) => step,
+            Err(No::Resolved) => return Err(Stop::Ended(tally.resolved())),
+            Err(No::Guard(guard, _)) if tally.steps > 0 => {
+                self.refuse(shared, guard);
+                let reason = format!("{}: the ladder ends here", guard.as_str());
+                return Err(Stop::Ended(Ending::new("refused", reason)));
+            }
+            Err(No::Guard(guard, until)) => return Err(Stop::Deferred(guard, until)),
+        };
         self.act(shared, step, &rung, tally);
         Ok(())
     }
 
-    /// Writes the intent, in one transaction with the last look at the guards.
-    fn intend(&self, shared: &Shared, rung: &Rung<'_>, acted: bool) -> Result<i64, Stop> {
+    /// Writes the intent, under one lock with the last look at the alert and the guards: what is resolved before this
+    /// leads to no action.
+    fn intend(&self, shared: &Shared, rung: &Rung<'_>, acted: bool) -> Result<Result<i64, No>, Stop> {
         let now = (shared.clock)();
         let (plan, before) = (rung.plan.intent.to_string(), json(rung.before));
         let step = NewStep {
@@ -187,28 +221,20 @@ impl Climb {
             plan: &plan,
             before: before.as_deref().unwrap_or("{}"),
         };
-        let window_from = now.saturating_sub(millis(guard::RATE_WINDOW));
-        let written = shared.store.with(|j| {
-            let mut past = j.past(self.run.id, &self.target.name, window_from)?;
+        Ok(shared.store.with(|j| {
+            if j.is_resolved(self.run.id)? {
+                return Ok(Err(No::Resolved));
+            }
+            let mut past = j.past(self.run.id, &self.target.name, guard::window(now))?;
             if acted || !self.run.rungs_begun.is_empty() {
                 // Cool-downs lie between runs, not between the rungs of one; the rate limit counts all.
                 (past.last_step_at, past.last_step_on_target_at) = (None, None);
             }
             match admit(now, &past, 0, false, &self.settings.options.guards) {
                 Admission::Admit => Ok(Ok(j.begin_step(self.run.id, &step, now)?)),
-                Admission::Defer { guard, until } => Ok(Err((guard, until))),
+                Admission::Defer { guard, until } => Ok(Err(No::Guard(guard, until))),
             }
-        })?;
-        written.map_err(|(guard, until)| {
-            if acted {
-                self.refuse(shared, guard);
-                return Stop::Ended(Ending::new(
-                    "refused",
-                    format!("{}: the ladder ends here", guard.as_str()),
-                ));
-            }
-            Stop::Deferred(guard, until)
-        })
+        })?)
     }
 
     /// Carries out what was intended, measures, and writes the outcome.
@@ -339,6 +365,15 @@ impl Climb {
 }
 
 impl Tally {
+    /// A run that freed memory was effective, whatever ended it.
+    fn closing(&self, ending: Ending) -> Ending {
+        if self.freed_bytes == 0 || ending.result == "effective" {
+            return ending;
+        }
+        let freed = bytesize::ByteSize::b(self.freed_bytes).display().iec();
+        Ending::new("effective", self.words(&format!("{freed} freed, then: {}", ending.reason)))
+    }
+
     fn resolved(&self) -> Ending {
         let result = if self.freed_bytes > 0 {
             "effective"
@@ -378,9 +413,9 @@ fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) {
     }
 }
 
-/// The reading whose available memory is the median.
+/// The reading whose reachable memory is the median.
 fn median(mut readings: Vec<Observation>) -> Observation {
-    readings.sort_by_key(|o| o.machine.available_bytes);
+    readings.sort_by_key(|o| o.machine.reachable_bytes());
     let middle = readings.len() / 2;
     readings.into_iter().nth(middle).unwrap_or_default()
 }

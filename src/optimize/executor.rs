@@ -3,7 +3,7 @@
 use super::action;
 use super::climb::{Climb, Ending};
 use super::guard::{Admission, admit, millis};
-use super::journal::OpenRun;
+use super::journal::{Ended, OpenRun, Waiting};
 use super::metrics::Metrics;
 use super::observe::Observer;
 use super::policy::{Decision, decide};
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(500);
 /// How often old runs are forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
+/// Between two tries to put back what an interruption left.
+const UNDO_EVERY: Duration = Duration::from_secs(30);
 /// Runs looked at in one turn.
 const TURN: usize = 32;
 
@@ -132,46 +134,42 @@ impl Executor {
 
     /// Ends the thread; runs that act have until `grace` is over to write their outcome. What is cut off is
     /// `interrupted` at the next start.
-    pub fn stop(mut self, grace: Duration) {
+    pub fn stop(self, grace: Duration) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.wake();
         let deadline = Instant::now() + grace;
         while !self.shared.busy().is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if let Some(thread) = self.thread.take().filter(|_| Instant::now() < deadline) {
-            // A panic of the thread has been logged by the hook of the process.
-            let _ended = thread.join();
+        // A thread that waits for a disk that does not answer cannot be waited for.
+        while self.thread.as_ref().is_some_and(|t| !t.is_finished()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
-    let mut recovered = false;
+    let mut recovery = Recovery::default();
     let mut expired_at: Option<Instant> = None;
     while !shared.stopping() {
-        let turn = || -> Result<(), StoreError> {
-            if !recovered {
-                recover(shared)?;
-                recovered = true;
-            }
+        let mut turn = || -> Result<bool, StoreError> {
+            recovery.go_on(shared)?;
             if expired_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
                 let keep = millis(shared.settings().options.retention);
                 shared.store.with(|j| j.expire((shared.clock)().saturating_sub(keep)))?;
                 expired_at = Some(Instant::now());
             }
             aftermaths(shared)?;
-            for open in shared.store.with(|j| j.runnable((shared.clock)(), TURN))? {
-                consider(shared, &open)?;
-            }
+            let more = decide_all(shared)?;
             let (waiting, active) = shared.store.with(|j| j.open_counts())?;
             shared.metrics.runs_waiting.set(waiting);
             shared.metrics.runs_active.set(active);
-            Ok(())
+            Ok(more)
         };
         // The store has logged and counted the error; the next turn tries again.
-        let mut turn = turn;
-        let _unwritable = turn();
+        if turn().unwrap_or(false) {
+            continue;
+        }
         match inbox.recv_timeout(TICK) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -179,33 +177,85 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     }
 }
 
-/// Puts right what an interruption left behind, before anything else is done.
-fn recover(shared: &Shared) -> Result<(), StoreError> {
-    let mut hand = Hand::new(shared.settings().host.clone());
-    for (step, name, plan) in shared.store.with(|j| j.recover((shared.clock)()))? {
-        shared.metrics.actions.with_label_values(&[&name, "interrupted"]).inc();
-        let plan = serde_json::from_str(&plan).unwrap_or(serde_json::Value::Null);
-        match action::find(&name).map(|a| a.undo(&plan, &mut hand)) {
-            Some(Ok(Some(note))) => {
-                tracing::warn!(step, action = name, note, "put back what an interrupted action left");
-            }
-            Some(Err(e)) => {
-                tracing::error!(step, action = name, error = %e, "cannot put back what an interrupted action left");
-            }
-            Some(Ok(None)) | None => {
-                tracing::warn!(step, action = name, "an action was interrupted; it is not repeated");
-            }
-        }
-    }
-    Ok(())
+/// Puts right what an interruption left behind, before anything else is done. A step is marked only after that: an end
+/// in the middle finds it again, and to put back twice does no harm. What cannot be put back now is tried again.
+#[derive(Default)]
+struct Recovery {
+    /// Unfinished steps with action and plan, once they were read.
+    steps: Option<Vec<(i64, String, String)>>,
+    tried_at: Option<Instant>,
 }
 
-/// Decides on one run: ends it, lets it wait, or gives it to a worker.
-fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
+impl Recovery {
+    fn go_on(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let steps = if let Some(steps) = &mut self.steps {
+            steps
+        } else {
+            let steps = shared.store.with(|j| j.requeue().and_then(|()| j.unfinished()))?;
+            self.steps.insert(steps)
+        };
+        if steps.is_empty() || self.tried_at.is_some_and(|t| t.elapsed() < UNDO_EVERY) {
+            return Ok(());
+        }
+        self.tried_at = Some(Instant::now());
+        let mut hand = Hand::new(shared.settings().host.clone());
+        let mut left = Vec::new();
+        for (step, name, plan) in steps.drain(..) {
+            if put_back(&mut hand, step, &name, &plan) {
+                shared.store.with(|j| j.interrupt(step, (shared.clock)()))?;
+                shared.metrics.actions.with_label_values(&[&name, "interrupted"]).inc();
+            } else {
+                left.push((step, name, plan));
+            }
+        }
+        *steps = left;
+        Ok(())
+    }
+}
+
+/// Whether nothing of an interrupted action is left behind.
+fn put_back(hand: &mut Hand, step: i64, name: &str, plan: &str) -> bool {
+    let plan = serde_json::from_str(plan).unwrap_or(serde_json::Value::Null);
+    match action::find(name).map(|a| a.undo(&plan, hand)) {
+        Some(Ok(Some(note))) => {
+            tracing::warn!(step, action = name, note, "put back what an interrupted action left");
+        }
+        Some(Err(e)) => {
+            tracing::error!(step, action = name, error = %e, "cannot put back what an interrupted action left; it is tried again");
+            return false;
+        }
+        Some(Ok(None)) | None => {
+            tracing::warn!(step, action = name, "an action was interrupted; it is not repeated");
+        }
+    }
+    true
+}
+
+/// Decides on the runs whose turn it is; true if there may be more that need not wait.
+fn decide_all(shared: &Arc<Shared>) -> Result<bool, StoreError> {
+    let horizon = shared.settings().options.guards.horizon_millis();
+    let open = shared.store.with(|j| j.runnable((shared.clock)(), horizon, TURN))?;
+    let mut waiting = Vec::new();
+    for run in &open {
+        waiting.extend(consider(shared, run)?);
+    }
+    if !waiting.is_empty() {
+        shared.store.with(|j| j.defer(&waiting))?;
+    }
+    Ok(open.len() == TURN)
+}
+
+/// Decides on one run: ends it, gives it to a worker, or says for what it waits.
+fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, StoreError> {
     let now = (shared.clock)();
+    let finish = |ending: &Ending| end(shared, run.id, ending).map(|()| None);
     if run.resolved {
-        let ending = if run.rungs_begun.is_empty() { "resolved" } else { "interrupted" };
-        return end(shared, run.id, &Ending::new(ending, "the alert is resolved"));
+        let result = match (run.freed_bytes, run.rungs_begun.is_empty()) {
+            (0, true) => "resolved",
+            (0, false) => "interrupted",
+            _ => "effective",
+        };
+        return finish(&Ending::new(result, "the alert is resolved"));
     }
     let settings = shared.settings();
     let options = &settings.options;
@@ -213,26 +263,23 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
     {
         Decision::Act { policy, target } => (policy, target),
         Decision::Nothing { policy, reason } => {
-            shared.store.with(|j| j.name_run(run.id, policy, None))?;
-            return end(shared, run.id, &Ending::new("no_policy", reason));
+            let policy = policy.map(str::to_owned);
+            return finish(&Ending { policy, ..Ending::new("no_policy", reason) });
         }
         Decision::OtherHost { instance } => {
             let reason = format!(
                 "the alert is about {instance:?}, which is not this machine; see optimizer.instances"
             );
-            return end(shared, run.id, &Ending::new("refused", reason));
+            return finish(&Ending::new("refused", reason));
         }
     };
-    shared.store.with(|j| j.name_run(run.id, Some(&policy.name), Some(&target.name)))?;
-    let past = shared
-        .store
-        .with(|j| j.past(run.id, &target.name, now.saturating_sub(millis(guard::RATE_WINDOW))))?;
+    let past = shared.store.with(|j| j.past(run.id, &target.name, guard::window(now)))?;
     let (active, busy) = {
         let set = shared.busy();
         (set.len(), set.contains(&target.name))
     };
     if let Admission::Defer { guard, until } = admit(now, &past, active, busy, &options.guards) {
-        return defer(shared, run, guard, until);
+        return Ok(Some(wait(shared, run, guard, until, (&policy.name, &target.name))));
     }
     let climb = Climb {
         run: run.clone(),
@@ -240,7 +287,9 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
         target: target.clone(),
         settings: Arc::clone(&settings),
     };
-    shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))?;
+    if !shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))? {
+        return Ok(None);
+    }
     shared.busy().insert(target.name.clone());
     let work = Arc::clone(shared);
     let name = target.name.clone();
@@ -250,13 +299,9 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<(), StoreError> {
     });
     if let Err(e) = spawned {
         shared.busy().remove(&name);
-        return end(
-            shared,
-            run.id,
-            &Ending::new("failed", format!("cannot start a thread for the run: {e}")),
-        );
+        return finish(&Ending::new("failed", format!("cannot start a thread for the run: {e}")));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Holds a target while a run acts on it, and lets it go even if the run's thread should panic.
@@ -273,25 +318,29 @@ impl Drop for Busy<'_> {
 }
 
 /// The run waits. The guard is counted, and logged, once for each run that it holds up.
-pub(super) fn defer(
+pub(super) fn wait(
     shared: &Shared,
     run: &OpenRun,
     guard: guard::Guard,
     until: i64,
-) -> Result<(), StoreError> {
+    (policy, target): (&str, &str),
+) -> Waiting {
     let reason = format!("{}: waits for this guard", guard.as_str());
     if run.reason.as_deref() != Some(&reason) {
         shared.metrics.guard_refusals.with_label_values(&[guard.as_str()]).inc();
         tracing::info!(run = run.id, guard = guard.as_str(), "a guard lets the run wait");
     }
-    shared.store.with(|j| j.defer(run.id, until, &reason))
+    Waiting { run: run.id, not_before: until, reason, policy: policy.to_owned(), target: target.to_owned() }
 }
 
-/// Ends a run: record, counter, log.
+/// Ends a run: record, counter, log. A run that has ended meanwhile is left as it is.
 pub(super) fn end(shared: &Shared, run: i64, ending: &Ending) -> Result<(), StoreError> {
-    shared.store.with(|j| j.end_run(run, ending.result, Some(&ending.reason), (shared.clock)()))?;
-    shared.metrics.runs.with_label_values(&[ending.result]).inc();
-    tracing::info!(run, result = ending.result, reason = ending.reason, "run ended");
+    let Ending { result, reason, policy } = ending;
+    let ended = Ended { result, reason, policy: policy.as_deref() };
+    if shared.store.with(|j| j.end_run(run, &ended, (shared.clock)()))? {
+        shared.metrics.runs.with_label_values(&[result]).inc();
+        tracing::info!(run, result, reason, "run ended");
+    }
     Ok(())
 }
 

@@ -1,12 +1,15 @@
 //! The guards: whether a run may act now, later or never. An action may be stricter; it cannot be looser.
 
 use super::journal::Past;
+use crate::host::proc;
 use bytesize::ByteSize;
 use serde::Deserialize;
 use std::time::Duration;
 
 /// The window of the rate limit.
 pub const RATE_WINDOW: Duration = Duration::from_hours(1);
+/// Headroom's own name, whatever the configuration protects.
+const OWN_COMM: &str = "headroom";
 /// A run that waits for a free worker asks again after this time.
 const BUSY_RETRY: Duration = Duration::from_millis(500);
 
@@ -30,10 +33,27 @@ pub struct Options {
     pub min_gain: ByteSize,
 }
 
+impl Options {
+    /// The longest that a guard lets a run wait, in milliseconds.
+    pub fn horizon_millis(&self) -> i64 {
+        millis(RATE_WINDOW.max(self.cooldown).max(self.target_cooldown))
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        let protected =
-            ["systemd", "init", "sshd", "dbus-daemon", "containerd", "dockerd", "kubelet", "headroom"];
+        let protected = [
+            "systemd",
+            "init",
+            "sshd",
+            "dbus-daemon",
+            "containerd",
+            "dockerd",
+            "kubelet",
+            "prometheus",
+            "alertmanager",
+            "prometheus-alertmanager",
+        ];
         Self {
             cooldown: Duration::from_secs(10),
             target_cooldown: Duration::from_mins(5),
@@ -116,7 +136,9 @@ pub fn admit(now: i64, past: &Past, active: usize, busy_target: bool, options: &
     ];
     for (guard, last, cooldown) in waits {
         // A clock that was set back must not stop everything until it has caught up.
-        let until = last.map(|at| at.min(now).saturating_add(millis(cooldown)));
+        let until = last
+            .filter(|&at| at <= now.saturating_add(millis(cooldown)))
+            .map(|at| at.saturating_add(millis(cooldown)));
         if let Some(until) = until.filter(|&until| until > now) {
             return later(guard, until);
         }
@@ -142,9 +164,9 @@ pub fn protected<'a>(
             "PID 1"
         } else if kernel {
             "a thread of the kernel"
-        } else if own_pids.contains(&pid) {
+        } else if own_pids.contains(&pid) || comm == OWN_COMM {
             "Headroom itself, or a process that it runs under"
-        } else if options.protected.iter().any(|p| p == comm) {
+        } else if options.protected.iter().any(|p| proc::comm_is(p, comm)) {
             "on the list of protected processes"
         } else {
             continue;
@@ -152,6 +174,11 @@ pub fn protected<'a>(
         return Some(format!("process {pid} ({comm:?}) is {why}"));
     }
     None
+}
+
+/// The window of the rate limit that ends at `now`.
+pub fn window(now: i64) -> (i64, i64) {
+    (now.saturating_sub(millis(RATE_WINDOW)), now)
 }
 
 /// A duration in whole milliseconds.
@@ -196,10 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn headroom_is_protected_whatever_the_list_says_and_long_names_are_known() {
+        let o = Options { protected: vec!["prometheus-alertmanager".into()], ..Options::default() };
+        for (comm, safe) in [("headroom", true), ("prometheus-aler", true), ("prometheus", false)] {
+            assert_eq!(protected([(7, comm, false)].into_iter(), &[], &o).is_some(), safe, "{comm}");
+        }
+    }
+
+    #[test]
     fn a_clock_set_back_does_not_stop_everything() {
         let o = Options::default();
-        let answer = admit(1_000, &past(Some(9_000_000), None, 0), 0, false, &o);
-        assert_eq!(answer, Admission::Defer { guard: Guard::GlobalCooldown, until: 11_000 });
+        assert_eq!(admit(1_000, &past(Some(9_000_000), Some(9_000_000), 0), 0, false, &o), Admission::Admit);
+        // By a little, it costs at most another cool-down.
+        let mut now = 100_000;
+        while let Admission::Defer { until, .. } = admit(now, &past(Some(105_000), None, 0), 0, false, &o) {
+            assert!(until > now && until <= 115_000, "{until}");
+            now = until;
+        }
     }
 
     #[test]

@@ -3,25 +3,28 @@
 //! WAL with `synchronous=FULL`: when a call returns, its transaction is on the disk.
 //! Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
 
+mod episode;
 mod rows;
 
-use super::alert::{Alert, Status};
+use super::alert::Alert;
 use super::record::{Entry, Filter, StepState};
 use crate::matching::Labels;
 use rows::{entry, step};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
 
 /// The version of the tables; a file of a newer version is refused.
 const SCHEMA_VERSION: i64 = 1;
+/// How long another process may hold the file before it counts as held: a restart overlaps for a moment.
+const BUSY: Duration = Duration::from_millis(500);
 /// The newest entries that one page of the record holds at most.
 pub const PAGE_MAX: usize = 500;
 
 const SCHEMA: &str = "
 CREATE TABLE episode (
     fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL, alertname TEXT NOT NULL,
-    labels TEXT NOT NULL, annotations TEXT NOT NULL, resolved_at INTEGER,
+    labels TEXT NOT NULL, annotations TEXT NOT NULL, resolved_at INTEGER, ends_at INTEGER,
     first_seen_at INTEGER NOT NULL, last_seen_at INTEGER NOT NULL, deliveries INTEGER NOT NULL,
     PRIMARY KEY (fingerprint, starts_at)
 ) STRICT;
@@ -51,6 +54,15 @@ pub enum JournalError {
     /// SQLite's answer: the disk is full, the directory cannot be written, the file is damaged.
     #[error("the journal: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The file cannot be made or opened.
+    #[error("the journal cannot be opened: {source}")]
+    Make {
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("another process uses the journal: two optimizers cannot share a state directory")]
+    Held,
     /// The file was written by a newer Headroom.
     #[error(
         "the journal has version {found}, this Headroom knows {SCHEMA_VERSION}: use the newer one, or move the file away"
@@ -75,18 +87,18 @@ pub struct OpenRun {
     pub resolved: bool,
     /// The reason for which it waits, as last recorded.
     pub reason: Option<String>,
-    /// When it was queued, in milliseconds since the epoch.
-    pub queued_at: i64,
     /// Rungs of the ladder that were begun, in their order.
     pub rungs_begun: Vec<String>,
+    /// What they verifiably freed.
+    pub freed_bytes: u64,
 }
 
 /// What guards ask of the past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Past {
-    /// When the last step of any other run began, in milliseconds since the epoch.
+    /// When the last step of any other run ended (or began, if it has not), in milliseconds since the epoch.
     pub last_step_at: Option<i64>,
-    /// When the last step of another run on the same target began.
+    /// The same, of another run on the same target.
     pub last_step_on_target_at: Option<i64>,
     /// Steps begun within the rate limit's window.
     pub steps_in_window: u64,
@@ -111,6 +123,32 @@ pub struct Outcome<'a> {
     pub aftermath_due: Option<i64>,
 }
 
+/// A run that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub run: i64,
+    /// Until when at least, in milliseconds since the epoch.
+    pub not_before: i64,
+    /// For what.
+    pub reason: String,
+    /// The policy that was found for it.
+    pub policy: String,
+    /// The target that was found for it.
+    pub target: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// The result's name.
+    pub result: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// The policy, where it was found only now.
+    pub policy: Option<&'a str>,
+}
+
 /// The open journal.
 pub struct Journal {
     db: Connection,
@@ -126,11 +164,14 @@ pub struct Notified {
 }
 
 impl Journal {
-    /// Opens the journal, or makes a new one.
+    /// Opens the journal, or makes a new one. It is this process's alone until it is closed.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        make_private(path).map_err(|source| JournalError::Make { source })?;
         let db = Connection::open(path)?;
-        db.busy_timeout(Duration::from_secs(5))?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.busy_timeout(BUSY)?;
+        // Two optimizers on one journal would know nothing of each other's actions.
+        db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        db.pragma_update(None, "journal_mode", "WAL").map_err(held)?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         let mut journal = Self { db };
@@ -148,12 +189,11 @@ impl Journal {
     }
 
     /// Writes a notification: each episode once, a run for each that fires, ends for those resolved.
-    /// Returns the number of runs that were queued.
     pub fn notify(&mut self, alerts: &[Alert], now: i64) -> Result<Notified, JournalError> {
         let tx = self.db.transaction()?;
         let mut notified = Notified::default();
         for alert in alerts {
-            let (queued, resolved) = write_alert(&tx, alert, now)?;
+            let (queued, resolved) = episode::write(&tx, alert, now)?;
             notified.queued += queued;
             notified.resolved += resolved;
         }
@@ -170,25 +210,30 @@ impl Journal {
         Ok(())
     }
 
-    /// The oldest runs that may go on now, and when the next waiting one may.
-    pub fn runnable(&self, now: i64, count: usize) -> Result<Vec<OpenRun>, JournalError> {
+    /// The oldest runs that may go on now. A run that waits for longer than `horizon` was told to before the clock was
+    /// set back.
+    pub fn runnable(&self, now: i64, horizon: i64, count: usize) -> Result<Vec<OpenRun>, JournalError> {
         let mut query = self.db.prepare_cached(
-            "SELECT run.id, labels, resolved_at, run.reason, queued_at FROM run JOIN episode USING (fingerprint, starts_at)
-             WHERE ended_at IS NULL AND state IN ('queued', 'waiting') AND (not_before <= ?1 OR resolved_at IS NOT NULL)
-             ORDER BY run.id LIMIT ?2",
+            "SELECT run.id, labels, resolved_at IS NOT NULL, run.reason
+             FROM run JOIN episode USING (fingerprint, starts_at)
+             WHERE ended_at IS NULL AND state IN ('queued', 'waiting')
+               AND (not_before <= ?1 OR not_before > ?2 OR resolved_at IS NOT NULL)
+             ORDER BY not_before, run.id LIMIT ?3",
         )?;
-        let rows = query.query_map(params![now, clamp(count)], |r| {
-            let (id, labels): (i64, String) = (r.get(0)?, r.get(1)?);
-            let (resolved, reason): (Option<i64>, Option<String>) = (r.get(2)?, r.get(3)?);
-            Ok((id, labels, resolved.is_some(), reason, r.get(4)?))
-        })?;
-        let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        let mut rungs = self.db.prepare_cached("SELECT action FROM step WHERE run = ?1 ORDER BY rung")?;
+        let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, String>(1)?, r.get(2)?, r.get(3)?));
+        let rows = query.query_map(params![now, now.saturating_add(horizon), clamp(count)], row)?;
+        let rows = rows.collect::<Result<Vec<(i64, String, bool, Option<String>)>, _>>()?;
+        let mut steps = self.db.prepare_cached(
+            "SELECT action, coalesce(freed_bytes, 0) FROM step WHERE run = ?1 ORDER BY rung",
+        )?;
         rows.into_iter()
-            .map(|(id, labels, resolved, reason, queued_at)| {
-                let begun = rungs.query_map([id], |r| r.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            .map(|(id, labels, resolved, reason)| {
+                let begun = steps.query_map([id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+                let begun = begun.collect::<Result<Vec<(String, i64)>, _>>()?;
+                let freed_bytes = begun.iter().filter_map(|(_, bytes)| u64::try_from(*bytes).ok()).sum();
+                let rungs_begun = begun.into_iter().map(|(action, _)| action).collect();
                 let labels = serde_json::from_str(&labels)?;
-                Ok(OpenRun { id, labels, resolved, reason, queued_at, rungs_begun: begun })
+                Ok(OpenRun { id, labels, resolved, reason, rungs_begun, freed_bytes })
             })
             .collect()
     }
@@ -202,14 +247,18 @@ impl Journal {
     }
 
     /// What guards want to know of the steps before.
-    pub fn past(&self, run: i64, target: &str, window_from: i64) -> Result<Past, JournalError> {
-        let mut last = self.db.prepare_cached("SELECT max(begun_at) FROM step WHERE run <> ?1")?;
-        let mut on_target =
-            self.db.prepare_cached("SELECT max(begun_at) FROM step WHERE run <> ?1 AND target = ?2")?;
-        let mut window =
-            self.db.prepare_cached("SELECT count(*), min(begun_at) FROM step WHERE begun_at >= ?1")?;
+    pub fn past(&self, run: i64, target: &str, window: (i64, i64)) -> Result<Past, JournalError> {
+        let mut last =
+            self.db.prepare_cached("SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1")?;
+        let mut on_target = self.db.prepare_cached(
+            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND target = ?2",
+        )?;
+        // Steps after the window's end were made before the clock was set back.
+        let mut within = self
+            .db
+            .prepare_cached("SELECT count(*), min(begun_at) FROM step WHERE begun_at BETWEEN ?1 AND ?2")?;
         let (steps, oldest): (i64, Option<i64>) =
-            window.query_row([window_from], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            within.query_row([window.0, window.1], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok(Past {
             last_step_at: last.query_row([run], |r| r.get(0))?,
             last_step_on_target_at: on_target.query_row(params![run, target], |r| r.get(0))?,
@@ -218,43 +267,29 @@ impl Journal {
         })
     }
 
-    /// The run waits; `reason` says for what.
-    pub fn defer(&mut self, run: i64, not_before: i64, reason: &str) -> Result<(), JournalError> {
-        let sql = "UPDATE run SET state = 'waiting', not_before = ?2, reason = ?3 WHERE id = ?1 AND ended_at IS NULL";
-        self.db.execute(sql, params![run, not_before, reason])?;
-        Ok(())
+    /// These runs wait. One transaction: many may wait at once, and again and again.
+    pub fn defer(&mut self, waiting: &[Waiting]) -> Result<(), JournalError> {
+        let tx = self.db.transaction()?;
+        let sql = "UPDATE run SET state = 'waiting', not_before = ?2, reason = ?3, policy = ?4, target = ?5
+                   WHERE id = ?1 AND ended_at IS NULL";
+        for w in waiting {
+            tx.prepare_cached(sql)?.execute(params![w.run, w.not_before, w.reason, w.policy, w.target])?;
+        }
+        Ok(tx.commit()?)
     }
 
-    /// The run is in the hands of a worker.
-    pub fn begin_run(&mut self, run: i64, policy: &str, target: &str) -> Result<(), JournalError> {
-        let sql = "UPDATE run SET state = 'acting', reason = NULL, policy = ?2, target = ?3 WHERE id = ?1";
-        self.db.execute(sql, params![run, policy, target])?;
-        Ok(())
+    /// The run is in the hands of a worker; false if it has ended meanwhile.
+    pub fn begin_run(&mut self, run: i64, policy: &str, target: &str) -> Result<bool, JournalError> {
+        let sql = "UPDATE run SET state = 'acting', reason = NULL, policy = ?2, target = ?3
+                   WHERE id = ?1 AND ended_at IS NULL";
+        Ok(self.db.execute(sql, params![run, policy, target])? == 1)
     }
 
-    /// Notes which policy and target a run was found to have.
-    pub fn name_run(
-        &mut self,
-        run: i64,
-        policy: Option<&str>,
-        target: Option<&str>,
-    ) -> Result<(), JournalError> {
-        let sql = "UPDATE run SET policy = coalesce(?2, policy), target = coalesce(?3, target) WHERE id = ?1";
-        self.db.execute(sql, params![run, policy, target])?;
-        Ok(())
-    }
-
-    /// The run has ended.
-    pub fn end_run(
-        &mut self,
-        run: i64,
-        result: &str,
-        reason: Option<&str>,
-        now: i64,
-    ) -> Result<(), JournalError> {
-        let sql = "UPDATE run SET state = 'ended', result = ?2, reason = ?3, ended_at = ?4 WHERE id = ?1 AND ended_at IS NULL";
-        self.db.execute(sql, params![run, result, reason, now])?;
-        Ok(())
+    /// The run has ended; false if it had before.
+    pub fn end_run(&mut self, run: i64, ended: &Ended<'_>, now: i64) -> Result<bool, JournalError> {
+        let sql = "UPDATE run SET state = 'ended', result = ?2, reason = ?3, policy = coalesce(?4, policy), ended_at = ?5
+                   WHERE id = ?1 AND ended_at IS NULL";
+        Ok(self.db.execute(sql, params![run, ended.result, ended.reason, ended.policy, now])? == 1)
     }
 
     /// Writes the intent of a step; only after this returns may its action begin.
@@ -303,29 +338,46 @@ impl Journal {
         Ok(())
     }
 
-    /// After a start: steps that were begun and have no outcome are `interrupted`; their runs may go on.
-    /// Returns their numbers, actions and plans, so that what they left behind can be put back.
-    pub fn recover(&mut self, now: i64) -> Result<Vec<(i64, String, String)>, JournalError> {
-        let tx = self.db.transaction()?;
-        let open = {
-            let mut query =
-                tx.prepare("SELECT id, action, plan FROM step WHERE state = 'begun' ORDER BY id")?;
-            let rows = query.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-            rows.collect::<Result<Vec<_>, _>>()?
-        };
-        tx.execute(
-            "UPDATE step SET state = 'interrupted', verdict = 'unknown', ended_at = ?1 WHERE state = 'begun'",
-            [now],
-        )?;
-        tx.execute("UPDATE run SET state = 'queued' WHERE state = 'acting'", [])?;
-        tx.commit()?;
-        Ok(open)
+    /// After a start: steps that were begun and have no outcome, with their action and plan.
+    pub fn unfinished(&self) -> Result<Vec<(i64, String, String)>, JournalError> {
+        let mut query =
+            self.db.prepare("SELECT id, action, plan FROM step WHERE state = 'begun' ORDER BY id")?;
+        let rows = query.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Forgets runs that ended before `before`, and episodes without a run.
+    /// After a start: runs that were in a worker's hands may go on, but for those with an unfinished step.
+    pub fn requeue(&mut self) -> Result<(), JournalError> {
+        let sql = "UPDATE run SET state = 'queued' WHERE state = 'acting'
+                   AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id AND step.state = 'begun')";
+        self.db.execute(sql, [])?;
+        Ok(())
+    }
+
+    /// Makes an unfinished step `interrupted`; its run may go on.
+    pub fn interrupt(&mut self, step: i64, now: i64) -> Result<(), JournalError> {
+        let tx = self.db.transaction()?;
+        tx.execute(
+            "UPDATE step SET state = 'interrupted', verdict = 'unknown', ended_at = ?2 WHERE id = ?1",
+            [step, now],
+        )?;
+        tx.execute(
+            "UPDATE run SET state = 'queued' WHERE state = 'acting' AND id = (SELECT run FROM step WHERE id = ?1)",
+            [step],
+        )?;
+        Ok(tx.commit()?)
+    }
+
+    /// Forgets runs that ended before `before`, and episodes without a run. An episode that is still reported keeps
+    /// its run: without it, the next repeat would lead to a second one.
     pub fn expire(&mut self, before: i64) -> Result<usize, JournalError> {
         let tx = self.db.transaction()?;
-        let runs = tx.execute("DELETE FROM run WHERE ended_at < ?1", [before])?;
+        let runs = tx.execute(
+            "DELETE FROM run WHERE ended_at < ?1 AND NOT EXISTS
+             (SELECT 1 FROM episode WHERE episode.fingerprint = run.fingerprint AND episode.starts_at = run.starts_at
+                AND last_seen_at >= ?1)",
+            [before],
+        )?;
         tx.execute(
             "DELETE FROM episode WHERE last_seen_at < ?1 AND NOT EXISTS
              (SELECT 1 FROM run WHERE run.fingerprint = episode.fingerprint AND run.starts_at = episode.starts_at)",
@@ -398,66 +450,19 @@ fn clamp(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Nanoseconds fit an `i64` until the year 2262.
-fn nanos(at: jiff::Timestamp) -> i64 {
-    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+/// Makes the file, if it is not there, readable by its owner alone: labels and addresses are nobody else's business.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let open = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    open.map(drop)
 }
 
-/// Writes one alert; returns how many runs it queued, and how many it ended.
-fn write_alert(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<(usize, usize), JournalError> {
-    let (fingerprint, starts_at) = (&alert.fingerprint, nanos(alert.starts_at));
-    let resolved_at = (alert.status == Status::Resolved)
-        .then(|| alert.ends_at.map_or(now, jiff::Timestamp::as_millisecond));
-    tx.prepare_cached(
-        "INSERT INTO episode (fingerprint, starts_at, alertname, labels, annotations, resolved_at, first_seen_at,
-                              last_seen_at, deliveries)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 1)
-         ON CONFLICT DO UPDATE SET resolved_at = coalesce(resolved_at, excluded.resolved_at),
-                                   last_seen_at = excluded.last_seen_at, deliveries = deliveries + 1",
-    )?
-    .execute(params![
-        fingerprint,
-        starts_at,
-        alert.labels.get("alertname").map_or("", String::as_str),
-        serde_json::to_string(&alert.labels)?,
-        serde_json::to_string(&alert.annotations)?,
-        resolved_at,
-        now
-    ])?;
-    if alert.status == Status::Resolved {
-        // A run that has begun to act ends by itself, between two rungs.
-        let ended = tx
-            .prepare_cached(
-            "UPDATE run SET state = 'ended', result = 'resolved', reason = 'resolved before anything was done', ended_at = ?3
-             WHERE fingerprint = ?1 AND starts_at <= ?2 AND ended_at IS NULL AND state <> 'acting'
-               AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id)",
-        )?
-        .execute(params![fingerprint, starts_at, now])?;
-        return Ok((0, ended));
+/// Names the one error of SQLite that a person can put right at once.
+fn held(e: rusqlite::Error) -> JournalError {
+    match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => JournalError::Held,
+        _ => JournalError::Sqlite(e),
     }
-    // Old news: the same episode, or a later one of the same alert, is already known to be over.
-    let over: Option<i64> = tx
-        .prepare_cached(
-            "SELECT 1 FROM episode WHERE fingerprint = ?1 AND starts_at >= ?2 AND resolved_at IS NOT NULL LIMIT 1",
-        )?
-        .query_row(params![fingerprint, starts_at], |r| r.get(0))
-        .optional()?;
-    let (state, result, reason, ended) = match over {
-        Some(_) => ("ended", Some("resolved"), Some("already resolved when it was reported"), Some(now)),
-        None => ("queued", None, None, None),
-    };
-    let inserted = tx
-        .prepare_cached(
-            "INSERT INTO run (fingerprint, starts_at, state, result, reason, queued_at, not_before, ended_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![fingerprint, starts_at, state, result, reason, now, ended])?;
-    // A newer firing means that the older one has ended, though nobody said so.
-    tx.prepare_cached(
-        "UPDATE episode SET resolved_at = ?3 WHERE fingerprint = ?1 AND starts_at < ?2 AND resolved_at IS NULL",
-    )?
-    .execute(params![fingerprint, starts_at, now])?;
-    Ok(if over.is_none() { (inserted, 0) } else { (0, inserted) })
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::policy::Target;
 use crate::host::cgroup::{GroupMemory, Hierarchies, Version};
+use crate::host::free::Free;
 use crate::host::group::{Grouping, members};
-use crate::host::memory::{Pressure, meminfo_bytes, pressure};
+use crate::host::memory::{Pressure, pressure};
 use crate::host::parse::pairs;
 use crate::host::{Host, HostError, proc, read_once};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,11 @@ pub struct Machine {
     pub total_bytes: u64,
     /// What can be had without swapping, by the kernel's own estimate (MemAvailable).
     pub available_bytes: u64,
+    /// What lies free on the processors' own lists, which the estimate leaves out.
+    pub per_cpu_free_bytes: Option<u64>,
+    /// What is written to swap and still lies in memory, until the kernel needs it.
+    #[serde(default)]
+    pub swap_cached_bytes: u64,
     /// Free swap.
     pub swap_free_bytes: u64,
     /// Stall totals of memory.
@@ -36,6 +42,13 @@ pub struct Machine {
     pub refault_file: Option<u64>,
     /// Faults that had to wait for a disk (a counter).
     pub major_faults: Option<u64>,
+}
+
+impl Machine {
+    /// What can be had, wherever it lies: what an action gives back, the kernel first keeps on a processor's own list.
+    pub fn reachable_bytes(&self) -> u64 {
+        self.available_bytes.saturating_add(self.per_cpu_free_bytes.unwrap_or(0))
+    }
 }
 
 /// What a target holds.
@@ -51,6 +64,9 @@ pub struct TargetMemory {
     pub swap_bytes: Option<u64>,
     /// Its control group.
     pub cgroup: Option<CgroupMemory>,
+    /// Resident bytes of each process, by its number: what one of them takes along when it ends is no action's doing.
+    #[serde(skip)]
+    pub resident_by_pid: Vec<(u32, u64)>,
 }
 
 /// A control group's memory, and where its files are.
@@ -104,18 +120,31 @@ impl Observer {
         Self { host, grouping }
     }
 
-    /// The processes of a target.
+    /// The processes of a target: of its process group, else of its control group.
     pub fn members(&self, target: &Target) -> Result<Vec<Member>, HostError> {
+        let Some(group) = &target.process_group else { return self.cgroup_members(target) };
         let mut out = Vec::new();
-        if let Some(group) = &target.process_group {
-            for identity in members(&self.host, &self.grouping, group)? {
+        for identity in members(&self.host, &self.grouping, group)? {
+            out.extend(self.member(identity)?);
+        }
+        Ok(out)
+    }
+
+    /// All processes that an action on the target can touch: its members, and whoever else is in its control group.
+    pub fn touched(&self, target: &Target, members: &[Member]) -> Result<Vec<Member>, HostError> {
+        let mut all = members.to_vec();
+        if target.process_group.is_some() {
+            all.extend(self.cgroup_members(target)?);
+        }
+        Ok(all)
+    }
+
+    fn cgroup_members(&self, target: &Target) -> Result<Vec<Member>, HostError> {
+        let mut out = Vec::new();
+        let Some(cgroup) = &target.cgroup else { return Ok(out) };
+        for pid in Hierarchies::detect(&self.host)?.processes(cgroup)? {
+            if let Some(identity) = proc::identity(&self.host, pid)? {
                 out.extend(self.member(identity)?);
-            }
-        } else if let Some(cgroup) = &target.cgroup {
-            for pid in Hierarchies::detect(&self.host)?.processes(cgroup)? {
-                if let Some(identity) = proc::identity(&self.host, pid)? {
-                    out.extend(self.member(identity)?);
-                }
             }
         }
         Ok(out)
@@ -129,16 +158,17 @@ impl Observer {
 
     /// The machine at `now`, in milliseconds since the epoch.
     pub fn machine(&self) -> Result<Machine, HostError> {
-        let text = read_once(&self.host.procfs.join("meminfo"))?.unwrap_or_default();
-        let field = |name| meminfo_bytes(&text, name).unwrap_or_default();
+        let free = Free::read(&self.host)?;
         let psi = read_once(&self.host.procfs.join("pressure/memory")).ok().flatten();
         let vmstat = read_once(&self.host.procfs.join("vmstat"))?.unwrap_or_default();
         let vmstat = pairs(&vmstat).unwrap_or_default();
         let counter = |name| vmstat.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
         Ok(Machine {
-            total_bytes: field("MemTotal"),
-            available_bytes: field("MemAvailable"),
-            swap_free_bytes: field("SwapFree"),
+            total_bytes: free.total_bytes,
+            available_bytes: free.available_bytes,
+            per_cpu_free_bytes: free.per_cpu_bytes,
+            swap_cached_bytes: free.swap_cached_bytes,
+            swap_free_bytes: free.swap_free_bytes,
             pressure: psi.and_then(|t| pressure(&t).ok()),
             refault_anon: counter("workingset_refault_anon"),
             refault_file: counter("workingset_refault_file"),
@@ -153,6 +183,7 @@ impl Observer {
 
     fn target(&self, target: &Target, members: &[Member]) -> Result<Option<TargetMemory>, HostError> {
         let (mut resident, mut pss, mut swap, mut processes) = (0_u64, Some(0_u64), Some(0_u64), 0_u64);
+        let mut resident_by_pid = Vec::with_capacity(members.len());
         for member in members {
             let Some(stat) = proc::stat_of(&self.host, member.pid)? else { continue };
             if stat.start_ticks != member.start_ticks {
@@ -160,6 +191,7 @@ impl Observer {
             }
             processes += 1;
             resident = resident.saturating_add(stat.resident_bytes);
+            resident_by_pid.push((member.pid, stat.resident_bytes));
             // Another user's process may hide its mappings; then the sum is unknown, not smaller.
             let rollup = proc::rollup_of(&self.host, member.pid).ok().flatten();
             pss = pss.zip(rollup.as_ref().map(|r| r.pss_bytes)).map(|(a, b)| a.saturating_add(b));
@@ -174,7 +206,7 @@ impl Observer {
             (None, Some(cgroup)) => cgroup.current_bytes,
             _ => return Ok(None),
         };
-        Ok(Some(TargetMemory { bytes, processes, pss_bytes: pss, swap_bytes: swap, cgroup }))
+        Ok(Some(TargetMemory { bytes, processes, pss_bytes: pss, swap_bytes: swap, cgroup, resident_by_pid }))
     }
 
     fn cgroup(&self, group: &str) -> Result<Option<CgroupMemory>, HostError> {

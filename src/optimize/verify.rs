@@ -52,16 +52,27 @@ pub fn verdict(before: &Observation, after: &Observation, min_gain_bytes: u64) -
     if holds.processes == 0 && held.processes > 0 {
         return Verdict::Unknown { why: "the target's processes ended".into() };
     }
-    let fell = held.bytes.saturating_sub(holds.bytes);
-    let rose = after.machine.available_bytes.saturating_sub(before.machine.available_bytes);
+    // What processes that ended meanwhile took along was not given back by the action.
+    let lives = |pid: u32| holds.resident_by_pid.iter().any(|(other, _)| *other == pid);
+    let ended: u64 =
+        held.resident_by_pid.iter().filter(|(pid, _)| !lives(*pid)).map(|(_, bytes)| bytes).sum();
+    let fell = held.bytes.saturating_sub(holds.bytes).saturating_sub(ended);
+    let rose = after.machine.reachable_bytes().saturating_sub(before.machine.reachable_bytes());
     let bytes = fell.min(rose);
     if bytes >= min_gain_bytes.max(1) {
         return Verdict::Freed { bytes };
     }
+    let cached = after.machine.swap_cached_bytes.saturating_sub(before.machine.swap_cached_bytes);
+    let later = if cached >= min_gain_bytes.max(1) {
+        let cached = ByteSize::b(cached).display().iec();
+        format!("; {cached} more are in swap and still in memory, until the kernel needs it")
+    } else {
+        String::new()
+    };
     let [fell, rose, counts] = [fell, rose, min_gain_bytes].map(|b| ByteSize::b(b).display().iec());
     Verdict::NoGain {
         why: format!(
-            "the target holds {fell} less, the machine has {rose} more available; {counts} would count"
+            "the target holds {fell} less, the machine has {rose} more available; {counts} would count{later}"
         ),
     }
 }
@@ -93,9 +104,39 @@ mod tests {
     }
 
     #[test]
+    fn what_an_ending_process_takes_along_is_not_freed() {
+        let with = |sizes: &[(u32, u64)], available| {
+            let mut o = observation(Some(sizes.iter().map(|(_, mib)| mib).sum()), available);
+            let target = o.target.as_mut().unwrap();
+            target.processes = sizes.len() as u64;
+            target.resident_by_pid = sizes.iter().map(|(pid, mib)| (*pid, mib * MIB)).collect();
+            o
+        };
+        let before = with(&[(1, 512), (2, 512)], 100);
+        assert_eq!(verdict(&before, &with(&[(1, 512)], 612), 8 * MIB).as_str(), "no_gain");
+        let some = verdict(&before, &with(&[(1, 500)], 612), 8 * MIB);
+        assert_eq!(some, Verdict::Freed { bytes: 12 * MIB });
+    }
+
+    #[test]
     fn resident_size_alone_is_no_proof() {
         assert_eq!(check((Some(500), 100), (Some(0), 101)).as_str(), "no_gain");
         assert_eq!(check((Some(500), 100), (Some(0), 50)).as_str(), "no_gain");
+    }
+
+    #[test]
+    fn what_lies_on_a_processors_own_list_is_available_too() {
+        let (before, mut after) = (observation(Some(500), 100), observation(Some(200), 100));
+        after.machine.per_cpu_free_bytes = Some(200 * MIB);
+        assert_eq!(verdict(&before, &after, 8 * MIB), Verdict::Freed { bytes: 200 * MIB });
+    }
+
+    #[test]
+    fn what_is_in_swap_and_still_in_memory_is_no_gain_yet_and_named() {
+        let (before, mut after) = (observation(Some(500), 100), observation(Some(200), 100));
+        after.machine.swap_cached_bytes = 300 * MIB;
+        let Verdict::NoGain { why } = verdict(&before, &after, 8 * MIB) else { panic!("boasts") };
+        assert!(why.contains("300.0 MiB more are in swap"), "{why}");
     }
 
     #[test]

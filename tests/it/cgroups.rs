@@ -74,13 +74,16 @@ fn a_group_of_this_kernel_is_shown_with_its_limit_until_it_is_removed() {
 }
 
 /// A control group of this machine that the test may use; removed when dropped.
-struct LiveGroup {
-    name: String,
-    path: PathBuf,
+pub(crate) struct LiveGroup {
+    /// From the root of its hierarchy.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
 }
 
 impl LiveGroup {
-    fn make(what: &str, limit_bytes: u64) -> Option<Self> {
+    /// Makes it with a limit; none where that is not allowed.
+    pub(crate) fn make(what: &str, limit_bytes: u64) -> Option<Self> {
         let (version, root) = Hierarchies::detect(&Host::default()).unwrap().memory?;
         let name = format!("/headroom-test-{what}-{}", std::process::id());
         let path = root.join(name.trim_start_matches('/'));
@@ -116,7 +119,10 @@ impl Drop for LiveGroup {
     fn drop(&mut self) {
         // Processes of the group may still be on their way out.
         let begun = Instant::now();
-        while std::fs::remove_dir(&self.path).is_err() && begun.elapsed() < Duration::from_secs(10) {
+        while self.path.exists()
+            && std::fs::remove_dir(&self.path).is_err()
+            && begun.elapsed() < Duration::from_secs(10)
+        {
             let processes = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
             for pid in processes.lines() {
                 _ = Command::new("kill").args(["-9", pid]).status();

@@ -10,12 +10,16 @@ use std::path::Path;
 
 /// Each collector with a file that it reads, and whether the file is made of lines: then what is cut in the
 /// middle of a line is an error, and what is cut behind one is a part of the whole page.
-const FILES: [(&str, &str, bool); 33] = [
+const FILES: [(&str, &str, bool); 39] = [
+    ("arp", "proc/net/arp", true),
     ("bcachefs", "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/compression_stats", true),
     ("bcachefs", "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/counters/btree_node_split", true),
     ("bcachefs", "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/dev-0/io_done", true),
     ("buddyinfo", "proc/buddyinfo", true),
     ("cgroups", "proc/cgroups", false),
+    ("conntrack", "proc/net/stat/nf_conntrack", true),
+    ("conntrack", "proc/sys/net/netfilter/nf_conntrack_count", true),
+    ("conntrack", "proc/sys/net/netfilter/nf_conntrack_max", true),
     ("cpu", "proc/stat", true),
     ("cpu", "sys/devices/system/cpu/online", false),
     ("cpu", "sys/devices/system/cpu/cpu0/topology/core_id", false),
@@ -23,6 +27,8 @@ const FILES: [(&str, &str, bool); 33] = [
     ("diskstats", "proc/diskstats", true),
     ("diskstats", "udev/b254:0", false),
     ("drbd", "proc/drbd", true),
+    ("entropy", "proc/sys/kernel/random/entropy_avail", true),
+    ("entropy", "proc/sys/kernel/random/poolsize", true),
     ("filefd", "proc/sys/fs/file-nr", true),
     ("filesystem", "proc/1/mountinfo", true),
     ("interrupts", "proc/interrupts", true),
@@ -47,7 +53,7 @@ const FILES: [(&str, &str, bool); 33] = [
 ];
 
 /// One pass of a new collector; `None` if it failed, and then it has written nothing.
-fn try_page(name: &str, host: &Host) -> Option<String> {
+pub(crate) fn try_page(name: &str, host: &Host) -> Option<String> {
     let mut out = TextEncoder::default();
     let result = collector(name, host, &Options::default()).collect(host, &mut out);
     let page = String::from_utf8(out.page().to_vec()).unwrap();
@@ -105,15 +111,25 @@ fn a_damaged_byte_is_an_error_or_a_well_formed_page() {
 fn files_that_are_missing_or_directories_are_no_panic() {
     let dir = tempfile::tempdir().unwrap();
     for name in [
+        "arp",
         "bcachefs",
+        "bonding",
         "buddyinfo",
         "cgroups",
+        "conntrack",
         "cpu",
         "cpu_vulnerabilities",
+        "cpufreq",
         "diskstats",
+        "dmi",
+        "dmmultipath",
         "drbd",
+        "entropy",
+        "fibrechannel",
         "filefd",
         "filesystem",
+        "hwmon",
+        "infiniband",
         "interrupts",
         "ksmd",
         "lnstat",
@@ -135,6 +151,10 @@ fn files_that_are_missing_or_directories_are_no_panic() {
     ] {
         assert_eq!(try_page(name, &at(dir.path())), None, "{name}");
     }
+    // As in node_exporter, to have none of these devices is no failure.
+    for name in ["bcache", "btrfs", "edac"] {
+        assert_eq!(try_page(name, &at(dir.path())).as_deref(), Some(""), "{name}");
+    }
     for (name, file, _) in FILES {
         let dir = copy_of("machine");
         std::fs::remove_file(dir.path().join(file)).unwrap();
@@ -144,7 +164,7 @@ fn files_that_are_missing_or_directories_are_no_panic() {
 }
 
 /// Every family has a help, a type and at least one sample of its own.
-fn check_families(page: &str) {
+pub(crate) fn check_families(page: &str) {
     let mut lines = page.lines().peekable();
     while let Some(line) = lines.next() {
         let name = line.strip_prefix("# HELP ").and_then(|rest| rest.split(' ').next()).expect(line);

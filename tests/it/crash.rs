@@ -1,8 +1,11 @@
 //! Nothing lost, nothing repeated: duplicates, and `kill -9` at any moment.
 
 use crate::hostile::target;
-use crate::stack::{Holder, Hook, Optimizer, alert, eventually, notification};
-use std::time::Duration;
+use crate::stack::{
+    HEADROOM, Holder, Hook, Optimizer, Running, alert, eventually, free_address, get, notification,
+};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 #[test]
 fn one_episode_is_one_run_whatever_arrives_how_often() {
@@ -142,4 +145,81 @@ fn killed_at_any_moment_nothing_accepted_is_lost_and_nothing_begun_is_repeated()
         interrupted += u32::from(result == "interrupted");
     }
     assert!(interrupted > 0, "no kill hit an action: the steps are too coarse for this machine");
+}
+
+#[test]
+fn a_second_optimizer_on_the_same_state_directory_does_not_start() {
+    let first = Optimizer::start("", "");
+    let config = first.dir.path().join("second.yaml");
+    let text = format!(
+        "state_dir: {}\noptimizer: {{listen: '{}', token_file: token}}\n",
+        first.dir.path().join("state").display(),
+        free_address()
+    );
+    std::fs::write(&config, text).unwrap();
+    let second = Command::new(HEADROOM).args(["optimizer", "--config"]).arg(&config).output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.contains("two optimizers cannot share a state directory"), "{said}");
+}
+
+#[test]
+fn a_flood_of_alerts_is_recorded_counted_once_and_holds_up_nobody() {
+    const FLOOD: usize = 3000;
+    let hook = Hook::start("{\"released_bytes\": 1}", Duration::ZERO);
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 20, "");
+    let (top, text) = target(&holder, &hook, "  settle: 50ms\n");
+    let optimizer = Optimizer::start(&top, &text);
+    let flood: Vec<_> = (0..FLOOD).map(|n| alert("nobody", &format!("{n:06x}"), "firing")).collect();
+    let ends: Vec<_> = (0..FLOOD).map(|n| alert("nobody", &format!("{n:06x}"), "resolved")).collect();
+    for part in flood.chunks(1000) {
+        optimizer.notify(part, 200);
+    }
+    // Ends that arrive while the executor has the same runs in its hands.
+    for part in ends.chunks(1000) {
+        optimizer.notify(part, 200);
+    }
+    let begun = Instant::now();
+    optimizer.notify(&[alert("held", "ffffff", "firing")], 200);
+    eventually("the one that matters", 60, || (hook.calls() == 1).then_some(()));
+    eprintln!("behind {FLOOD} others it took {:?}", begun.elapsed());
+    let sum = || {
+        let page = get(&optimizer.url("/metrics")).unwrap().1;
+        let runs = page.lines().filter(|l| l.starts_with("headroom_optimizer_runs_total{"));
+        runs.filter_map(|l| l.rsplit(' ').next()?.parse::<usize>().ok()).sum::<usize>()
+    };
+    eventually("all have ended", 60, || (sum() > FLOOD).then_some(()));
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(sum(), FLOOD + 1, "a run ends once");
+    assert_eq!(optimizer.metric("headroom_optimizer_runs_waiting"), 0.0);
+}
+
+#[test]
+fn what_was_freed_before_an_interruption_counts_at_the_end() {
+    // Two rungs: the first frees memory, and the second has no right to begin (the rate limit).
+    let dir = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let sample = dir.path().join("sample");
+    std::os::unix::fs::symlink(HEADROOM, &sample).unwrap();
+    let mut command = Command::new(&sample);
+    command.args(["demo-app", "--listen", &address.to_string(), "--grow", "400", "--most", "200"]);
+    let app = Running::start(&mut command, &dir.path().join("app.log"));
+    eventually("the cache is full", 30, || {
+        let (_, page) = get(&format!("http://{address}/metrics"))?;
+        crate::page::value(&page, "demo_cache_bytes").filter(|b| *b >= f64::from(200 << 20))
+    });
+    let top =
+        format!("process_groups: [{{name: held, cmdline: ['--listen {address}'], memory_budget: 1MiB}}]");
+    let text = format!(
+        "  guards: {{cooldown: 0s, target_cooldown: 0s, actions_per_hour: 1}}\n  policies:\n  - {{name: p, match: \
+         ['headroom_action=reclaim'], target_label: groupname, ladder: [app_hook, pageout]}}\n  targets: [{{name: held, \
+         process_group: held, hook: {{url: 'http://{address}/headroom/reclaim'}}}}]\n"
+    );
+    let optimizer = Optimizer::start(&top, &text);
+    optimizer.notify(&[alert("held", "ab", "firing")], 200);
+    let entry = optimizer.ended(30);
+    assert_eq!(entry["result"], "effective", "{entry:#}");
+    assert!(entry["freed_bytes"].as_u64().unwrap() >= 8 << 20, "{entry:#}");
+    drop(app);
 }

@@ -12,6 +12,7 @@
 mod cgroups;
 mod corrupt;
 mod crash;
+mod devices;
 mod hostile;
 mod layers;
 mod machine;
@@ -22,6 +23,7 @@ mod parity;
 mod parsers;
 mod processes;
 mod promtool;
+mod reclaim;
 mod serving;
 mod stack;
 mod textfile;

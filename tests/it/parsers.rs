@@ -1,12 +1,17 @@
 //! Parsers of kernel files under hostile text: an answer or an error, never a panic.
 
 use headroom::host::{
-    bcachefs, cgroup, disk, drbd, interrupt, memory, mount, mountstats, net, numa, parse, pci, proc, release,
-    slab, stat, system, vulnerability, zone,
+    arp, bcache, bcachefs, btrfs, cgroup, conntrack, cpuinfo, disk, drbd, hwmon, infiniband, interrupt,
+    memory, mount, mountstats, net, numa, parse, pci, proc, release, slab, stat, system, vulnerability, zone,
 };
 use proptest::prelude::*;
 
-const REAL: [&str; 21] = [
+const REAL: [&str; 26] = [
+    include_str!("../host/machine/proc/net/arp"),
+    include_str!("../host/machine/proc/net/stat/nf_conntrack"),
+    "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 142\ncpu MHz\t\t: 799.998\nflags\t\t: fpu vme\n",
+    "rate:\t\t1.1M/sec\ntarget:\t\t20.4G\nproportional:\t-427.5k\nUnused:\t\t99%\n",
+    "commits 5\nlast_commit_ms 7\n",
     include_str!("../host/machine/proc/stat"),
     include_str!("../host/machine/proc/vmstat"),
     include_str!("../host/machine/proc/diskstats"),
@@ -40,6 +45,18 @@ fn parse_all(text: &str) {
     _ = proc::smaps_rollup(text);
     _ = proc::cgroups(text);
     _ = proc::boot_time(text);
+    _ = arp::devices(text).count();
+    _ = bcache::amount(text);
+    _ = bcache::writeback(text);
+    _ = bcache::priorities(text);
+    _ = btrfs::commits(text);
+    _ = conntrack::conntrack(text);
+    _ = cpuinfo::cpuinfo(text);
+    _ = hwmon::sensor_file(text);
+    _ = hwmon::clean(text);
+    _ = infiniband::state(text);
+    _ = infiniband::bytes_per_second(text);
+    _ = system::prefixed(text);
     _ = memory::pressure(text);
     _ = memory::meminfo(text);
     _ = stat::cpus(text).count();

@@ -280,7 +280,7 @@ fn serve_hook(mut stream: TcpStream, calls: &AtomicUsize, answer: &str, wait: Du
 
 /// A process that holds `mib` MiB read from `source` and does nothing: it waits for a reader that never reads.
 pub(crate) struct Holder {
-    _shell: Running,
+    shell: Running,
     /// What its command line holds and no other's does.
     pub marker: String,
 }
@@ -315,6 +315,16 @@ impl Holder {
             let asleep = status.contains("State:\tS");
             (rss >> 10 >= mib && asleep).then_some(())
         });
-        Self { _shell: shell, marker }
+        Self { shell, marker }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.shell.pid()
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.shell.kill();
     }
 }

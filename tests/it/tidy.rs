@@ -60,3 +60,21 @@ fn nothing_unfinished_and_no_names_that_say_nothing() {
         }
     }
 }
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = include_str!("../../Cargo.toml");
+    let reasons = include_str!("../../ARCHITECTURE.md").split("## Dependencies").nth(1).unwrap();
+    let mut inside = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.ends_with("dependencies]");
+        } else if let Some((name, _)) = line.split_once(" =").filter(|_| inside) {
+            let named = reasons.lines().any(|row| {
+                let first = row.split('|').nth(1).unwrap_or_default();
+                first.split([',', ' ', '(', ')']).any(|word| word == name)
+            });
+            assert!(named, "ARCHITECTURE.md has no line for the dependency {name}");
+        }
+    }
+}

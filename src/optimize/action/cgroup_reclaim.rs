@@ -2,9 +2,11 @@
 //!
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst`, `Documentation/admin-guide/cgroup-v1/memory.rst`.
 
+use super::swapping::{Trial, room};
 use super::{ActError, Action, Plan, Refusal, Scene, intent};
 use crate::host::hand::Hand;
-use crate::host::{HostError, read_once};
+use crate::host::read_once;
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;
@@ -17,6 +19,8 @@ const CHUNK_BYTES: u64 = 16 << 20;
 const TIME_MAX: Duration = Duration::from_secs(10);
 /// A write that moves less than this share of a chunk shows that there is no more to take.
 const PROGRESS_SHARE: u64 = 8;
+/// How often the limit is put back if signals come in between.
+const RESTORE_TRIES: usize = 100;
 
 /// Reclaims from the target's control group.
 pub struct CgroupReclaim;
@@ -49,10 +53,12 @@ impl Action for CgroupReclaim {
         }
         // The kernel does not honour a group's own protection on a write to its own file; we do.
         let takable = group.current_bytes.saturating_sub(group.protected_bytes);
-        // Version 1 has no call for this: its limit is lowered only over page cache, which can always be given
-        // up, so that the group cannot run into it.
-        let takable =
-            if group.version == 1 { takable.min(group.inactive_file_bytes.unwrap_or(0)) } else { takable };
+        let swappable = group.anon_bytes.unwrap_or(0).min(room(scene.before.machine.swap_free_bytes));
+        // Version 1 has no call for this: its limit is lowered only over what can be taken for sure, so that the
+        // group cannot run into it.
+        let (version_1, file) = (group.version == 1, group.inactive_file_bytes.unwrap_or(0));
+        let rest = if version_1 { file } else { takable.saturating_sub(group.anon_bytes.unwrap_or(0)) };
+        let takable = takable.min(rest.saturating_add(swappable));
         if takable == 0 {
             return Err(refuse("the group has nothing above its protection that can be taken"));
         }
@@ -68,40 +74,47 @@ impl Action for CgroupReclaim {
 
     fn execute(&self, plan: &Value, hand: &mut Hand) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
-        let begun = Instant::now();
-        let start = usage(&intent)?;
-        let (mut taken, mut file_only, mut why) = (0, true, "as much as was asked for");
-        while taken < intent.bytes {
-            let now = usage(&intent)?;
-            let room = now.saturating_sub(intent.floor_bytes);
-            let chunk = CHUNK_BYTES.min(intent.bytes - taken).min(room);
-            if begun.elapsed() > TIME_MAX || chunk == 0 {
-                why = if chunk == 0 { "down to the group's protection" } else { "until the time was over" };
-                break;
-            }
-            let answer = if intent.version == 2 {
-                reclaim(hand, &intent.directory, chunk, &mut file_only)
-            } else {
-                lower(hand, &intent, now.saturating_sub(chunk))
-            };
-            // EAGAIN (v2) and EBUSY (v1): the kernel took less than it was asked for. That is progress, or the end.
-            match answer {
-                Ok(()) => {}
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::EINTR)) => {}
-                Err(e) => return Err(HostError::read(&intent.directory, e).into()),
-            }
-            let after = usage(&intent)?;
-            if now.saturating_sub(after) < chunk / PROGRESS_SHARE {
-                if intent.version == 2 && file_only {
-                    file_only = false;
-                    continue;
+        let (begun, trial) = (Instant::now(), Trial::begin(hand.host())?);
+        let mut file_only = intent.version == 2;
+        let (mut start, mut last, mut taken) = (None, None, 0);
+        let why = loop {
+            let Some(now) = usage(&intent)? else { break "until the group has gone".to_owned() };
+            taken = start.get_or_insert(now).saturating_sub(now);
+            // The chunk before this one, and what came of it.
+            if last
+                .take()
+                .is_some_and(|(was, chunk): (u64, u64)| was.saturating_sub(now) < chunk / PROGRESS_SHARE)
+            {
+                if !file_only {
+                    break "until nothing more came".to_owned();
                 }
-                why = "until nothing more came";
-                break;
+                file_only = false;
             }
-            taken = start.saturating_sub(after);
-        }
-        Ok(format!("reclaimed {taken} bytes of {} from the group, {why}", intent.bytes))
+            let asked = intent.bytes.saturating_sub(taken);
+            let chunk = CHUNK_BYTES.min(asked).min(now.saturating_sub(intent.floor_bytes));
+            if let Some(end) = end(asked, chunk, begun.elapsed()) {
+                break end.to_owned();
+            }
+            if let Some(why) = trial.futile(hand.host())? {
+                break why;
+            }
+            let answer = match intent.version {
+                2 => reclaim(hand, &intent.directory, chunk, &mut file_only),
+                _ => lower(hand, &intent, now.saturating_sub(chunk)),
+            };
+            match answer {
+                Ok(()) => last = Some((now, chunk)),
+                // The kernel took less than it was asked for (v2, v1). That is progress, or the end.
+                Err(e) if is(&e, &[libc::EAGAIN, libc::EBUSY]) => last = Some((now, chunk)),
+                // A signal for another thread of ours, or a group that is being removed: the next look tells.
+                Err(e) if is(&e, &[libc::EINTR, libc::ENODEV]) => {}
+                Err(e) if is(&e, &[libc::ENOENT]) && !intent.directory.exists() => {}
+                // ENOENT beside a group that is there: a kernel before 5.19 has no memory.reclaim.
+                Err(e) => return Err(refused(&intent, &e)),
+            }
+        };
+        let [taken, asked] = [taken, intent.bytes].map(|b| ByteSize::b(b).display().iec());
+        Ok(format!("reclaimed {taken} of {asked} from the group, {why}"))
     }
 
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {
@@ -115,16 +128,35 @@ impl Action for CgroupReclaim {
         if now >= before || intent.limit_bytes.is_none() && now > u64::MAX / 4 {
             return Ok(None);
         }
-        restore(hand, &intent).map_err(|e| HostError::read(&path, e))?;
+        restore(hand, &intent).map_err(|e| refused(&intent, &e))?;
         Ok(Some(format!("the limit of {} was {now} bytes and is as before", intent.directory.display())))
     }
 }
 
-fn usage(intent: &Intent) -> Result<u64, ActError> {
+/// Why the action ends here, before a chunk of this size; `None` while it goes on.
+fn end(asked: u64, chunk: u64, elapsed: Duration) -> Option<&'static str> {
+    match (asked, chunk) {
+        (0, _) => Some("as much as was asked for"),
+        (_, 0) => Some("down to the group's protection"),
+        _ => (elapsed > TIME_MAX).then_some("until the time was over"),
+    }
+}
+
+fn is(e: &io::Error, codes: &[i32]) -> bool {
+    e.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+fn refused(intent: &Intent, e: &io::Error) -> ActError {
+    ActError::Failed(format!("the kernel does not reclaim from {}: {e}", intent.directory.display()))
+}
+
+/// What the group holds; `None` if it has gone.
+fn usage(intent: &Intent) -> Result<Option<u64>, ActError> {
     let name = if intent.version == 2 { "memory.current" } else { "memory.usage_in_bytes" };
     let path = intent.directory.join(name);
-    let text = read_once(&path)?.ok_or_else(|| ActError::Failed("the group has gone".into()))?;
-    text.trim().parse().map_err(|_| ActError::Failed(format!("{} holds no number", path.display())))
+    let Some(text) = read_once(&path)? else { return Ok(None) };
+    let bytes = text.trim().parse();
+    bytes.map(Some).map_err(|_| ActError::Failed(format!("{} holds no number", path.display())))
 }
 
 /// One write to `memory.reclaim`; page cache first where the kernel can be told so (6.11 and later).
@@ -146,7 +178,16 @@ fn lower(hand: &mut Hand, intent: &Intent, to: u64) -> io::Result<()> {
     answer
 }
 
+/// The kernel gives up at a signal for any reason, and a limit that stayed low would end in a kill.
 fn restore(hand: &mut Hand, intent: &Intent) -> io::Result<()> {
     let text = intent.limit_bytes.map_or_else(|| "-1".to_owned(), |l| l.to_string());
-    hand.write(&intent.directory.join("memory.limit_in_bytes"), &text)
+    let path = intent.directory.join("memory.limit_in_bytes");
+    let mut answer = hand.write(&path, &text);
+    for _ in 0..RESTORE_TRIES {
+        match answer {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => answer = hand.write(&path, &text),
+            other => return other,
+        }
+    }
+    answer
 }

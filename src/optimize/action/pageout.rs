@@ -2,11 +2,12 @@
 //!
 //! Sources: madvise(2), process_madvise(2), `Documentation/filesystems/proc.rst` (clear_refs, smaps).
 
+use super::swapping::{Trial, room};
 use super::{ActError, Action, Plan, Refusal, Scene, intent};
 use crate::host::hand::{Hand, HeldProcess};
-use crate::host::memory::meminfo_bytes;
 use crate::host::proc::{self, Mapping};
-use crate::host::{Host, HostError, read_once};
+use crate::host::{Host, HostError};
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -19,11 +20,6 @@ const TIME_MAX: Duration = Duration::from_secs(10);
 const WATCH: Duration = Duration::from_secs(1);
 /// A mapping of which more than this share was touched while it was watched is not cold.
 const WARM_SHARE: f64 = 0.2;
-/// This part of the free swap is left to others.
-const SWAP_LEFT_SHARE: u64 = 5;
-/// After so many bytes moved, the machine must have gained at least a quarter of them: a swap in the same memory
-/// that does not compress gains nothing.
-const TRIAL_BYTES: u64 = 32 << 20;
 
 /// Moves cold memory of the target's processes to swap.
 pub struct Pageout;
@@ -47,7 +43,6 @@ impl Action for Pageout {
                 "there is no free swap, without which the kernel does nothing and reports success".into(),
             ));
         }
-        let room = swap - swap / SWAP_LEFT_SHARE;
         let mut members: Vec<_> =
             scene.members.iter().filter(|m| m.anon_bytes.is_some_and(|b| b > 0)).collect();
         members.sort_by_key(|m| std::cmp::Reverse(m.anon_bytes));
@@ -56,57 +51,76 @@ impl Action for Pageout {
             return Err(Refusal("the target's processes have no anonymous memory that is seen".into()));
         }
         let processes = members.iter().map(|m| (m.pid, m.start_ticks)).collect();
-        let takable = anon.min(room);
+        let takable = anon.min(room(swap));
         Plan::new(Some(takable), &Intent { processes, bytes: scene.want_bytes.min(takable) })
     }
 
     fn execute(&self, plan: &Value, hand: &mut Hand) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
+        let progress = |moved: u64| {
+            let [moved, asked] = [moved, intent.bytes].map(|b| ByteSize::b(b).display().iec());
+            format!("{moved} of {asked}")
+        };
         let mut held = Vec::new();
         for &(pid, start_ticks) in &intent.processes {
-            held.extend(hand.hold(pid, start_ticks)?);
-        }
-        for process in &held {
-            hand.clear_referenced(process).map_err(|e| refused(process, "clear_refs", &e))?;
+            let Some(process) = hand.hold(pid, start_ticks)? else { continue };
+            match hand.clear_referenced(&process) {
+                Ok(()) => {}
+                Err(e) if has_ended(&e) => continue,
+                Err(e) => return Err(refused(&process, "clear_refs", &e)),
+            }
+            let Some(stat) = proc::stat_of(hand.host(), pid)? else { continue };
+            held.push(Held { process, start_ticks, resident_bytes: stat.resident_bytes });
         }
         std::thread::sleep(WATCH);
         let begun = Instant::now();
-        let start = Progress::read(hand.host(), &held)?;
+        let trial = Trial::begin(hand.host())?;
         let mut moved = 0;
-        for process in &held {
+        for process in held.iter().map(|h| &h.process) {
             for range in chunks(&cold(hand.host(), process)?) {
                 if moved >= intent.bytes || begun.elapsed() > TIME_MAX {
-                    return Ok(format!("moved {moved} bytes of {}", intent.bytes));
+                    return Ok(format!("moved {}", progress(moved)));
                 }
-                hand.page_out(process, &[range]).map_err(|e| refused(process, "process_madvise", &e))?;
-                let now = Progress::read(hand.host(), &held)?;
-                moved = start.resident.saturating_sub(now.resident);
-                let gained = now.available.saturating_sub(start.available);
-                if moved >= TRIAL_BYTES && gained < moved / 4 {
-                    return Ok(format!(
-                        "stopped: {moved} bytes moved and only {gained} gained; the swap lies in the same memory"
-                    ));
+                match hand.page_out(process, &[range]) {
+                    Ok(_) => {}
+                    Err(e) if has_ended(&e) => break,
+                    // The process goes on while it is looked at: this part of it is not what it was a moment ago.
+                    Err(e) if has_changed(&e) => continue,
+                    Err(e) => return Err(refused(process, "process_madvise", &e)),
+                }
+                moved = moved_bytes(hand.host(), &held)?;
+                if let Some(why) = trial.futile(hand.host())? {
+                    return Ok(format!("moved {}; {why}", progress(moved)));
                 }
             }
         }
-        Ok(format!("moved {moved} bytes of {}: nothing else was cold", intent.bytes))
+        Ok(format!("moved {}: nothing else was cold", progress(moved)))
     }
 }
 
-struct Progress {
-    resident: u64,
-    available: u64,
+/// A process, and what it held before.
+struct Held {
+    process: HeldProcess,
+    start_ticks: u64,
+    resident_bytes: u64,
 }
 
-impl Progress {
-    fn read(host: &Host, held: &[HeldProcess]) -> Result<Self, HostError> {
-        let mut resident = 0_u64;
-        for process in held {
-            resident += proc::stat_of(host, process.pid())?.map_or(0, |s| s.resident_bytes);
-        }
-        let meminfo = read_once(&host.procfs.join("meminfo"))?.unwrap_or_default();
-        Ok(Self { resident, available: meminfo_bytes(&meminfo, "MemAvailable").unwrap_or_default() })
+/// By how much the processes shrank. One that ended was not moved anywhere.
+fn moved_bytes(host: &Host, held: &[Held]) -> Result<u64, HostError> {
+    let mut moved = 0_u64;
+    for one in held {
+        let stat = proc::stat_of(host, one.process.pid())?.filter(|s| s.start_ticks == one.start_ticks);
+        moved += stat.map_or(0, |s| one.resident_bytes.saturating_sub(s.resident_bytes));
     }
+    Ok(moved)
+}
+
+fn has_ended(e: &std::io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOENT))
+}
+
+fn has_changed(e: &std::io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL | libc::EAGAIN | libc::EINTR))
 }
 
 fn refused(process: &HeldProcess, call: &str, e: &std::io::Error) -> ActError {

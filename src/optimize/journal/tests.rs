@@ -1,6 +1,7 @@
 //! What the journal promises: once per episode, in any order, over any interruption.
 
 use super::*;
+use crate::optimize::alert::Status;
 
 fn alert(status: Status, fingerprint: &str, starts: i64) -> Alert {
     Alert {
@@ -25,6 +26,8 @@ fn all() -> Filter {
 
 const STEP: NewStep<'static> = NewStep { rung: 0, action: "app_hook", target: "t", plan: "{}", before: "{}" };
 
+const ENDED: Ended<'static> = Ended { result: "no_policy", reason: "r", policy: None };
+
 #[test]
 fn an_episode_leads_to_one_run_however_often_it_is_delivered() {
     let (_dir, mut j) = journal();
@@ -41,7 +44,7 @@ fn resolved_ends_a_run_that_has_not_acted() {
     j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
     let notified = j.notify(&[alert(Status::Resolved, "a", 10)], 2).unwrap();
     assert_eq!(notified, Notified { queued: 0, resolved: 1 });
-    assert_eq!(j.runnable(3, 9).unwrap(), []);
+    assert_eq!(j.runnable(3, 100, 9).unwrap(), []);
     assert_eq!(j.entries(&all()).unwrap()[0].result.as_deref(), Some("resolved"));
 }
 
@@ -53,7 +56,7 @@ fn a_firing_that_arrives_after_its_end_queues_nothing() {
         j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "a", 9)], 2).unwrap(),
         Notified { queued: 0, resolved: 2 }
     );
-    assert_eq!(j.runnable(3, 9).unwrap(), []);
+    assert_eq!(j.runnable(3, 100, 9).unwrap(), []);
     assert_eq!(j.notify(&[alert(Status::Firing, "a", 11)], 3).unwrap().queued, 1);
 }
 
@@ -62,7 +65,7 @@ fn a_newer_firing_ends_the_older_episode() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
     j.notify(&[alert(Status::Firing, "a", 20)], 2).unwrap();
-    let runs = j.runnable(3, 9).unwrap();
+    let runs = j.runnable(3, 100, 9).unwrap();
     assert_eq!(runs.iter().map(|r| r.resolved).collect::<Vec<_>>(), [true, false]);
 }
 
@@ -75,9 +78,14 @@ fn a_step_without_an_outcome_is_interrupted_and_not_begun_again() {
     assert!(j.begin_step(1, &STEP, 2).is_err(), "a rung can be begun only once");
     drop(j);
     let mut j = Journal::open(&dir.path().join("j.sqlite")).unwrap();
-    assert_eq!(j.recover(5).unwrap(), [(1, "app_hook".into(), "{}".into())]);
-    assert_eq!(j.recover(6).unwrap(), []);
-    let run = j.runnable(7, 9).unwrap().remove(0);
+    let unfinished = [(1, "app_hook".into(), "{}".into())];
+    assert_eq!(j.unfinished().unwrap(), unfinished);
+    assert_eq!(j.unfinished().unwrap(), unfinished, "a second end before all is put back loses nothing");
+    j.requeue().unwrap();
+    assert_eq!(j.runnable(7, 100, 9).unwrap(), [], "its run waits until all is put back");
+    j.interrupt(1, 5).unwrap();
+    assert_eq!(j.unfinished().unwrap(), []);
+    let run = j.runnable(7, 100, 9).unwrap().remove(0);
     assert_eq!(run.rungs_begun, ["app_hook"]);
     assert_eq!(j.entries(&all()).unwrap()[0].steps[0].state, "interrupted");
 }
@@ -87,11 +95,11 @@ fn guards_see_the_steps_of_other_runs_only() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "b", 10)], 1).unwrap();
     j.begin_step(1, &STEP, 50).unwrap();
-    let own = j.past(1, "t", 0).unwrap();
+    let own = j.past(1, "t", (0, 100)).unwrap();
     assert_eq!((own.last_step_at, own.steps_in_window), (None, 1));
-    let other = j.past(2, "t", 0).unwrap();
+    let other = j.past(2, "t", (0, 100)).unwrap();
     assert_eq!((other.last_step_at, other.last_step_on_target_at), (Some(50), Some(50)));
-    assert_eq!(j.past(2, "u", 51).unwrap(), Past { last_step_at: Some(50), ..Past::default() });
+    assert_eq!(j.past(2, "u", (51, 100)).unwrap(), Past { last_step_at: Some(50), ..Past::default() });
 }
 
 #[test]
@@ -100,7 +108,8 @@ fn the_record_is_filtered_and_paged_newest_first() {
     for n in 0..5 {
         j.notify(&[alert(Status::Firing, &format!("a{n}"), 10)], n).unwrap();
     }
-    j.end_run(2, "no_policy", None, 9).unwrap();
+    assert!(j.end_run(2, &ENDED, 9).unwrap());
+    assert!(!j.end_run(2, &ENDED, 10).unwrap(), "a run ends once");
     let ids = |f: Filter| j.entries(&f).unwrap().iter().map(|e| e.id).collect::<Vec<_>>();
     assert_eq!(ids(Filter { limit: 2, ..all() }), [5, 4]);
     assert_eq!(ids(Filter { before: Some(4), ..all() }), [3, 2, 1]);
@@ -113,7 +122,7 @@ fn the_record_is_filtered_and_paged_newest_first() {
 fn old_runs_are_forgotten_and_open_ones_kept() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "b", 10)], 1).unwrap();
-    j.end_run(1, "stale", None, 2).unwrap();
+    j.end_run(1, &ENDED, 2).unwrap();
     assert_eq!(j.expire(100).unwrap(), 1);
     assert_eq!(j.entries(&all()).unwrap().len(), 1);
 }
@@ -125,4 +134,73 @@ fn a_journal_of_a_newer_version_is_left_alone() {
     drop(j);
     let error = Journal::open(&dir.path().join("j.sqlite")).err().unwrap();
     assert!(error.to_string().contains("version 99"));
+}
+
+#[test]
+fn an_episode_that_is_still_reported_keeps_its_run() {
+    let (_dir, mut j) = journal();
+    j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
+    j.end_run(1, &ENDED, 2).unwrap();
+    j.notify(&[alert(Status::Firing, "a", 10)], 200).unwrap();
+    assert_eq!(j.expire(100).unwrap(), 0);
+    assert_eq!(j.notify(&[alert(Status::Firing, "a", 10)], 201).unwrap(), Notified::default());
+}
+
+#[test]
+fn the_end_of_an_episode_is_what_counts() {
+    let ended = |starts, ends| Alert {
+        ends_at: Some(jiff::Timestamp::from_second(ends).unwrap()),
+        ..alert(Status::Resolved, "a", starts)
+    };
+    let (_dir, mut j) = journal();
+    // Alertmanager moved startsAt back, from 15 to 10, and says that it is over at 100.
+    j.notify(&[alert(Status::Firing, "a", 15)], 1).unwrap();
+    assert_eq!(j.notify(&[ended(10, 100)], 2).unwrap().resolved, 1);
+    // A firing from before that end is old news; one from after it is not.
+    assert_eq!(j.notify(&[alert(Status::Firing, "a", 50)], 3).unwrap().queued, 0);
+    assert_eq!(j.notify(&[alert(Status::Firing, "a", 101)], 4).unwrap().queued, 1);
+    // An older firing that comes late leads to nothing while the newer one is there.
+    assert_eq!(j.notify(&[alert(Status::Firing, "a", 100)], 5).unwrap().queued, 0);
+    // Times that no calendar has end nothing that comes later.
+    let zero = Alert { starts_at: jiff::Timestamp::MIN, ..alert(Status::Resolved, "b", 0) };
+    j.notify(&[zero], 6).unwrap();
+    assert_eq!(j.notify(&[alert(Status::Firing, "b", 7)], 7).unwrap().queued, 1);
+}
+
+#[test]
+fn a_run_that_acts_is_seen_to_be_resolved_by_a_later_end() {
+    let (_dir, mut j) = journal();
+    j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
+    assert!(j.begin_run(1, "p", "t").unwrap());
+    j.notify(&[alert(Status::Resolved, "a", 12)], 2).unwrap();
+    assert!(j.is_resolved(1).unwrap());
+    assert!(!j.entries(&all()).unwrap()[0].state.contains("ended"), "it ends by itself");
+    assert!(j.end_run(1, &ENDED, 3).unwrap());
+    assert!(!j.begin_run(1, "p", "t").unwrap(), "what has ended does not act");
+}
+
+#[test]
+fn a_run_that_was_told_to_wait_before_the_clock_was_set_back_goes_on() {
+    let (_dir, mut j) = journal();
+    j.notify(&[alert(Status::Firing, "a", 10)], 10_000).unwrap();
+    assert_eq!(j.runnable(9_000, 2_000, 9).unwrap().len(), 0);
+    assert_eq!(j.runnable(1_000, 2_000, 9).unwrap().len(), 1);
+}
+
+#[test]
+fn two_processes_do_not_share_a_journal() {
+    let (dir, _first) = journal();
+    let second = Journal::open(&dir.path().join("j.sqlite")).map(|_| ()).unwrap_err();
+    assert!(matches!(second, JournalError::Held), "{second}");
+}
+
+#[test]
+fn the_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, mut j) = journal();
+    j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.path());
+    }
 }

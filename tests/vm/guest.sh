@@ -1,0 +1,229 @@
+#!/bin/sh
+# What runs inside the virtual machine, as its first process: control groups of version 2, the optimizer, and a record
+# that is checked from inside. Lines that begin with `GUEST:` are shown outside; the last one says how it went.
+# shellcheck disable=SC2154 # MODULES comes from /init
+/bin/busybox --install -s /bin
+export PATH=/bin
+GROUPS_AT=/sys/fs/cgroup
+API=http://127.0.0.1:9178/api/v1
+MIB=1048576
+failed=0
+
+main() {
+    machine
+    groups
+    trace_writes
+    headroom optimizer --config /tmp/headroom.yaml >/tmp/optimizer.log 2>&1 &
+    until wget -qO /dev/null http://127.0.0.1:9178/-/healthy 2>/dev/null; do sleep 0.2; done
+    without_swap
+    swap_on
+    compressible
+    incompressible
+    protected
+    exporter
+    [ "$failed" -eq 0 ] || tail -n 40 /tmp/optimizer.log
+    echo "GUEST: end $failed"
+    sync
+    poweroff -f
+}
+
+machine() {
+    mount -t proc proc /proc
+    mount -t sysfs sys /sys
+    mount -t devtmpfs dev /dev
+    mount -t cgroup2 groups $GROUPS_AT
+    mount -t tracefs trace /sys/kernel/tracing
+    for module in $MODULES; do [ ! -e "/modules/$module.ko" ] || insmod "/modules/$module.ko"; done
+    ip link set lo up
+    mount /dev/vda /disk
+    echo "GUEST: kernel $(uname -r), up for $(cut -d ' ' -f 1 /proc/uptime) s"
+}
+
+# One group a case, each a target with a budget of next to nothing.
+groups() {
+    echo '+memory +pids +cpu +io' >$GROUPS_AT/cgroup.subtree_control
+    targets=
+    for name in mixed compressible incompressible protected; do
+        mkdir "$GROUPS_AT/$name"
+        targets="$targets
+  - {name: $name, cgroup: /$name, memory_budget: 1MiB}"
+    done
+    echo let-me-in >/tmp/token
+    cat >/tmp/headroom.yaml <<END
+state_dir: /tmp/state
+optimizer:
+  token_file: token
+  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB}
+  policies:
+  - {name: kernel, match: ['headroom_action="reclaim"'], target_label: groupname, ladder: [cgroup_reclaim]}
+  targets:$targets
+END
+}
+
+# The kernel itself notes what the worker's thread writes, and what the kernel answers.
+trace_writes() {
+    cd /sys/kernel/tracing || return
+    echo 'COMM == "run"' >events/syscalls/sys_enter_write/filter
+    echo 'COMM == "run"' >events/syscalls/sys_exit_write/filter
+    echo 1 >events/syscalls/sys_enter_write/enable
+    echo 1 >events/syscalls/sys_exit_write/enable
+    cd /
+}
+
+# hold NAME MIB COMMAND...: a process in the group with what the command prints as its anonymous memory. It waits for
+# ever to give it to a pipe that nobody reads.
+hold() {
+    group=$1
+    mib=$2
+    shift 2
+    mkfifo "/tmp/$group"
+    (
+        echo 0 >"$GROUPS_AT/$group/cgroup.procs"
+        exec 9<>"/tmp/$group"
+        "$@" | dd bs="${mib}M" count=1 iflag=fullblock of="/tmp/$group" 2>/dev/null
+    ) &
+    for _ in $(seq 100); do
+        [ "$(awk '$1 == "anon" { print $2 }' "$GROUPS_AT/$group/memory.stat")" -lt $((mib * MIB)) ] || return 0
+        sleep 0.2
+    done
+    check "a process in $group holds $mib MiB" false
+}
+
+words() {
+    yes 'give back what is not needed'
+}
+
+current() {
+    cat "$GROUPS_AT/$1/memory.current"
+}
+
+# reclaim NAME: an alert about the group, and its entry in the record once the run has ended, one key a line.
+reclaim() {
+    cat >/tmp/alert <<END
+{"version": "4", "status": "firing", "receiver": "r", "groupKey": "{}", "truncatedAlerts": 0, "groupLabels": {},
+"commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://x", "alerts": [{"status": "firing",
+"fingerprint": "ab", "generatorURL": "http://x", "annotations": {}, "startsAt": "2026-11-21T04:28:00Z",
+"endsAt": "0001-01-01T00:00:00Z", "labels": {"alertname": "CgroupMemoryHigh", "headroom_action": "reclaim",
+"groupname": "$1", "instance": "127.0.0.1:9177"}}]}
+END
+    # Episodes differ by their fingerprint: the name's bytes in hexadecimal.
+    sed -i "s/\"ab\"/\"$(printf %s "$1" | od -An -tx1 | tr -d ' \n')\"/" /tmp/alert
+    echo >/sys/kernel/tracing/trace
+    wget -qO /dev/null --header 'Authorization: Bearer let-me-in' --header 'Content-Type: application/json' \
+        --post-file /tmp/alert "$API/alerts" || check "$1: the webhook answers" false
+    for _ in $(seq 100); do
+        wget -qO - --header 'Authorization: Bearer let-me-in' "$API/actions?limit=1&target=$1" |
+            sed 's/,"/,\n"/g' >/tmp/entry
+        ! grep -q '"state":"ended"' /tmp/entry || break
+        sleep 0.2
+    done
+    echo "GUEST: $1: $(sed -n 's/^"detail"://p' /tmp/entry)"
+}
+
+# check WHAT COMMAND...
+check() {
+    what=$1
+    shift
+    if "$@"; then
+        echo "GUEST: ok: $what"
+    else
+        echo "GUEST: FAILED: $what ($*)"
+        cat /tmp/entry
+        failed=1
+    fi
+}
+
+# says KEY VALUE: the entry has a line with this key and a value that begins so.
+says() {
+    grep -q "^\"$1\":$2" /tmp/entry
+}
+
+detail_has() {
+    sed -n 's/^"detail"://p' /tmp/entry | grep -q "$1"
+}
+
+freed_mib() {
+    bytes=$(sed -n 's/^"freed_bytes":\([0-9]*\).*/\1/p' /tmp/entry | head -n 1)
+    echo $((${bytes:-0} / MIB))
+}
+
+# Writes of the worker to memory.reclaim: by their length (`16777216 swappiness=0` has 21 bytes), and those with EAGAIN.
+writes() {
+    grep -c 'sys_write(.*count: \(15\|8\))' /sys/kernel/tracing/trace
+}
+
+eagain() {
+    grep -c 'sys_write -> 0xfffffffffffffff5' /sys/kernel/tracing/trace
+}
+
+# File and anonymous memory, and no swap: the file part goes in chunks, and then the kernel has no more.
+without_swap() {
+    # Other people's page cache. Without it the kernel's estimate holds back half of ours, up to its low watermark (some
+    # 60 MiB here), as not available; taking it would then truly raise MemAvailable, by that estimate.
+    dd if=/dev/zero of=/disk/others bs=1M count=250 conv=fsync 2>/dev/null
+    (
+        echo 0 >"$GROUPS_AT/mixed/cgroup.procs"
+        dd if=/dev/zero of=/disk/file bs=1M count=120 conv=fsync 2>/dev/null
+    )
+    hold mixed 60 words
+    before=$(current mixed)
+    reclaim mixed
+    fell=$(((before - $(current mixed)) / MIB))
+    check 'without swap the group gives its page cache' [ "$fell" -ge 100 ]
+    check '... and its anonymous memory stays' [ "$(current mixed)" -ge $((60 * MIB)) ]
+    check '... in chunks of 16 MiB' [ "$(writes)" -ge $((fell / 17)) ]
+    check '... the kernel had less to give than asked (EAGAIN)' [ "$(eagain)" -ge 1 ]
+    check '... which is progress and no failure' says state '"done"'
+    check '... and no gain: page cache was available anyway' says verdict '"no_gain"'
+}
+
+swap_on() {
+    echo 400M >/sys/block/zram0/disksize
+    mkswap /dev/zram0 >/dev/null
+    swapon /dev/zram0
+}
+
+compressible() {
+    hold compressible 150 words
+    before=$(current compressible)
+    reclaim compressible
+    check 'memory that compresses is freed' says verdict '"freed"'
+    check '... all but a little of it' [ "$(freed_mib)" -ge 110 ]
+    check '... and never more than the group lost' [ "$(freed_mib)" -le $(((before - $(current compressible)) / MIB)) ]
+    check '... by several writes' [ "$(writes)" -ge 8 ]
+    check '... in an effective run' says result '"effective"'
+}
+
+incompressible() {
+    hold incompressible 100 cat /dev/urandom
+    reclaim incompressible
+    check 'memory that does not compress is no gain' says verdict '"no_gain"'
+    check '... found out after a part' detail_has 'stopped: '
+    check '... so that most stays where it is' [ "$(current incompressible)" -ge $((50 * MIB)) ]
+    check '... and nothing counts as freed' [ "$(freed_mib)" -eq 0 ]
+}
+
+protected() {
+    hold protected 120 words
+    echo 80M >"$GROUPS_AT/protected/memory.low"
+    echo 40M >"$GROUPS_AT/protected/memory.min"
+    reclaim protected
+    check 'what memory.low promises stays' [ "$(current protected)" -ge $((78 * MIB)) ]
+    check '... and what is above it goes' [ "$(current protected)" -le $((90 * MIB)) ]
+    check '... and is freed' says verdict '"freed"'
+}
+
+exporter() {
+    headroom exporter >/tmp/exporter.log 2>&1 &
+    until wget -qO /tmp/page http://127.0.0.1:9177/metrics 2>/dev/null; do sleep 0.2; done
+    for family in current anon file swap reclaimable; do
+        check "the page has headroom_cgroup_memory_${family}_bytes of the group" \
+            grep -q "^headroom_cgroup_memory_${family}_bytes{cgroup=\"/compressible\"} " /tmp/page
+    done
+    check '... its events' grep -q '^headroom_cgroup_memory_events_total{cgroup="/protected"' /tmp/page
+    check '... its pressure' grep -q '^headroom_cgroup_memory_pressure.*{cgroup="/protected".*} ' /tmp/page
+    stty raw -F /dev/ttyS1
+    cat /tmp/page >/dev/ttyS1
+}
+
+main
