@@ -6,6 +6,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 STAGE := scripts/stage.sh
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null)
 
 .PHONY: help run demo build test bench fmt clean setup-run setup-test setup-bench \
@@ -15,10 +16,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup-run build ## install what is missing, build, start everything on this machine
-	@exec target/release/headroom up
+	@exec $(TARGET)/release/headroom up
 
 demo: setup-run build ## show the whole loop in about a minute, on real servers
-	@exec target/release/headroom demo
+	@exec $(TARGET)/release/headroom demo
 
 build: ## build the release binary
 	@$(STAGE) build cargo build --release --locked

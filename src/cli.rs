@@ -115,10 +115,19 @@ fn dispatch(cli: Cli, foreign: exporter::Foreign) -> anyhow::Result<u8> {
             service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args)
         }
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
-        Command::Demo(args) => demo::run(&args),
+        Command::Demo(args) => {
+            if cli.common.config.is_some() || cli.common.state_dir.is_some() {
+                let notice =
+                    "the demonstration has a configuration and a directory of its own; yours are not used";
+                writeln!(io::stderr(), "headroom: {notice}")?;
+            }
+            demo::run(&args)
+        }
         Command::Check(check) => check.run(),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut script);
+            io::stdout().write_all(&script)?;
             Ok(0)
         }
         Command::DemoApp(args) => demo::app::run(&args),

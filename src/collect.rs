@@ -23,6 +23,7 @@ pub mod drbd;
 pub mod edac;
 pub mod entropy;
 pub mod ethtool;
+mod family;
 pub mod fibrechannel;
 pub mod filefd;
 pub mod filesystem;
@@ -30,35 +31,56 @@ mod filter;
 pub mod hwmon;
 pub mod infiniband;
 pub mod interrupts;
+pub mod ipvs;
+pub mod kernel_hung;
 pub mod ksmd;
 pub mod lnstat;
 pub mod loadavg;
+pub mod mdadm;
 pub mod meminfo;
 pub mod meminfo_numa;
 pub mod mountstats;
+pub mod netclass;
 pub mod netdev;
+pub mod netstat;
 pub mod network_route;
+pub mod nfs;
+pub mod nfsd;
+pub mod nvme;
 pub mod os;
 pub mod own;
 pub mod pcidevice;
+pub mod powersupplyclass;
 pub mod pressure;
 pub mod process_groups;
 pub mod processes;
 pub mod qdisc;
+pub mod rapl;
+pub mod schedstat;
 pub mod scraper;
+pub mod selinux;
 pub mod slabinfo;
+pub mod sockstat;
 pub mod softirqs;
+pub mod softnet;
 pub mod stat;
 pub mod sysctl;
 pub mod systemd;
 mod table;
+pub mod tapestats;
 pub mod tcpstat;
 pub mod textfile;
+pub mod thermal_zone;
 pub mod time;
+pub mod timex;
+pub mod udp_queues;
 pub mod uname;
 pub mod vmstat;
+pub mod watchdog;
 pub mod wifi;
 pub mod xfrm;
+pub mod xfs;
+pub mod zfs;
 pub mod zoneinfo;
 
 use crate::host::{Host, HostError};
@@ -115,53 +137,74 @@ pub struct OptionError {
 pub const REGISTRY: &[Entry] = &[
     arp::ENTRY,
     bcache::ENTRY,
+    bcachefs::ENTRY,
     bonding::ENTRY,
     btrfs::ENTRY,
+    buddyinfo::ENTRY,
+    cgroups::ENTRY,
     conntrack::ENTRY,
     cpu::ENTRY,
+    cpu_vulnerabilities::ENTRY,
     cpufreq::ENTRY,
     diskstats::ENTRY,
     dmi::ENTRY,
     dmmultipath::ENTRY,
+    drbd::ENTRY,
     edac::ENTRY,
     entropy::ENTRY,
+    ethtool::ENTRY,
     fibrechannel::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
     hwmon::ENTRY,
     infiniband::ENTRY,
-    loadavg::ENTRY,
-    meminfo::ENTRY,
-    netdev::ENTRY,
-    os::ENTRY,
-    pressure::ENTRY,
-    stat::ENTRY,
-    time::ENTRY,
-    uname::ENTRY,
-    vmstat::ENTRY,
-    buddyinfo::ENTRY,
-    cgroups::ENTRY,
-    cpu_vulnerabilities::ENTRY,
     interrupts::ENTRY,
+    ipvs::ENTRY,
+    kernel_hung::ENTRY,
     ksmd::ENTRY,
     lnstat::ENTRY,
+    loadavg::ENTRY,
+    mdadm::ENTRY,
+    meminfo::ENTRY,
     meminfo_numa::ENTRY,
     mountstats::ENTRY,
-    processes::ENTRY,
-    slabinfo::ENTRY,
-    softirqs::ENTRY,
-    sysctl::ENTRY,
-    xfrm::ENTRY,
-    zoneinfo::ENTRY,
-    tcpstat::ENTRY,
+    netclass::ENTRY,
+    netdev::ENTRY,
+    netstat::ENTRY,
     network_route::ENTRY,
-    qdisc::ENTRY,
+    nfs::ENTRY,
+    nfsd::ENTRY,
+    nvme::ENTRY,
+    os::ENTRY,
     pcidevice::ENTRY,
-    drbd::ENTRY,
-    bcachefs::ENTRY,
-    wifi::ENTRY,
-    ethtool::ENTRY,
+    powersupplyclass::ENTRY,
+    pressure::ENTRY,
+    processes::ENTRY,
+    qdisc::ENTRY,
+    rapl::ENTRY,
+    schedstat::ENTRY,
+    selinux::ENTRY,
+    slabinfo::ENTRY,
+    sockstat::ENTRY,
+    softirqs::ENTRY,
+    softnet::ENTRY,
+    stat::ENTRY,
+    sysctl::ENTRY,
     systemd::ENTRY,
+    tapestats::ENTRY,
+    tcpstat::ENTRY,
+    thermal_zone::ENTRY,
+    time::ENTRY,
+    timex::ENTRY,
+    udp_queues::ENTRY,
+    uname::ENTRY,
+    vmstat::ENTRY,
+    watchdog::ENTRY,
+    wifi::ENTRY,
+    xfrm::ENTRY,
+    xfs::ENTRY,
+    zfs::ENTRY,
+    zoneinfo::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -187,34 +230,46 @@ pub struct Options {
     pub cpu: cpu::Options,
     /// Of `diskstats`.
     pub diskstats: diskstats::Options,
+    /// Of `ethtool`.
+    pub ethtool: ethtool::Options,
     /// Of `filesystem`.
     pub filesystem: filesystem::Options,
-    /// Of `interrupts`.
-    pub interrupts: interrupts::Options,
     /// Of `hwmon`.
     pub hwmon: hwmon::Options,
     /// Of `infiniband`.
     pub infiniband: infiniband::Options,
+    /// Of `interrupts`.
+    pub interrupts: interrupts::Options,
+    /// Of `ipvs`.
+    pub ipvs: ipvs::Options,
+    /// Of `netclass`.
+    pub netclass: netclass::Options,
     /// Of `netdev`.
     pub netdev: netdev::Options,
+    /// Of `netstat`.
+    pub netstat: netstat::Options,
+    /// Of `pcidevice`.
+    pub pcidevice: pcidevice::Options,
+    /// Of `powersupplyclass`.
+    pub powersupply: powersupplyclass::Options,
     /// Of `process_groups`.
     pub process_groups: process_groups::Options,
+    /// Of `qdisc`.
+    pub qdisc: qdisc::Options,
+    /// Of `rapl`.
+    pub rapl: rapl::Options,
     /// Of `slabinfo`.
     pub slabinfo: slabinfo::Options,
     /// Of `sysctl`.
     pub sysctl: sysctl::Options,
-    /// Of `qdisc`.
-    pub qdisc: qdisc::Options,
-    /// Of `pcidevice`.
-    pub pcidevice: pcidevice::Options,
-    /// Of `wifi`.
-    pub wifi: wifi::Options,
-    /// Of `ethtool`.
-    pub ethtool: ethtool::Options,
     /// Of `systemd`.
     pub systemd: systemd::Options,
+    /// Of `tapestats`.
+    pub tapestats: tapestats::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
+    /// Of `wifi`.
+    pub wifi: wifi::Options,
 }
 
 impl Options {

@@ -7,9 +7,12 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Prometheus is not made for shorter scrape intervals.
+const UP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// A name may differ from a known one by so many edits to be taken for a slip.
 const SLIP_EDITS_MAX: usize = 3;
 
@@ -196,6 +199,14 @@ impl Config {
                 return error(format!("exporter.collectors.{key}"), unknown(name, &known));
             }
         }
+        let levels = ["error", "warn", "info", "debug", "trace", "off"];
+        let bare = self.log.level.chars().all(char::is_alphanumeric);
+        if bare && !levels.contains(&self.log.level.to_lowercase().as_str()) {
+            return error("log.level".into(), unknown(&self.log.level, &levels));
+        }
+        if self.up.interval < UP_INTERVAL_MIN {
+            return error("up.interval".into(), "at least 1s".into());
+        }
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         let actions: Vec<&str> = optimize::action::REGISTRY.iter().map(|a| a.name()).collect();
@@ -308,7 +319,12 @@ fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
 
 /// The library's message in our words, without its own line and column, which stand in front already.
 fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 4] = [
+    const WORDS: [(&str, &str); 9] = [
+        ("invalid socket address syntax", "expected IP:PORT, such as 127.0.0.1:9177"),
+        (", set DuplicateKeyPolicy in Options if acceptable", ""),
+        ("expected sequence start", "expected a list, such as [a, b]"),
+        ("expected integer overflow", "which is out of range"),
+        ("invalid u64", "expected a whole number"),
         ("expected a duration", "expected a duration such as 30s"),
         ("expected parsable string", "expected a size such as 400MiB"),
         ("invalid boolean", "expected true or false"),
@@ -354,6 +370,8 @@ mod tests {
             ),
             ("optimizer:\n  dry_run: perhaps\n", "/etc/h.yaml:2:12: expected true or false"),
             ("log: [\n", "/etc/h.yaml:"),
+            ("log: {level: inof}\n", "/etc/h.yaml: log.level: unknown name `inof`; did you mean `info`?"),
+            ("up: {interval: 0s}\n", "/etc/h.yaml: up.interval: at least 1s"),
             ("log:\n  level: a\nlog:\n  level: b\n", "/etc/h.yaml:3:1: duplicate"),
         ] {
             let error = parse(text).unwrap_err();
@@ -377,6 +395,10 @@ mod tests {
                 "optimizer.targets[0].hook.url",
             ),
             (
+                "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
+                "optimizer.targets[0].hook.url: `http://…@x/` is not a plain http:// address: it holds a user",
+            ),
+            (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",
                 "optimizer.policies[0].target",
             ),
@@ -393,6 +415,17 @@ mod tests {
         assert!(
             parse("exporter: {collectors: {disabled: [cpuu]}}").unwrap_err().contains("did you mean `cpu`?")
         );
+    }
+
+    #[test]
+    fn every_key_of_a_server_has_its_own_default() {
+        let text = "up: {prometheus: {enabled: false}, alertmanager: {program: /opt/am}}";
+        let (up, whole) = (parse(text).unwrap().up, Config::default().up);
+        assert_eq!(up.prometheus, stack::Server { enabled: false, ..whole.prometheus });
+        assert_eq!(up.alertmanager, stack::Server { program: Some("/opt/am".into()), ..whole.alertmanager });
+        assert_eq!((up.prometheus.listen.port(), up.alertmanager.listen.port()), (9090, 9093));
+        let error = parse("up:\n  prometheus:\n    lisen: 127.0.0.1:1\n").unwrap_err();
+        assert!(error.starts_with("/etc/h.yaml:3:5: unknown key `lisen`; did you mean `listen`?"), "{error}");
     }
 
     #[test]

@@ -151,3 +151,16 @@ pub fn ethtool(socket: BorrowedFd<'_>, device: &str, question: Ethtool) -> io::R
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(buffer) }
 }
+
+/// The kernel's clock as `adjtimex` describes it, without changing it; and whether it is synchronized.
+///
+/// Source: adjtimex(2).
+pub fn clock() -> io::Result<(libc::timex, bool)> {
+    // SAFETY: `timex` consists of integers alone, for which zero is a value; `modes` of 0 changes nothing.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes into `timex` and nowhere else, and forgets its address when the call returns.
+    match unsafe { libc::adjtimex(&raw mut timex) } {
+        -1 => Err(io::Error::last_os_error()),
+        state => Ok((timex, state != libc::TIME_ERROR)),
+    }
+}

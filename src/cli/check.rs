@@ -2,6 +2,7 @@
 
 use crate::client::{Call, send_blocking};
 use crate::config::Config;
+use crate::serve::Token;
 use anyhow::{Result, bail};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -31,6 +32,12 @@ impl Check {
         match self {
             Self::Config { file } => {
                 let config = Config::load(Some(&file))?;
+                let rehearsal = crate::collect::Scraper::new(config.host(), &config.exporter.collectors);
+                rehearsal.map_err(|e| anyhow::anyhow!("{}: exporter.collectors.{e}", file.display()))?;
+                let hooks = config.optimizer.targets.iter().filter_map(|t| t.hook.as_ref());
+                for token in hooks.filter_map(|h| h.token_file.as_ref()).chain(&config.optimizer.token_file) {
+                    Token::from_file(token)?;
+                }
                 let (groups, targets) = (config.process_groups.len(), config.optimizer.targets.len());
                 let policies = config.optimizer.policies.len();
                 let name = file.display();

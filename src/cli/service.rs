@@ -341,6 +341,11 @@ fn settings(config: &Config) -> Result<Settings> {
     let own_names = loopback
         .into_iter()
         .chain(hostname.map(|h| h.trim().to_owned()))
+        // The address that Prometheus was told to scrape is this machine's.
+        .chain([SocketAddr::new(config.exporter.listen.ip(), 0)
+            .to_string()
+            .trim_end_matches(":0")
+            .to_owned()])
         .chain(config.optimizer.instances.iter().cloned())
         .collect();
     // In the host's numbers, which are not ours in a container with a pid namespace of its own.

@@ -8,6 +8,8 @@ use crate::stack::supervise::{Program, find};
 use crate::stack::{Options, Server};
 use anyhow::{Context, Result};
 use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const PROMETHEUS: [&str; 1] = ["prometheus"];
@@ -39,26 +41,37 @@ pub(super) struct Stack {
 
 impl Stack {
     /// Starts exporter and optimizer, then the servers whose programs are there.
-    pub(super) async fn start(mut config: Config, loader: Loader) -> Result<Self> {
+    pub(super) async fn start(config: Config, loader: Loader) -> Result<Self> {
         let state = state_dir(&config);
-        std::fs::create_dir_all(&state)
+        // As in `service`: journal, token and logs are nobody else's.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&state)
             .with_context(|| format!("cannot make {} (state_dir)", state.display()))?;
         let prometheus = program(&config.up.prometheus, &PROMETHEUS);
         let alertmanager = program(&config.up.alertmanager, &ALERTMANAGER);
-        // What cannot be started must not be an address that Prometheus calls in vain.
-        config.up.prometheus.enabled = prometheus.is_some();
-        config.up.alertmanager.enabled = alertmanager.is_some();
+        // What cannot be started must not be an address that Prometheus calls in vain; the configuration stays as it is.
+        let mut options = config.up.clone();
+        options.prometheus.enabled = prometheus.is_some();
+        options.alertmanager.enabled = alertmanager.is_some();
+        for (server, key) in
+            [(&options.prometheus, "up.prometheus.listen"), (&options.alertmanager, "up.alertmanager.listen")]
+        {
+            if server.enabled {
+                free(server.listen, key)?;
+            }
+        }
         let mut service = Service::start(config, Parts { exporter: true, optimizer: true }, loader).await?;
         let token_file = absolute(&service.token_file()?)?;
         let config = service.config();
         let wiring = Wiring {
-            options: &config.up,
+            options: &options,
             exporter: config.exporter.listen,
             optimizer: config.optimizer.listen,
             token_file: &token_file,
         };
         let generated = files::write(&absolute(&state)?.join("etc"), &wiring)?;
-        let options = config.up.clone();
         let programs = [
             alertmanager.as_ref().map(|path| alertmanager_program(path, &state, &options, &generated)),
             prometheus.as_ref().map(|path| prometheus_program(path, &state, &options, &generated)),
@@ -84,7 +97,7 @@ impl Stack {
             } else if server.enabled {
                 format!("not running: no program on the PATH (Debian, Ubuntu: apt-get install {package})")
             } else {
-                "not running: off in the configuration, or not installed".into()
+                "not running: off in the configuration".into()
             }
         };
         writeln!(out, "  Prometheus    {}", server(self.prometheus, &config.up.prometheus, "prometheus"))?;
@@ -98,6 +111,13 @@ impl Stack {
         writeln!(out, "Ctrl-C ends all of it.")?;
         out.flush()
     }
+}
+
+/// A port that somebody else has would make the child end again and again, and its address show a stranger.
+fn free(address: SocketAddr, key: &str) -> Result<()> {
+    TcpListener::bind(address).map(drop).with_context(|| {
+        format!("cannot listen on {address} ({key}; `enabled: false` beside it goes without)")
+    })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

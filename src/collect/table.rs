@@ -72,7 +72,7 @@ impl Found {
             if out.has_family(name) {
                 continue;
             }
-            out.family(&Desc { name, help, kind: *kind, labels: self.labels });
+            out.family(&Desc { name, help, kind: *kind, labels: self.labels, sparse: false });
             for (labels, value) in samples {
                 let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
                 out.sample(&labels, *value);

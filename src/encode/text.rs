@@ -16,6 +16,8 @@ pub struct TextEncoder {
     name: Vec<u8>,
     labels: Vec<Vec<u8>>,
     label_count: usize,
+    /// Whether labels without a value are left out.
+    sparse: bool,
     /// Hashes of the names of all families of the pass, in their order.
     families: Vec<u64>,
 }
@@ -39,6 +41,9 @@ impl TextEncoder {
         self.page.extend_from_slice(suffix);
         let mut open = b'{';
         for (label, value) in self.labels.iter().take(self.label_count).zip(label_values) {
+            if self.sparse && value.is_empty() {
+                continue;
+            }
             self.page.push(open);
             self.page.extend_from_slice(label);
             escape(&mut self.page, value, true);
@@ -92,6 +97,7 @@ impl Sink for TextEncoder {
         self.name.clear();
         self.name.extend_from_slice(desc.name.as_bytes());
         self.label_count = desc.labels.len();
+        self.sparse = desc.sparse;
         self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
         for (slot, label) in self.labels.iter_mut().zip(desc.labels) {
             slot.clear();
@@ -197,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn labels_without_a_value_are_left_out_if_the_family_is_sparse() {
+        let text = page(|out| {
+            out.family(&Desc::gauge("x", "X.", &["a", "b"]).sparse());
+            out.sample(&["", "1"], Value::U64(1));
+            out.sample(&["", ""], Value::U64(2));
+            out.family(&Desc::gauge("y", "Y.", &["a"]));
+            out.sample(&[""], Value::U64(3));
+        });
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(samples, ["x{b=\"1\"} 1", "x 2", "y{a=\"\"} 3"]);
+    }
+
+    #[test]
     fn floats_are_written_as_prometheus_reads_them() {
         for (value, text) in [
             (f64::NAN, "NaN"),
@@ -216,7 +235,7 @@ mod tests {
     #[test]
     fn a_histogram_ends_with_the_infinite_bucket() {
         let text = page(|out| {
-            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &["l"] });
+            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &["l"], sparse: false });
             let h = Histogram { buckets: vec![(0.5, 1), (f64::INFINITY, 3)], sum: 4.5, count: 3 };
             out.sample(&["v"], Value::Histogram(&h));
         });

@@ -204,10 +204,16 @@ fn filter(text: Option<&str>) -> Result<Filter, String> {
         let Some(value) = one(key) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| format!("{key}: {value:?} is not a whole number"))
     };
-    let limit =
-        number("limit")?.map_or(Ok(PAGE), usize::try_from).map_err(|_| "limit: negative".to_owned())?;
-    if limit == 0 || limit > super::journal::PAGE_MAX {
-        return Err(format!("limit: from 1 to {}", super::journal::PAGE_MAX));
+    let limit = number("limit")?.map_or(Some(PAGE), |n| usize::try_from(n).ok());
+    let limit = limit
+        .filter(|n| (1..=super::journal::PAGE_MAX).contains(n))
+        .ok_or_else(|| format!("limit: from 1 to {}", super::journal::PAGE_MAX))?;
+    let actions: Vec<&str> = super::action::REGISTRY.iter().map(|a| a.name()).collect();
+    let results = [&super::metrics::RUN_RESULTS[..], &["queued", "waiting", "acting"]].concat();
+    for (key, known) in [("action", actions), ("result", results)] {
+        if let Some(value) = one(key).filter(|v| !known.contains(&v.as_str())) {
+            return Err(format!("{key}: {value:?} is none; there are {}", known.join(", ")));
+        }
     }
     Ok(Filter {
         limit,

@@ -3,7 +3,7 @@
 
 use super::Options;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn prometheus(value: &mut Value, wiring: &Wiring<'_>) {
         // A scrape may not take longer than the interval.
         set(value, "global", "scrape_timeout", interval);
     }
-    let targets = |address: SocketAddr| json!([{ "targets": [address.to_string()] }]);
+    let targets = |address: SocketAddr| json!([{ "targets": [reachable(address).to_string()] }]);
     for job in items(value, "scrape_configs") {
         let name = job.get("job_name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let (address, enabled) = match name.as_str() {
@@ -110,7 +110,7 @@ fn prometheus(value: &mut Value, wiring: &Wiring<'_>) {
 }
 
 fn alertmanager(value: &mut Value, wiring: &Wiring<'_>) {
-    let url = format!("http://{}/api/v1/alerts", wiring.optimizer);
+    let url = format!("http://{}/api/v1/alerts", reachable(wiring.optimizer));
     for receiver in items(value, "receivers") {
         if receiver.get("name").and_then(Value::as_str) != Some("headroom-optimizer") {
             continue;
@@ -141,6 +141,16 @@ fn limit_for(value: &mut Value, longest: Option<Duration>) {
             }
         }
     }
+}
+
+/// Where a listener is called from its own machine: "every address" is none that an alert may name.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 fn seconds(duration: Duration) -> String {

@@ -1,6 +1,9 @@
 //! Names of metrics: the rules for ours, and the manual's table, which is written from the pages themselves.
 
 use crate::stack::{Optimizer, get};
+use headroom::collect::{Options, Scraper};
+use headroom::encode::text::TextEncoder;
+use headroom::host::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
@@ -62,6 +65,7 @@ fn known() -> BTreeMap<String, Family> {
         .collect();
     let optimizer = Optimizer::start("", "  targets: [{name: cache, cgroup: /cache}]\n");
     pages.push(get(&optimizer.url("/metrics")).unwrap().1);
+    pages.push(live_page());
     for page in pages {
         for (name, family) in families(&page) {
             let known: &mut Family = all.entry(name).or_default();
@@ -70,6 +74,28 @@ fn known() -> BTreeMap<String, Family> {
         }
     }
     all
+}
+
+/// What no captured host can hold, because it asks the kernel and not a file: file systems, the clock, uname; and what the
+/// scraper says of its collectors.
+fn live_page() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("1")).unwrap();
+    std::fs::write(dir.path().join("1/mountinfo"), "25 1 254:0 / / rw - ext4 /dev/vda rw\n").unwrap();
+    std::fs::write(dir.path().join("a.prom"), "a 1\n").unwrap();
+    let host = Host { procfs: dir.path().to_owned(), rootfs: "/".into(), ..crate::page::host("machine") };
+    let mut options = Options {
+        disable_defaults: true,
+        enabled: ["filesystem", "time", "uname", "textfile"].map(String::from).to_vec(),
+        ..Options::default()
+    };
+    options.textfile.directories = vec![dir.path().display().to_string()];
+    let mut out = TextEncoder::default();
+    Scraper::new(host, &options).unwrap().scrape(&mut out);
+    let page = String::from_utf8(out.page().to_vec()).unwrap();
+    // All but the family of the text file itself.
+    let its = |line: &str| ["a ", "# HELP a ", "# TYPE a "].iter().any(|start| line.starts_with(start));
+    page.lines().filter(|line| !its(line)).fold(String::new(), |all, line| all + line + "\n")
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Parsers of kernel files under hostile text: an answer or an error, never a panic.
 
 use headroom::host::{
-    arp, bcache, bcachefs, btrfs, cgroup, conntrack, cpuinfo, disk, drbd, hwmon, infiniband, interrupt,
-    memory, mount, mountstats, net, numa, parse, pci, proc, release, slab, stat, system, vulnerability, zone,
+    arp, bcache, bcachefs, btrfs, cgroup, conntrack, cpuinfo, disk, drbd, hwmon, infiniband, interrupt, ipvs,
+    kstat, md, memory, mount, mountstats, net, netstat, nfs, numa, parse, pci, proc, release, schedstat,
+    slab, sockets, stat, system, vulnerability, xfs, zone,
 };
 use proptest::prelude::*;
 
-const REAL: [&str; 26] = [
+const REAL: [&str; 27] = [
     include_str!("../host/machine/proc/net/arp"),
     include_str!("../host/machine/proc/net/stat/nf_conntrack"),
     "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 142\ncpu MHz\t\t: 799.998\nflags\t\t: fpu vme\n",
@@ -19,6 +20,7 @@ const REAL: [&str; 26] = [
     include_str!("../host/machine/proc/1/mountinfo"),
     include_str!("../host/machine/proc/loadavg"),
     include_str!("../host/machine/root/etc/os-release"),
+    include_str!("../host/one_of_each.txt"),
     include_str!("../host/processes/proc/161/stat"),
     include_str!("../host/processes/proc/161/status"),
     include_str!("../host/processes/proc/161/io"),
@@ -95,6 +97,20 @@ fn parse_all(text: &str) {
     _ = vulnerability::vulnerability(text);
     _ = zone::buddyinfo(text);
     _ = zone::zoneinfo(text);
+    _ = ipvs::totals(text);
+    _ = ipvs::backends(text);
+    _ = kstat::io(text);
+    _ = kstat::rows(text).map(Iterator::count);
+    _ = md::arrays(text).count();
+    _ = netstat::counters(text, |_, _, count| netstat::count(count).map(drop));
+    _ = netstat::counters6(text, |_, _, count| netstat::count(count).map(drop));
+    _ = nfs::Counters::new(["net", "proc3", "th"]).take(text);
+    _ = parse::integer(text);
+    _ = schedstat::processors(text).count();
+    _ = sockets::sockets(text, |_, _, _| Ok(()));
+    _ = sockets::softnet(text).count();
+    _ = sockets::queues(text);
+    _ = xfs::stats(text);
 }
 
 proptest! {

@@ -1,26 +1,27 @@
 //! One line of Prometheus's text format: a remark, a help, a type or a sample.
 
 use crate::metric::Kind;
+use std::borrow::Cow;
 
 /// The most labels that a sample may have.
-const LABELS_MAX: usize = 64;
+pub(super) const LABELS_MAX: usize = 64;
 
 pub(super) enum Line<'a> {
     /// Empty, or a remark.
     Nothing,
-    Help(&'a str, String),
+    Help(&'a str, Cow<'a, str>),
     Type(&'a str, Kind),
     Sample(Sample<'a>),
 }
 
 pub(super) struct Sample<'a> {
     pub(super) name: &'a str,
-    pub(super) labels: Labels,
+    pub(super) labels: Labels<'a>,
     pub(super) value: f64,
 }
 
 /// Names and values.
-pub(super) type Labels = Vec<(String, String)>;
+pub(super) type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
 type Wrong = &'static str;
 
 /// What a line says, or what should have stood there.
@@ -95,8 +96,8 @@ fn name(text: &str, colons: bool) -> (&str, &str) {
 }
 
 /// The labels up to the closing brace, and what follows it.
-fn labels(mut text: &str) -> Result<(Labels, &str), Wrong> {
-    let mut out: Labels = Vec::new();
+fn labels(mut text: &str) -> Result<(Labels<'_>, &str), Wrong> {
+    let mut out: Labels<'_> = Vec::new();
     loop {
         text = text.trim_start_matches(BLANK);
         if let Some(rest) = text.strip_prefix('}') {
@@ -112,10 +113,10 @@ fn labels(mut text: &str) -> Result<(Labels, &str), Wrong> {
             rest.and_then(|rest| rest.strip_prefix('"')).ok_or("`=\"value\"` behind the name of a label")?;
         let end = closing_quote(quoted).ok_or("a `\"` at the end of a label's value")?;
         let (value, rest) = quoted.split_at_checked(end).unwrap_or((quoted, ""));
-        if out.iter().any(|(known, _)| known == label) || out.len() == LABELS_MAX {
+        if out.iter().any(|(known, _)| *known == label) || out.len() == LABELS_MAX {
             return Err("each label once, and no more than 64");
         }
-        out.push((label.to_owned(), unescaped(value, true)?));
+        out.push((label, unescaped(value, true)?));
         text = rest.strip_prefix('"').unwrap_or_default().trim_start_matches(BLANK);
         text = match text.strip_prefix(',') {
             Some(rest) => rest,
@@ -135,7 +136,10 @@ fn closing_quote(text: &str) -> Option<usize> {
 }
 
 /// The text without its escapes. A help may have others, which stay as they are.
-fn unescaped(text: &str, strict: bool) -> Result<String, Wrong> {
+fn unescaped(text: &str, strict: bool) -> Result<Cow<'_, str>, Wrong> {
+    if !text.contains('\\') {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut out = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
@@ -154,5 +158,5 @@ fn unescaped(text: &str, strict: bool) -> Result<String, Wrong> {
             }
         }
     }
-    Ok(out)
+    Ok(Cow::Owned(out))
 }
