@@ -5,18 +5,24 @@
 
 pub mod arp;
 pub mod bcache;
+pub mod bcachefs;
 mod board;
 pub mod bonding;
 pub mod btrfs;
+pub mod buddyinfo;
 pub mod cgroup;
+pub mod cgroups;
 pub mod conntrack;
 pub mod cpu;
+pub mod cpu_vulnerabilities;
 pub mod cpufreq;
 pub mod diskstats;
 pub mod dmi;
 pub mod dmmultipath;
+pub mod drbd;
 pub mod edac;
 pub mod entropy;
+pub mod ethtool;
 mod family;
 pub mod fibrechannel;
 pub mod filefd;
@@ -24,30 +30,45 @@ pub mod filesystem;
 mod filter;
 pub mod hwmon;
 pub mod infiniband;
+pub mod interrupts;
 pub mod ipvs;
 pub mod kernel_hung;
+pub mod ksmd;
+pub mod lnstat;
 pub mod loadavg;
 pub mod mdadm;
 pub mod meminfo;
+pub mod meminfo_numa;
+pub mod mountstats;
 pub mod netclass;
 pub mod netdev;
 pub mod netstat;
+pub mod network_route;
 pub mod nfs;
 pub mod nfsd;
 pub mod nvme;
 pub mod os;
 pub mod own;
+pub mod pcidevice;
 pub mod powersupplyclass;
 pub mod pressure;
 pub mod process_groups;
+pub mod processes;
+pub mod qdisc;
 pub mod rapl;
 pub mod schedstat;
 pub mod scraper;
 pub mod selinux;
+pub mod slabinfo;
 pub mod sockstat;
+pub mod softirqs;
 pub mod softnet;
 pub mod stat;
+pub mod sysctl;
+pub mod systemd;
+mod table;
 pub mod tapestats;
+pub mod tcpstat;
 pub mod textfile;
 pub mod thermal_zone;
 pub mod time;
@@ -56,8 +77,11 @@ pub mod udp_queues;
 pub mod uname;
 pub mod vmstat;
 pub mod watchdog;
+pub mod wifi;
+pub mod xfrm;
 pub mod xfs;
 pub mod zfs;
+pub mod zoneinfo;
 
 use crate::host::{Host, HostError};
 use crate::metric::Sink;
@@ -113,42 +137,62 @@ pub struct OptionError {
 pub const REGISTRY: &[Entry] = &[
     arp::ENTRY,
     bcache::ENTRY,
+    bcachefs::ENTRY,
     bonding::ENTRY,
     btrfs::ENTRY,
+    buddyinfo::ENTRY,
+    cgroups::ENTRY,
     conntrack::ENTRY,
     cpu::ENTRY,
+    cpu_vulnerabilities::ENTRY,
     cpufreq::ENTRY,
     diskstats::ENTRY,
     dmi::ENTRY,
     dmmultipath::ENTRY,
+    drbd::ENTRY,
     edac::ENTRY,
     entropy::ENTRY,
+    ethtool::ENTRY,
     fibrechannel::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
     hwmon::ENTRY,
     infiniband::ENTRY,
+    interrupts::ENTRY,
     ipvs::ENTRY,
     kernel_hung::ENTRY,
+    ksmd::ENTRY,
+    lnstat::ENTRY,
     loadavg::ENTRY,
     mdadm::ENTRY,
     meminfo::ENTRY,
+    meminfo_numa::ENTRY,
+    mountstats::ENTRY,
     netclass::ENTRY,
     netdev::ENTRY,
     netstat::ENTRY,
+    network_route::ENTRY,
     nfs::ENTRY,
     nfsd::ENTRY,
     nvme::ENTRY,
     os::ENTRY,
+    pcidevice::ENTRY,
     powersupplyclass::ENTRY,
     pressure::ENTRY,
+    processes::ENTRY,
+    qdisc::ENTRY,
     rapl::ENTRY,
     schedstat::ENTRY,
     selinux::ENTRY,
+    slabinfo::ENTRY,
     sockstat::ENTRY,
+    softirqs::ENTRY,
     softnet::ENTRY,
     stat::ENTRY,
+    sysctl::ENTRY,
+    systemd::ENTRY,
     tapestats::ENTRY,
+    tcpstat::ENTRY,
     thermal_zone::ENTRY,
     time::ENTRY,
     timex::ENTRY,
@@ -156,8 +200,11 @@ pub const REGISTRY: &[Entry] = &[
     uname::ENTRY,
     vmstat::ENTRY,
     watchdog::ENTRY,
+    wifi::ENTRY,
+    xfrm::ENTRY,
     xfs::ENTRY,
     zfs::ENTRY,
+    zoneinfo::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -183,12 +230,16 @@ pub struct Options {
     pub cpu: cpu::Options,
     /// Of `diskstats`.
     pub diskstats: diskstats::Options,
+    /// Of `ethtool`.
+    pub ethtool: ethtool::Options,
     /// Of `filesystem`.
     pub filesystem: filesystem::Options,
     /// Of `hwmon`.
     pub hwmon: hwmon::Options,
     /// Of `infiniband`.
     pub infiniband: infiniband::Options,
+    /// Of `interrupts`.
+    pub interrupts: interrupts::Options,
     /// Of `ipvs`.
     pub ipvs: ipvs::Options,
     /// Of `netclass`.
@@ -197,16 +248,28 @@ pub struct Options {
     pub netdev: netdev::Options,
     /// Of `netstat`.
     pub netstat: netstat::Options,
+    /// Of `pcidevice`.
+    pub pcidevice: pcidevice::Options,
     /// Of `powersupplyclass`.
     pub powersupply: powersupplyclass::Options,
     /// Of `process_groups`.
     pub process_groups: process_groups::Options,
+    /// Of `qdisc`.
+    pub qdisc: qdisc::Options,
     /// Of `rapl`.
     pub rapl: rapl::Options,
+    /// Of `slabinfo`.
+    pub slabinfo: slabinfo::Options,
+    /// Of `sysctl`.
+    pub sysctl: sysctl::Options,
+    /// Of `systemd`.
+    pub systemd: systemd::Options,
     /// Of `tapestats`.
     pub tapestats: tapestats::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
+    /// Of `wifi`.
+    pub wifi: wifi::Options,
 }
 
 impl Options {
@@ -214,5 +277,44 @@ impl Options {
     pub fn runs(&self, entry: &Entry) -> bool {
         let named = |list: &[String]| list.iter().any(|name| name == entry.name);
         !named(&self.disabled) && (named(&self.enabled) || (entry.on && !self.disable_defaults))
+    }
+}
+
+/// A word of the kernel or of the user as a part of a metric's name: whatever may not stand there becomes `_`, and so
+/// does each run of underscores around it.
+fn metric_name(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // Whether the underscores at the end of `out` stand for something else, so that those that follow are of the same run.
+    let mut replaced = false;
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            replaced = false;
+            out.push(c);
+        } else if c != '_' {
+            out.truncate(out.trim_end_matches('_').len());
+            out.push('_');
+            replaced = true;
+        } else if !replaced {
+            out.push('_');
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::metric_name;
+
+    #[test]
+    fn names_hold_letters_digits_and_underscores() {
+        for (text, name) in [
+            ("fs.file-nr", "fs_file_nr"),
+            ("a__b", "a__b"),
+            ("a_._b", "a_b"),
+            ("a. .b", "a_b"),
+            ("a_-", "a_"),
+        ] {
+            assert_eq!(metric_name(text), name);
+        }
     }
 }

@@ -98,6 +98,60 @@ pub fn end_with_parent(command: &mut Command) {
     }
 }
 
+/// What is asked about a network device with [`ethtool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ethtool {
+    /// `struct ethtool_cmd`: what the link can do.
+    Link,
+    /// `struct ethtool_drvinfo`: the driver, and how many counts it has.
+    Driver,
+    /// `struct ethtool_gstrings` of the counts' names, 32 bytes each.
+    Names,
+    /// `struct ethtool_stats`: the counts, 8 bytes each.
+    Counts,
+}
+
+/// The most counts that a driver may have: beyond, [`ethtool`] must not be asked for them.
+pub const ETHTOOL_COUNTS_MAX: usize = 1 << 14;
+
+/// The kernel's structure that answers the question, from its first byte to the last that it may have written.
+///
+/// Source: `include/uapi/linux/ethtool.h`.
+pub fn ethtool(socket: BorrowedFd<'_>, device: &str, question: Ethtool) -> io::Result<Vec<u8>> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    const STRING_SET_STATS: u32 = 1;
+    // The kernel writes as many names and counts as the driver has at that moment, whatever the caller asked for. Twice the
+    // most is room for a driver that was given more queues since it was asked how many it has; what is not written costs
+    // addresses and no memory.
+    let (command, bytes) = match question {
+        Ethtool::Link => (0x1_u32, 44),
+        Ethtool::Driver => (0x3, 196),
+        Ethtool::Names => (0x1b, 12 + 32 * 2 * ETHTOOL_COUNTS_MAX),
+        Ethtool::Counts => (0x1d, 8 + 8 * 2 * ETHTOOL_COUNTS_MAX),
+    };
+    let mut buffer = vec![0_u8; bytes];
+    // Of counts the second word is how many the caller expects; some kernels answer none if there are others. 0 is any.
+    let set = if question == Ethtool::Names { STRING_SET_STATS } else { 0 };
+    for (slot, byte) in buffer.iter_mut().zip([command, set].into_iter().flat_map(u32::to_ne_bytes)) {
+        *slot = byte;
+    }
+    // SAFETY: an `ifreq` is plain data, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte stays 0: the name ends there.
+    let (room, name) = (request.ifr_name.len() - 1, device.as_bytes());
+    if name.len() > room || name.contains(&0) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (slot, byte) in request.ifr_name.iter_mut().zip(name) {
+        *slot = libc::c_char::from_ne_bytes([*byte]);
+    }
+    request.ifr_ifru.ifru_data = buffer.as_mut_ptr().cast();
+    // SAFETY: `request` and the buffer it points to outlive the call. The buffer is as long as the structure of the question;
+    // for those without a fixed length see above.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(buffer) }
+}
+
 /// The kernel's clock as `adjtimex` describes it, without changing it; and whether it is synchronized.
 ///
 /// Source: adjtimex(2).

@@ -30,8 +30,24 @@ impl Choice {
         })
     }
 
+    /// The same, where not both may be given.
+    pub(super) fn either(key: &str, include: &str, exclude: &str) -> Result<Self, OptionError> {
+        if include.is_empty() || exclude.is_empty() {
+            return Self::new(key, include, exclude);
+        }
+        let stem = key.rsplit('.').next().unwrap_or(key);
+        let why = format!("give either `{stem}_include` or `{stem}_exclude`, and not both");
+        Err(OptionError { key: format!("{key}_include"), why })
+    }
+
+    /// Whether `name` is shown.
     pub(super) fn shows(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|pattern| pattern.is_match(name))
-            && !self.exclude.as_ref().is_some_and(|pattern| pattern.is_match(name))
+            && self.exclude.as_ref().is_none_or(|pattern| !pattern.is_match(name))
+    }
+
+    /// Whether nothing is left out, whatever it is called.
+    pub(super) fn shows_all(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
     }
 }

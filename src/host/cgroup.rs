@@ -3,6 +3,7 @@
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst`, `Documentation/admin-guide/cgroup-v1/memory.rst`.
 
 mod files;
+pub mod subsystem;
 mod walk;
 
 use super::memory::{Pressure, pressure};

@@ -1,6 +1,6 @@
-//! Network devices as /proc/net/dev tells them.
+//! Network devices as /proc/net/dev tells them, and the caches of /proc/net/stat.
 //!
-//! Source: `net/core/net-procfs.c`; there is no document.
+//! Sources: `net/core/net-procfs.c`, `net/core/neighbour.c`; there is no document.
 
 use super::parse::{ParseError, lines, number};
 
@@ -33,6 +33,23 @@ fn device(line: &str, n: usize) -> Result<NetDevice<'_>, ParseError> {
     if out.name.is_empty() { Err(ParseError::new(n, WANT)) } else { Ok(out) }
 }
 
+/// One column of a file in /proc/net/stat: its name, and the count of each processor.
+pub fn cache_columns(text: &str) -> Result<Vec<(&str, Vec<u64>)>, ParseError> {
+    const WANT: &str = "a hexadecimal number for each name in the head";
+    let mut all = lines(text);
+    let Some((_, head)) = all.next() else { return Ok(Vec::new()) };
+    let mut out: Vec<(&str, Vec<u64>)> =
+        head.split_ascii_whitespace().map(|name| (name, Vec::new())).collect();
+    for (n, line) in all {
+        let mut words = line.split_ascii_whitespace();
+        for (_, counts) in &mut out {
+            let count = words.next().and_then(|word| u64::from_str_radix(word, 16).ok());
+            counts.push(count.ok_or_else(|| ParseError::new(n, WANT))?);
+        }
+    }
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +71,13 @@ mod tests {
             let error = devices(&text).next().unwrap().unwrap_err().to_string();
             assert!(error.starts_with("line 3:"), "{error}");
         }
+    }
+
+    #[test]
+    fn caches_have_a_column_for_each_name_and_a_line_for_each_processor() {
+        let text = "entries  allocs\n00000014  00000001\n00000014  0000000d\n";
+        assert_eq!(cache_columns(text), Ok(vec![("entries", vec![20, 20]), ("allocs", vec![1, 13])]));
+        assert_eq!(cache_columns(""), Ok(vec![]));
+        assert!(cache_columns("a b\n1\n").unwrap_err().to_string().starts_with("line 2:"));
     }
 }

@@ -59,6 +59,11 @@ pub fn whole(text: &str) -> Result<u64, ParseError> {
     number(Some(text.trim()), 1, "one whole number")
 }
 
+/// A file that holds one whole number, which may be below zero.
+pub fn whole_signed(text: &str) -> Result<i64, ParseError> {
+    number(Some(text.trim()), 1, "one whole number")
+}
+
 /// A file that holds one whole number, decimal or, behind `0x`, hexadecimal.
 pub fn prefixed(text: &str) -> Result<u64, ParseError> {
     let text = text.trim();
@@ -97,6 +102,7 @@ mod tests {
         }
         assert_eq!(whole("7\n"), Ok(7));
         assert!(whole("").is_err());
+        assert_eq!(whole_signed("-7\n"), Ok(-7));
         assert_eq!((prefixed("0x1F\n"), prefixed("17\n")), (Ok(31), Ok(17)));
         assert!(prefixed("0x").is_err() && prefixed("x1").is_err() && prefixed("0x-1").is_err());
     }

@@ -1,7 +1,7 @@
 //! The collectors of the whole machine: a captured host, and this one.
 
 use crate::page::{check_golden, collector, host, page, value};
-use headroom::collect::{Options, cpu, filesystem, netdev};
+use headroom::collect::{Options, cpu, filesystem, netdev, pcidevice, qdisc, sysctl, wifi};
 use headroom::host::Host;
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +22,86 @@ const GOLDEN: [&str; 13] = [
     "stat",
     "vmstat",
 ];
+
+/// The same of collectors that run only if they are asked for.
+const GOLDEN_OPTIONAL: [&str; 17] = [
+    "bcachefs",
+    "buddyinfo",
+    "cgroups",
+    "cpu_vulnerabilities",
+    "drbd",
+    "interrupts",
+    "ksmd",
+    "lnstat",
+    "meminfo_numa",
+    "mountstats",
+    "qdisc",
+    "slabinfo",
+    "softirqs",
+    "sysctl",
+    "wifi",
+    "xfrm",
+    "zoneinfo",
+];
+
+/// What the optional collectors are told: which parameters to show, and where answers of the kernel are written down.
+fn optional() -> Options {
+    let recorded = |name: &str| host("machine").procfs.with_file_name(name).to_string_lossy().into_owned();
+    Options {
+        qdisc: qdisc::Options { fixtures: recorded("qdisc"), ..Default::default() },
+        wifi: wifi::Options { fixtures: recorded("wifi") },
+        sysctl: sysctl::Options {
+            include: ["fs.file-nr", "fs.file-nr:total,free,max", "kernel.threads-max"]
+                .map(String::from)
+                .into(),
+            include_info: vec!["kernel.pid_max".into()],
+        },
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_captured_host_has_the_optional_page_that_was_looked_at() {
+    let host = host("machine");
+    let mut pages =
+        GOLDEN_OPTIONAL.map(|name| page(&mut *collector(name, &host, &optional()), &host)).concat();
+    let processes = crate::page::host("processes");
+    pages += &page(&mut *collector("processes", &processes, &Options::default()), &processes);
+    check_golden("optional", &pages);
+}
+
+#[test]
+fn pci_devices_have_a_place_and_names_and_what_the_kernel_does_not_tell_is_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let device = "sys/devices/pci0000:00/0000:00:02.1/0000:01:00.0";
+    for (file, text) in [
+        ("class", "0x010802"),
+        ("vendor", "0xc0a9"),
+        ("device", "0x540a"),
+        ("subsystem_vendor", "0xc0a9"),
+        ("subsystem_device", "0x5021"),
+        ("revision", "0x01"),
+        ("max_link_speed", "16.0 GT/s PCIe"),
+        ("current_link_speed", "Unknown"),
+        ("numa_node", "-1"),
+        ("power_state", "D0"),
+    ] {
+        std::fs::create_dir_all(dir.path().join(device)).unwrap();
+        std::fs::write(dir.path().join(device).join(file), format!("{text}\n")).unwrap();
+    }
+    let list = dir.path().join("root/usr/share/misc/pci.ids");
+    std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+    std::fs::write(list, "c0a9  Micron\n\t540a  P5\nC 01  Storage\n\t08  Flash\n").unwrap();
+    let links = dir.path().join("sys/bus/pci/devices");
+    std::fs::create_dir_all(&links).unwrap();
+    std::os::unix::fs::symlink(dir.path().join(device), links.join("0000:01:00.0")).unwrap();
+    let host = at(dir.path());
+    let options =
+        Options { pcidevice: pcidevice::Options { names: true, ..Default::default() }, ..Default::default() };
+    let mut collector = collector("pcidevice", &host, &options);
+    page(&mut *collector, &host);
+    check_golden("pcidevice", &page(&mut *collector, &host));
+}
 
 #[test]
 fn a_captured_host_has_the_page_that_was_looked_at() {

@@ -4,14 +4,18 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the collectors that exist here write, as the script's prefixes. Left out are the families of
-/// collectors that do not exist here; the counts of `node_network_*`, for the recording has no /proc/net/dev; and
-/// `node_rapl_*`, whose label `path` says where the recording was made.
-const FAMILIES: [&str; 66] = [
+/// collectors that do not exist here; the counts of `node_network_*`, for the recording has no /proc/net/dev;
+/// `node_rapl_*`, whose label `path` says where the recording was made; and `qdisc`, `sysctl` and `wifi`, which
+/// say something only with flags that name what to show.
+const FAMILIES: [&str; 82] = [
     "node_arp",
     "node_bcache_",
+    "node_bcachefs",
     "node_bonding",
     "node_boot",
     "node_btrfs",
+    "node_buddyinfo",
+    "node_cgroups",
     "node_context",
     "node_cooling_device",
     "node_cpu_bug",
@@ -25,9 +29,11 @@ const FAMILIES: [&str; 66] = [
     "node_cpu_package",
     "node_cpu_scaling",
     "node_cpu_seconds",
+    "node_cpu_vulnerabilities",
     "node_disk",
     "node_dmi",
     "node_dmmultipath",
+    "node_drbd",
     "node_edac",
     "node_entropy",
     "node_fibrechannel",
@@ -35,11 +41,16 @@ const FAMILIES: [&str; 66] = [
     "node_forks",
     "node_hwmon",
     "node_infiniband",
+    "node_interrupts",
     "node_intr",
     "node_ipvs",
     "node_kernel_hung",
+    "node_ksmd",
+    "node_lnstat",
     "node_load",
     "node_md_",
+    "node_memory_numa",
+    "node_mountstats",
     "node_netstat",
     "node_network_address",
     "node_network_carrier",
@@ -59,19 +70,25 @@ const FAMILIES: [&str; 66] = [
     "node_nfs",
     "node_nvme",
     "node_os_",
+    "node_pcidevice",
     "node_power_supply",
     "node_pressure",
+    "node_processes",
     "node_procs",
     "node_schedstat",
+    "node_slabinfo",
     "node_sockstat",
+    "node_softirqs_functions",
     "node_softnet",
     "node_tape",
     "node_thermal_zone",
     "node_udp",
     "node_vmstat",
     "node_watchdog",
+    "node_xfrm",
     "node_xfs",
     "node_zfs",
+    "node_zoneinfo",
     "testmetric",
 ];
 

@@ -1,12 +1,13 @@
 //! Parsers of kernel files under hostile text: an answer or an error, never a panic.
 
 use headroom::host::{
-    arp, bcache, btrfs, conntrack, cpuinfo, disk, hwmon, infiniband, ipvs, kstat, md, memory, mount, net,
-    netstat, nfs, parse, proc, release, schedstat, sockets, stat, system, xfs,
+    arp, bcache, bcachefs, btrfs, cgroup, conntrack, cpuinfo, disk, drbd, hwmon, infiniband, interrupt, ipvs,
+    kstat, md, memory, mount, mountstats, net, netstat, nfs, numa, parse, pci, proc, release, schedstat,
+    slab, sockets, stat, system, vulnerability, xfs, zone,
 };
 use proptest::prelude::*;
 
-const REAL: [&str; 19] = [
+const REAL: [&str; 27] = [
     include_str!("../host/machine/proc/net/arp"),
     include_str!("../host/machine/proc/net/stat/nf_conntrack"),
     "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 142\ncpu MHz\t\t: 799.998\nflags\t\t: fpu vme\n",
@@ -24,6 +25,14 @@ const REAL: [&str; 19] = [
     include_str!("../host/processes/proc/161/status"),
     include_str!("../host/processes/proc/161/io"),
     include_str!("../host/processes/proc/161/limits"),
+    include_str!("../host/machine/proc/buddyinfo"),
+    include_str!("../host/machine/proc/zoneinfo"),
+    include_str!("../host/machine/proc/interrupts"),
+    include_str!("../host/machine/proc/slabinfo"),
+    include_str!("../host/machine/proc/net/stat/rt_cache"),
+    include_str!("../host/machine/proc/self/mountstats"),
+    include_str!("../host/machine/proc/drbd"),
+    include_str!("../host/machine/sys/devices/system/node/node0/meminfo"),
     "1000-2000 r--p 00000000 fe:00 12 /a\nRss: 4 kB\nReferenced: 4 kB\nAnonymous: 0 kB\nSwap: 0 kB\nLocked: 0 kB\nVmFlags: rd\n",
     "1000-2000 ---p 00000000 00:00 0 [rollup]\nRss: 4 kB\nPss: 4 kB\nSwap: 0 kB\n",
 ];
@@ -65,6 +74,29 @@ fn parse_all(text: &str) {
     _ = system::open_files(text);
     _ = system::cpu_list(text);
     _ = system::whole(text);
+    _ = bcachefs::one_amount(text);
+    _ = bcachefs::compression(text);
+    _ = bcachefs::btree_writes(text);
+    _ = bcachefs::errors(text);
+    _ = bcachefs::counter(text);
+    _ = bcachefs::io_done(text);
+    _ = bcachefs::io_errors(text);
+    _ = cgroup::subsystem::subsystems(text);
+    _ = drbd::drbd(text);
+    _ = interrupt::interrupts(text);
+    _ = interrupt::softirqs(text);
+    _ = mountstats::nfs_mounts(text);
+    _ = mountstats::addresses(text);
+    _ = net::cache_columns(text);
+    _ = numa::node_meminfo(text);
+    _ = pci::location(text);
+    _ = pci::link_speed(text);
+    _ = pci::hexadecimal(text);
+    _ = pci::names(text, &pci::Ids::default());
+    _ = slab::slabs(text).count();
+    _ = vulnerability::vulnerability(text);
+    _ = zone::buddyinfo(text);
+    _ = zone::zoneinfo(text);
     _ = ipvs::totals(text);
     _ = ipvs::backends(text);
     _ = kstat::io(text);
