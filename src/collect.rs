@@ -4,6 +4,7 @@
 //! [`Options`] if it has any).
 
 pub mod cgroup;
+pub mod containers;
 pub mod cpu;
 pub mod diskstats;
 pub mod filefd;
@@ -89,6 +90,7 @@ pub const REGISTRY: &[Entry] = &[
     uname::ENTRY,
     vmstat::ENTRY,
     cgroup::ENTRY,
+    containers::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
 ];
@@ -105,6 +107,8 @@ pub struct Options {
     pub disabled: Vec<String>,
     /// Of `cgroup`.
     pub cgroup: cgroup::Options,
+    /// Of `containers`.
+    pub containers: containers::Options,
     /// Of `diskstats`.
     pub diskstats: diskstats::Options,
     /// Of `filesystem`.

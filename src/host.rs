@@ -3,6 +3,7 @@
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
 pub mod cgroup;
+pub mod container;
 pub mod disk;
 pub mod free;
 pub mod glob;
