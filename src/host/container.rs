@@ -39,8 +39,8 @@ pub struct Usage {
     pub memory_pressure: Pressure,
     /// How long tasks waited for I/O.
     pub io_pressure: Pressure,
-    /// When the group was made, in seconds since 1970, as far as the kernel still knows.
-    pub start_seconds: Option<f64>,
+    /// When the group was made, in whole seconds since 1970, as far as the kernel still knows.
+    pub start_seconds: Option<u64>,
 }
 
 /// CPU time of a group.
@@ -148,7 +148,7 @@ pub struct Reader {
     pressure: Option<usize>,
     shelf: Shelf,
     ticks_per_second: u64,
-    boot_seconds: Option<f64>,
+    boot_seconds: Option<u64>,
     devices: Devices,
 }
 
@@ -176,7 +176,7 @@ impl Reader {
         }
         let paths: Vec<&Path> = roots.iter().map(PathBuf::as_path).collect();
         let shelf = Shelf::new(&paths);
-        let boot_seconds = super::proc::boot_seconds(host)?.map(|seconds| seconds as f64);
+        let boot_seconds = super::proc::boot_seconds(host)?;
         let ticks_per_second = clock_ticks_per_second();
         Ok(Some(Self {
             hierarchies,
@@ -330,12 +330,12 @@ impl Reader {
     /// The oldest time on the group's directory and on a file in it that nobody writes; the directory's own changes when a
     /// group below comes or goes. Both can be newer than the group, so they are looked at once, and are never older
     /// than the machine's start.
-    fn start_seconds(&mut self, group: &str) -> Option<f64> {
+    fn start_seconds(&mut self, group: &str) -> Option<u64> {
         let (version, root) = self.memory.or(self.cpu)?;
         let file = if version == Version::V1 { "cgroup.clone_children" } else { "cgroup.events" };
         let modified = |path: &Path| {
             let time = std::fs::metadata(path).and_then(|m| m.modified()).ok()?;
-            Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
+            Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
         };
         let own = modified(self.shelf.path(root, group, ""))?;
         let start = modified(self.shelf.path(root, group, file)).map_or(own, |of_file| own.min(of_file));

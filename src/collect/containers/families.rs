@@ -51,7 +51,7 @@ fn with_quota(usage: &Usage, value: Option<Value<'static>>) -> Option<Value<'sta
 /// All of them, in cAdvisor's words. Where it says 0 for "no limit", so does this; what was not read is absent.
 const SINGLES: &[Single] = &[
     gauge("container_start_time_seconds", "Start time of the container since unix epoch in seconds.", |u| {
-        seconds(u.start_seconds)
+        whole(u.start_seconds)
     }),
     gauge("container_spec_cpu_period", "CPU period of the container.", |u| whole(u.cpu.period_micros)),
     gauge("container_spec_cpu_quota", "CPU quota of the container.", |u| whole(u.cpu.quota_micros)),

@@ -9,9 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Of the files that the process may have open, this share may be of groups: the others are for everybody else.
-const SHARE: u64 = 4;
+const SHARE: u64 = 2;
 /// More are not kept open, whatever the limit says: each of them costs the kernel memory.
-const OPEN_MAX: usize = 16_384;
+const OPEN_MAX: usize = 32_768;
 const TEXT_BYTES: usize = 8192;
 
 /// What is kept of one group.
@@ -20,7 +20,7 @@ pub(super) struct Kept {
     /// Directory and name of each open file. A group has a score of them, so looking along them is quick.
     files: Vec<(usize, &'static str, File)>,
     /// When the group was made, as it looked when it was first met.
-    pub start_seconds: Option<f64>,
+    pub start_seconds: Option<u64>,
 }
 
 /// The open files of the groups that were met in this pass and in the one before.
