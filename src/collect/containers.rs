@@ -40,6 +40,8 @@ const GROUPS_MAX: usize = 20_000;
 /// Names are looked up again when a container is met that has none, but not more often than this.
 const NAMES_AGAIN: Duration = Duration::from_secs(10);
 
+const UNNAMED: &str = "names of containers are not known";
+
 /// Which groups are shown, and who is asked for names.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -70,15 +72,16 @@ struct Containers {
     runtimes: Runtimes,
     /// When names were last looked up.
     looked_up: Option<Instant>,
-    /// What the sockets answered last, so that the log has a line for each change.
-    failure: Option<String>,
+    unnamed: Trouble,
+    unread: Trouble,
 }
 
 impl Default for Containers {
     fn default() -> Self {
         let runtimes = Runtimes::new(Vec::new());
         let (options, pods) = (Options::default(), Pods::default());
-        Self { options, reader: None, pods, runtimes, looked_up: None, failure: None }
+        let (unnamed, unread) = (Trouble::default(), Trouble::default());
+        Self { options, reader: None, pods, runtimes, looked_up: None, unnamed, unread }
     }
 }
 
@@ -120,13 +123,22 @@ impl Containers {
         names.retain(|name| !is_mount(name) && (!only_containers || rank(name) < OTHER));
         names.sort_by_cached_key(|name| rank(name));
         let (mut groups, mut series) = (Vec::with_capacity(names.len()), 0);
+        let mut failed = None;
         for id in names {
             if series >= self.options.series_max {
                 cut += 1;
                 continue;
             }
-            // A group that was removed since the list was made is not there.
-            let Some(usage) = reader.read(&id)? else { continue };
+            let usage = match reader.read(&id) {
+                Ok(Some(usage)) => usage,
+                // A group that was removed since the list was made is not there.
+                Ok(None) => continue,
+                // One whose files make no sense costs its own samples.
+                Err(e) => {
+                    failed = Some(e);
+                    continue;
+                }
+            };
             series += families::count(&usage);
             if series > self.options.series_max {
                 // What comes after is less wanted, even where it would fit.
@@ -138,6 +150,10 @@ impl Containers {
             groups.push(Group { id, usage, device_names, ..Group::default() });
         }
         groups.sort_by(|a, b| a.id.cmp(&b.id));
+        match failed {
+            Some(e) if groups.is_empty() => return Err(e.into()),
+            failed => self.unread.note(failed.map(|e| e.to_string()), "a group is not shown"),
+        }
         Ok((groups, cut))
     }
 
@@ -173,22 +189,28 @@ impl Containers {
         match Pods::load(host) {
             Ok(pods) => self.pods = pods,
             // Names are an addition: without them the groups are shown by their paths.
-            Err(e) => self.note(Some(e.to_string())),
+            Err(e) => self.unnamed.note(Some(e.to_string()), UNNAMED),
         }
         true
     }
 
     fn take_names(&mut self) {
         if let Some(failed) = self.runtimes.take_answers() {
-            self.note(failed.first().map(ToString::to_string));
+            self.unnamed.note(failed.first().map(ToString::to_string), UNNAMED);
         }
     }
+}
 
-    fn note(&mut self, failure: Option<String>) {
-        if let Some(error) = failure.as_ref().filter(|_| failure != self.failure) {
-            tracing::warn!(collector = ENTRY.name, %error, "names of containers are not known");
+/// The last failure of one kind, so that the log has a line for each change and not for each pass.
+#[derive(Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn note(&mut self, now: Option<String>, what: &str) {
+        if let Some(error) = now.as_ref().filter(|_| now != self.0) {
+            tracing::warn!(collector = ENTRY.name, %error, "{what}");
         }
-        self.failure = failure;
+        self.0 = now;
     }
 }
 

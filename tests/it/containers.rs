@@ -242,6 +242,40 @@ fn a_group_of_this_kernel_is_shown_until_it_is_removed_and_anew_when_it_is_made_
 }
 
 #[test]
+fn a_file_that_is_cut_at_any_byte_costs_its_own_group_and_no_number_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = |name: &str| dir.path().join("sys/fs/cgroup").join(name);
+    for name in ["good.slice", "cut.slice"] {
+        std::fs::create_dir_all(group(name)).unwrap();
+        for (file, text) in [
+            ("cpu.stat", "usage_usec 1234567\nuser_usec 1000000\n"),
+            ("memory.stat", "anon 123456\nfile 789012\ninactive_file 4096\n"),
+            ("memory.current", "1234567\n"),
+            ("io.stat", "8:0 rbytes=4096 wbytes=8192 rios=11 wios=22 dbytes=0 dios=0\n"),
+            ("cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=12345\n"),
+        ] {
+            std::fs::write(group(name).join(file), text).unwrap();
+        }
+    }
+    std::fs::write(group("cgroup.controllers"), "cpu memory io\n").unwrap();
+    let host = Host { procfs: dir.path().join("proc"), sysfs: dir.path().join("sys"), ..Host::default() };
+    let whole = timeless(&page_of(&host, containers::Options::default()));
+    let good = |page: &str| page.lines().filter(|l| l.contains("good.slice")).count();
+    for file in ["cpu.stat", "memory.stat", "memory.current", "io.stat", "cpu.pressure"] {
+        let path = group("cut.slice").join(file);
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let page = timeless(&page_of(&host, containers::Options::default()));
+            assert_eq!(good(&page), good(&whole), "{file} cut at {cut}");
+            let stranger = page.lines().find(|line| !whole.contains(line));
+            assert_eq!(stranger, None, "{file} cut at {cut}");
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
 fn a_machine_without_control_groups_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host { sysfs: dir.path().into(), ..Host::default() };
