@@ -7,10 +7,10 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 STAGE := scripts/stage.sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null)
+SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
-.PHONY: help run demo build test bench fmt clean setup-run setup-test setup-bench \
-	test-fmt test-clippy test-shell test-deny test-rules test-unit test-vm test-compose secrets
+.PHONY: help run demo build man deb test bench fmt clean setup-run setup-test setup-bench \
+	test-fmt test-clippy test-shell test-deny test-rules test-unit test-units test-deb test-vm test-compose secrets
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,14 @@ demo: setup-run build ## show the whole loop in about a minute, on real servers
 build: ## build the release binary
 	@$(STAGE) build cargo build --release --locked
 
+man: build ## write the manual pages into target/man
+	@$(STAGE) man target/release/headroom man target/man
+
+deb: build ## build a Debian package into target/deb
+	@$(STAGE) deb scripts/deb.sh target/release/headroom target/deb
+
 # Cheap stages first, so that a slip is reported early; the first that fails ends the run.
-test: setup-test test-fmt test-shell test-clippy test-unit test-rules test-deny test-vm test-compose ## everything that CI checks
+test: setup-test test-fmt test-shell test-clippy test-unit test-units test-deb test-rules test-deny test-vm test-compose ## everything that CI checks
 	@echo "== all stages passed"
 
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
@@ -54,6 +60,12 @@ test-clippy: ## stage: lints
 
 test-unit: ## stage: the code, with real servers where a test needs them
 	@$(STAGE) cargo-test cargo test --locked
+
+test-units: ## stage: the units of systemd, their protections, and that the program needs no more
+	@$(STAGE) units tests/units.sh
+
+test-deb: ## stage: the Debian package, really installed, upgraded and purged
+	@$(STAGE) deb tests/deb.sh
 
 test-rules: ## stage: rules, their tests, Alertmanager's file, runbooks, dashboards
 	@$(STAGE) rules tests/rules.sh

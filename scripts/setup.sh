@@ -39,6 +39,9 @@ main() {
             docker compose version >/dev/null 2>&1 || need docker-compose 'docker-compose|docker-compose-v2'
             need busybox busybox-static
             need curl curl
+            # The units' rights, and a Debian to install the package in; systemd itself and lintian are used where they are.
+            need strace strace
+            need debootstrap debootstrap
         fi
     fi
     if [ "$mode" = bench ]; then

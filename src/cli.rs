@@ -9,9 +9,10 @@ mod up;
 
 use self::service::Command as _;
 use crate::config::{Config, LogFormat};
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -75,6 +76,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages of all commands into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory; it is made if it is missing
+        directory: PathBuf,
+    },
     /// The sample application of `headroom demo`
     #[command(hide = true)]
     DemoApp(demo::app::Args),
@@ -130,8 +137,17 @@ fn dispatch(cli: Cli, foreign: exporter::Foreign) -> anyhow::Result<u8> {
             io::stdout().write_all(&script)?;
             Ok(0)
         }
+        Command::Man { directory } => man(&directory),
         Command::DemoApp(args) => demo::app::run(&args),
     }
+}
+
+/// Writes the manual pages, a file for each command: what `--help` says, in the form that man(1) reads.
+fn man(directory: &Path) -> anyhow::Result<u8> {
+    let written = std::fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), directory));
+    written.with_context(|| format!("cannot write manual pages into {}", directory.display()))?;
+    Ok(0)
 }
 
 /// Loads the configuration, puts the flags over it, and begins to log.

@@ -13,6 +13,7 @@ pub mod buddyinfo;
 pub mod cgroup;
 pub mod cgroups;
 pub mod conntrack;
+pub mod containers;
 pub mod cpu;
 pub mod cpu_vulnerabilities;
 pub mod cpufreq;
@@ -206,6 +207,7 @@ pub const REGISTRY: &[Entry] = &[
     zfs::ENTRY,
     zoneinfo::ENTRY,
     cgroup::ENTRY,
+    containers::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
 ];
@@ -226,6 +228,8 @@ pub struct Options {
     pub bcache: bcache::Options,
     /// Of `cgroup`.
     pub cgroup: cgroup::Options,
+    /// Of `containers`.
+    pub containers: containers::Options,
     /// Of `cpu`.
     pub cpu: cpu::Options,
     /// Of `diskstats`.

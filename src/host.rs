@@ -10,6 +10,7 @@ pub mod btrfs;
 pub mod cgroup;
 pub mod clock;
 pub mod conntrack;
+pub mod container;
 pub mod cpuinfo;
 pub mod dbus;
 pub mod disk;

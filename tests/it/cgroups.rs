@@ -98,7 +98,7 @@ impl LiveGroup {
     }
 
     /// A process in the group that holds so many bytes of anonymous memory.
-    fn hold(&self, bytes: u32) -> Child {
+    pub(crate) fn hold(&self, bytes: u32) -> Child {
         let script = format!(
             "echo $$ > '{0}/cgroup.procs' && x=$(head -c {bytes} /dev/zero | tr '\\0' x) && : > \"$1\" && sleep 60",
             self.path.display()

@@ -10,6 +10,7 @@
 )]
 
 mod cgroups;
+mod containers;
 mod corrupt;
 mod crash;
 mod devices;

@@ -122,6 +122,7 @@ fn the_manual_has_every_metric() {
     );
     for (title, prefixes) in [
         ("Headroom", &["headroom_"][..]),
+        ("Containers and services, under cAdvisor's names", &["container_"]),
         ("Process groups, under process-exporter's names", &["namedprocess_"]),
         ("The process that serves the page", &["process_"]),
         ("The machine, under node_exporter's names", &["node_"]),

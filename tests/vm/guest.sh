@@ -214,7 +214,7 @@ protected() {
 }
 
 exporter() {
-    headroom exporter >/tmp/exporter.log 2>&1 &
+    headroom exporter --collector.containers >/tmp/exporter.log 2>&1 &
     until wget -qO /tmp/page http://127.0.0.1:9177/metrics 2>/dev/null; do sleep 0.2; done
     for family in current anon file swap reclaimable; do
         check "the page has headroom_cgroup_memory_${family}_bytes of the group" \
@@ -222,6 +222,14 @@ exporter() {
     done
     check '... its events' grep -q '^headroom_cgroup_memory_events_total{cgroup="/protected"' /tmp/page
     check '... its pressure' grep -q '^headroom_cgroup_memory_pressure.*{cgroup="/protected".*} ' /tmp/page
+    for family in memory_usage_bytes memory_working_set_bytes spec_memory_limit_bytes memory_failures_total \
+        cpu_usage_seconds_total oom_events_total processes threads start_time_seconds fs_reads_total \
+        pressure_memory_waiting_seconds_total; do
+        check "... under cAdvisor's name container_$family" \
+            grep -q "^container_$family{id=\"/compressible\"," /tmp/page
+    done
+    check "... of the root, whose usage the kernel does not tell" \
+        grep -q '^container_memory_usage_bytes{id="/",name=""} [1-9]' /tmp/page
     stty raw -F /dev/ttyS1
     cat /tmp/page >/dev/ttyS1
 }

@@ -3,6 +3,7 @@
 use crate::host::HostError;
 use crate::host::tree::gone;
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// More groups than this are not even counted: the walk itself must end.
@@ -49,6 +50,12 @@ pub(super) fn groups(
 /// hierarchy has, has none.
 fn below(root: &Path, path: &str, out: &mut BTreeSet<String>) -> Result<(), HostError> {
     let directory = root.join(path.trim_start_matches('/'));
+    // A directory has a link from its parent, one from itself, and one from each directory in it. To list the scores of files
+    // of a group that has none below it would cost more than to read some of them. (1 is a file system that does not
+    // count.)
+    if std::fs::metadata(&directory).is_ok_and(|meta| meta.nlink() == 2) {
+        return Ok(());
+    }
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(e) if gone(&e) => return Ok(()),

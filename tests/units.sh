@@ -1,0 +1,177 @@
+#!/bin/sh
+# Checks the units of systemd without systemd at work: that it understands them, that their protections are as tight as they
+# were, and that the program does all of its work with the rights and the system calls that they leave it.
+#   units.sh [HEADROOM]       without an argument the debug binary is built
+# Needs systemd-analyze, strace, setpriv, curl, python3 and root; what is missing is SKIPPED, by name.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+# Exposure as `systemd-analyze security` counts it, in tenths; less is better.
+EXPOSURE_MAX=28
+PORT=19177
+
+failed=0
+# check NAME COMMAND…: ok or FAIL, and what the command said if it failed.
+check() {
+    name=$1
+    shift
+    if said=$("$@" 2>&1); then
+        echo "ok    $name"
+    else
+        failed=1
+        echo "FAIL  $name"
+        printf '%s\n' "$said" | tail -n 20 | sed 's/^/        /'
+    fi
+}
+
+skip() {
+    echo "SKIPPED: $*" >&2
+}
+
+main() {
+    binary=${1:-}
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    if [ -z "$binary" ]; then
+        cargo build --quiet --locked --manifest-path "$root/Cargo.toml"
+        binary=${CARGO_TARGET_DIR:-$root/target}/debug/headroom
+    fi
+    binary=$(realpath "$binary")
+    if ! command -v systemd-analyze >/dev/null; then
+        skip 'no systemd-analyze (package systemd): the units are not checked'
+        return 0
+    fi
+    # A copy in which the program is where it was built: systemd looks whether it is there.
+    cp "$root"/deploy/systemd/*.service "$work/"
+    sed -i "s,^ExecStart=/usr/bin/headroom,ExecStart=$binary," "$work"/*.service
+    for unit in "$work"/*.service; do
+        check "${unit##*/}: systemd understands it" understood "$unit"
+        check "${unit##*/}: exposure" tight "$unit"
+    done
+    if [ "$(id -u)" -ne 0 ] || ! command -v strace >/dev/null || ! command -v setpriv >/dev/null; then
+        skip 'no root, strace or setpriv: the program was not run with the rights of its units'
+        return "$failed"
+    fi
+    chmod 0755 "$work"
+    install -m 0755 "$binary" "$work/headroom"
+    unit=$root/deploy/systemd/headroom-exporter.service
+    check 'the exporter works with the rights of its unit' exporter
+    check 'the exporter needs no system call that its unit forbids' allowed "$unit" "$work/exporter.trace"
+    unit=$root/deploy/systemd/headroom-optimizer.service
+    check 'the optimizer starts with the rights of its unit' optimizer
+    check 'the optimizer needs no system call that its unit forbids' allowed "$unit" "$work/optimizer.trace"
+    return "$failed"
+}
+
+# systemd-analyze succeeds with warnings, which unknown or misspelt settings are.
+understood() {
+    said=$(systemd-analyze verify --man=no --recursive-errors=no "$1" 2>&1) && [ -z "$said" ] && return 0
+    printf '%s\n' "$said"
+    return 1
+}
+
+tight() {
+    if ! systemd-analyze security --offline=yes --threshold=$EXPOSURE_MAX --no-pager "$1" >"$work/score" 2>&1; then
+        grep -e 'Overall' -e '✗' "$work/score" || cat "$work/score"
+        return 1
+    fi
+}
+
+# value UNIT KEY: the last value of a setting
+value() {
+    sed -n "s/^$2=//p" "$1" | tail -n 1
+}
+
+# confined TRACE COMMAND…: runs it as nobody with the capabilities of $unit and nothing else, and notes its system calls
+confined() {
+    trace=$1
+    shift
+    chown nobody "$work"
+    # CAP_SYS_PTRACE CAP_SYS_NICE -> +sys_ptrace,+sys_nice
+    caps=$(value "$unit" AmbientCapabilities | tr '[:upper:]' '[:lower:]' | sed 's/cap_/+/g; s/ /,/g')
+    strace -f -qq -o "$trace" -e signal=none setpriv --reuid=nobody --regid=nogroup --clear-groups --no-new-privs \
+        --bounding-set="-all,$caps" --inh-caps="-all,$caps" --ambient-caps="-all,$caps" "$@" &
+    pid=$!
+}
+
+ended() {
+    # strace hands the signal on to what it runs and ends with it.
+    pkill -TERM -P "$pid" || true
+    wait "$pid" || true
+}
+
+# served URL: waits for a page, for the start is slow under strace
+served() {
+    for _ in $(seq 100); do
+        if curl -fsS --max-time 20 -o "$work/page" "$1" 2>/dev/null; then return 0; fi
+        sleep 0.1
+    done
+    echo "$1 was never served"
+    return 1
+}
+
+exporter() {
+    confined "$work/exporter.trace" "$work/headroom" exporter --web.listen-address="127.0.0.1:$PORT" --collector.containers
+    status=0
+    served "http://127.0.0.1:$PORT/metrics" || status=1
+    served "http://127.0.0.1:$PORT/metrics" || status=1
+    ended
+    [ "$status" -eq 0 ] || return 1
+    # Of root's process that watches it: what only the capabilities show.
+    grep -q '^namedprocess_namegroup_open_filedesc{groupname="strace"} [1-9]' "$work/page" ||
+        { echo 'no open files of a process of root'; return 1; }
+    # A collector that has nothing here has nothing for root either.
+    "$work/headroom" exporter --web.listen-address="127.0.0.1:$PORT" --collector.containers >"$work/log" 2>&1 &
+    pid=$!
+    cp "$work/page" "$work/confined"
+    served "http://127.0.0.1:$PORT/metrics" || status=1
+    kill "$pid"
+    wait "$pid" || true
+    for page in confined page; do grep '^node_scrape_collector_success' "$work/$page" | sort >"$work/$page.success"; done
+    diff "$work/page.success" "$work/confined.success" || status=1
+    return "$status"
+}
+
+optimizer() {
+    printf 'optimizer: {listen: "127.0.0.1:%s"}\n' "$PORT" >"$work/optimizer.yaml"
+    confined "$work/optimizer.trace" env STATE_DIRECTORY="$work/state" \
+        "$work/headroom" optimizer --config="$work/optimizer.yaml"
+    status=0
+    served "http://127.0.0.1:$PORT/metrics" || status=1
+    ended
+    grep -q '^headroom_optimizer_journal_writable 1' "$work/page" || { echo 'no journal'; return 1; }
+    return "$status"
+}
+
+# allowed UNIT TRACE: whether all that was called from the start of the program on is in SystemCallFilter=
+allowed() {
+    systemd-analyze syscall-filter --no-pager >"$work/sets"
+    python3 - "$work/sets" "$1" "$2" <<'END'
+import re, sys
+sets, name = {}, None
+for line in open(sys.argv[1]):
+    line = line.rstrip()
+    if line.startswith("@"):
+        name = line
+        sets[name] = set()
+    elif name and line.startswith("    ") and not line.strip().startswith("#"):
+        sets[name].add(line.strip())
+def members(word):
+    return set().union(*map(members, sets[word])) if word in sets else {word}
+may = members("@default")
+for line in open(sys.argv[2]):
+    if line.startswith("SystemCallFilter="):
+        value = line.strip().split("=", 1)[1]
+        every = set().union(*(members(word) for word in value.lstrip("~").split()))
+        may = may - (every - members("@default")) if value.startswith("~") else may | every
+begun, bad = False, {}
+for line in open(sys.argv[3], errors="replace"):
+    begun = begun or re.search(r'execve\("[^"]*/headroom",', line)
+    call = re.match(r"\d+ +(?:<\.\.\. )?([a-z_0-9]+)[( ]", line)
+    if begun and call and call[1] not in may:
+        bad.setdefault(call[1], line.strip())
+print("\n".join(bad.values()))
+sys.exit(1 if bad or not begun else 0)
+END
+}
+
+main "$@"
