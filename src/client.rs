@@ -85,7 +85,7 @@ pub async fn send(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
 
 /// [`send`] from a thread that has no runtime of its own.
 pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
-    let to = call.url.clone();
+    let to = without_login(&call.url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ClientError::Connect { to, source })?;
     let answer = runtime.block_on(send(call));
@@ -94,14 +94,26 @@ pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
 }
 
 fn address(url: &str) -> Result<(Uri, String), ClientError> {
-    let error = |why| ClientError::Url { url: url.to_owned(), why };
+    let error = |why| ClientError::Url { url: without_login(url), why };
     let uri: Uri = url.parse().map_err(|_| error("it has no valid form"))?;
     if uri.scheme_str() != Some("http") {
         return Err(error("it does not begin with http://"));
     }
+    if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        return Err(error("it holds a user or a password; a secret belongs into a token_file"));
+    }
     let host = uri.host().ok_or_else(|| error("it names no host"))?;
     let to = format!("{host}:{}", uri.port_u16().unwrap_or(80));
     Ok((uri, to))
+}
+
+/// An address for a message: what may be a user and a password is left out.
+fn without_login(url: &str) -> String {
+    match (url.split_once("//"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}//…@{rest}"),
+        (None, Some((_, rest))) => format!("…@{rest}"),
+        _ => url.to_owned(),
+    }
 }
 
 async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
@@ -130,4 +142,24 @@ async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
     let whole = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     driver.abort();
     Ok((status, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_a_secret_is_refused_without_saying_it() {
+        assert!(check("http://127.0.0.1:80/a@b?c@d").is_ok());
+        for url in [
+            "http://user:s3cret@host/x",
+            "http://s3cret@host",
+            "https://u:s3cret@host/",
+            "http://u:s3 cret@h",
+        ] {
+            let error = check(url).unwrap_err().to_string();
+            assert!(!error.contains("s3") && error.contains("…@h"), "{error}");
+        }
+        assert!(check("http://user:s3cret@host/x").unwrap_err().to_string().contains("token_file"));
+    }
 }

@@ -377,6 +377,10 @@ mod tests {
                 "optimizer.targets[0].hook.url",
             ),
             (
+                "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
+                "optimizer.targets[0].hook.url: `http://…@x/` is not a plain http:// address: it holds a user",
+            ),
+            (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",
                 "optimizer.policies[0].target",
             ),
@@ -393,6 +397,17 @@ mod tests {
         assert!(
             parse("exporter: {collectors: {disabled: [cpuu]}}").unwrap_err().contains("did you mean `cpu`?")
         );
+    }
+
+    #[test]
+    fn every_key_of_a_server_has_its_own_default() {
+        let text = "up: {prometheus: {enabled: false}, alertmanager: {program: /opt/am}}";
+        let (up, whole) = (parse(text).unwrap().up, Config::default().up);
+        assert_eq!(up.prometheus, stack::Server { enabled: false, ..whole.prometheus });
+        assert_eq!(up.alertmanager, stack::Server { program: Some("/opt/am".into()), ..whole.alertmanager });
+        assert_eq!((up.prometheus.listen.port(), up.alertmanager.listen.port()), (9090, 9093));
+        let error = parse("up:\n  prometheus:\n    lisen: 127.0.0.1:1\n").unwrap_err();
+        assert!(error.starts_with("/etc/h.yaml:3:5: unknown key `lisen`; did you mean `listen`?"), "{error}");
     }
 
     #[test]

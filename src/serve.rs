@@ -31,6 +31,8 @@ pub struct Limits {
     pub body: Duration,
     /// The largest body, in bytes.
     pub body_bytes: usize,
+    /// The longest that a client may leave bytes of an answer unread or unacknowledged.
+    pub unread: Duration,
     /// Time that requests in flight have to finish once the listener stops.
     pub shutdown: Duration,
 }
@@ -42,6 +44,7 @@ impl Default for Limits {
             head: Duration::from_secs(20),
             body: Duration::from_secs(10),
             body_bytes: 4 << 20,
+            unread: Duration::from_secs(30),
             shutdown: Duration::from_millis(4500),
         }
     }
@@ -190,6 +193,7 @@ impl Listener {
                 refuse(&stream, &rejected);
                 continue;
             };
+            end_if_unread(&stream, self.limits.unread);
             let (handler, metrics, name) = (Arc::clone(&handler), self.metrics.clone(), self.name);
             let service = service_fn(move |request| {
                 let (handler, metrics) = (Arc::clone(&handler), metrics.clone());
@@ -220,6 +224,14 @@ impl Listener {
                 "requests were still in flight when the time to stop was over"
             );
         }
+    }
+}
+
+/// Has the kernel end the connection if its peer is gone, or does not read, for so long: hyper waits for ever to write.
+fn end_if_unread(stream: &TcpStream, limit: Duration) {
+    let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    if let Err(e) = rustix::net::sockopt::set_tcp_user_timeout(stream, millis) {
+        tracing::debug!(error = %e, "a connection has no limit on unread answers");
     }
 }
 
@@ -384,6 +396,45 @@ mod tests {
         }
         assert!(!token.admits(&Request::new(())));
         assert!(!format!("{token:?}").contains("s3cret"));
+    }
+
+    struct Long;
+
+    impl Handler for Long {
+        async fn handle(&self, _: Request<Incoming>) -> Answer {
+            Answer::page("long", "text/plain", vec![b'x'; 1 << 20])
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_loses_its_connection() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let limits = Limits { connections: 1, unread: Duration::from_millis(500), ..Limits::default() };
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let listener = Listener { socket, name: "test", limits, metrics };
+        let served = tokio::spawn(listener.run(Arc::new(Long), stopped));
+        let get = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(&get.repeat(64)).await.unwrap();
+        let answered = async {
+            loop {
+                let mut next = TcpStream::connect(address).await.unwrap();
+                next.write_all(get).await.unwrap();
+                let mut start = [0; 12];
+                match next.read_exact(&mut start).await {
+                    Ok(_) if start.ends_with(b"200") => break,
+                    // The only place is still taken; a refused client may not even see its 503.
+                    _ => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(15), answered).await.expect("the place becomes free");
+        drop(idle);
+        stop.send(true).unwrap();
+        served.await.unwrap();
     }
 
     #[test]

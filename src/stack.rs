@@ -3,18 +3,23 @@
 pub mod files;
 pub mod supervise;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+const PROMETHEUS_PORT: u16 = 9090;
+const ALERTMANAGER_PORT: u16 = 9093;
 
 /// Options of `headroom up`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Prometheus.
+    #[serde(deserialize_with = "server::<_, PROMETHEUS_PORT>")]
     pub prometheus: Server,
     /// Alertmanager.
+    #[serde(deserialize_with = "server::<_, ALERTMANAGER_PORT>")]
     pub alertmanager: Server,
     /// Time between two scrapes, and between two evaluations of the rules.
     #[serde(with = "humantime_serde")]
@@ -25,32 +30,47 @@ pub struct Options {
 }
 
 /// A server that is started if its program is there.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Whether to start it.
-    #[serde(default = "yes")]
     pub enabled: bool,
     /// Where it listens.
     pub listen: SocketAddr,
     /// Its program; looked for on the PATH if not given.
-    #[serde(default)]
     pub program: Option<PathBuf>,
 }
 
-fn yes() -> bool {
-    true
+impl Server {
+    fn on(port: u16) -> Self {
+        Self { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], port)), program: None }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        let server =
-            |port| Server { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], port)), program: None };
         Self {
-            prometheus: server(9090),
-            alertmanager: server(9093),
+            prometheus: Server::on(PROMETHEUS_PORT),
+            alertmanager: Server::on(ALERTMANAGER_PORT),
             interval: Duration::from_secs(5),
             for_max: None,
         }
     }
+}
+
+/// A server as it is written: each key may be missing, and the default address depends on which server it is.
+fn server<'de, D: Deserializer<'de>, const PORT: u16>(from: D) -> Result<Server, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        enabled: Option<bool>,
+        listen: Option<SocketAddr>,
+        program: Option<PathBuf>,
+    }
+    let Written { enabled, listen, program } = Written::deserialize(from)?;
+    let default = Server::on(PORT);
+    Ok(Server {
+        enabled: enabled.unwrap_or(default.enabled),
+        listen: listen.unwrap_or(default.listen),
+        program,
+    })
 }

@@ -11,6 +11,7 @@ use crate::optimize::policy::{Hook, Target};
 use anyhow::{Context, Result, bail};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -51,7 +52,11 @@ pub(super) fn run(args: &Args) -> Result<u8> {
         .with_target(false)
         .try_init();
     let directory = std::env::temp_dir().join(format!("headroom-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    // Not one that is there already: where everybody may write, it may be another user's.
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     let shown = block_on(show(args, &directory));
     if args.keep || shown.is_err() {
         writeln!(io::stdout(), "Everything is kept in {}", directory.display())?;

@@ -8,6 +8,7 @@ use crate::stack::supervise::{Program, find};
 use crate::stack::{Options, Server};
 use anyhow::{Context, Result};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const PROMETHEUS: [&str; 1] = ["prometheus"];
@@ -41,7 +42,11 @@ impl Stack {
     /// Starts exporter and optimizer, then the servers whose programs are there.
     pub(super) async fn start(mut config: Config, loader: Loader) -> Result<Self> {
         let state = state_dir(&config);
-        std::fs::create_dir_all(&state)
+        // As in `service`: journal, token and logs are nobody else's.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&state)
             .with_context(|| format!("cannot make {} (state_dir)", state.display()))?;
         let prometheus = program(&config.up.prometheus, &PROMETHEUS);
         let alertmanager = program(&config.up.alertmanager, &ALERTMANAGER);

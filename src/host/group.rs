@@ -150,6 +150,14 @@ mod tests {
     }
 
     #[test]
+    fn a_command_with_a_long_name_is_found_under_what_the_kernel_keeps_of_it() {
+        let long = Rule { comm: vec!["prometheus-alertmanager".into()], ..rule("g") };
+        let rules = std::slice::from_ref(&long);
+        assert_eq!(group(rules, &process("prometheus-aler", &["x"])).as_deref(), Some("g"));
+        assert_eq!(group(rules, &process("prometheus", &["x"])), None);
+    }
+
+    #[test]
     fn all_command_line_expressions_must_match_anywhere_in_it() {
         let expressions =
             |list: &[&str]| Rule { cmdline: list.iter().map(|&s| s.into()).collect(), ..rule("g") };

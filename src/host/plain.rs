@@ -27,16 +27,19 @@ pub fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 /// Reads a regular file that anybody may have put there into `buffer`, and returns what the kernel knows about it.
-/// A pipe would keep the reader waiting and a long file would swell the process, so both are errors.
+/// A pipe would keep the reader waiting and a long file would swell the process, so both are errors. What is no file is
+/// not opened either: to open a device is to use it (a tape rewinds, a watchdog starts).
 pub fn read_regular(path: &Path, bytes_max: u64, buffer: &mut Vec<u8>) -> Result<Metadata, HostError> {
     let error = |e: io::Error| HostError::read(path, e);
     buffer.clear();
-    let file: File =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(error)?;
-    let about = file.metadata().map_err(error)?;
-    if !about.is_file() {
-        return Err(error(io::Error::other("not a regular file")));
-    }
+    let regular = |about: Metadata| {
+        if about.is_file() { Ok(about) } else { Err(error(io::Error::other("not a regular file"))) }
+    };
+    regular(std::fs::metadata(path).map_err(error)?)?;
+    // What stands there may have been replaced since: the flags keep it from doing harm until it was looked at again.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(error)?;
+    let about = regular(file.metadata().map_err(error)?)?;
     file.take(bytes_max + 1).read_to_end(buffer).map_err(error)?;
     if buffer.len() as u64 > bytes_max {
         return Err(error(io::Error::other(format!("longer than {bytes_max} bytes"))));
@@ -59,6 +62,26 @@ mod tests {
         std::fs::write(dir.path().join("g"), "b").unwrap();
         std::fs::rename(dir.path().join("g"), &path).unwrap();
         assert_ne!(stamp(&path), first);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_even_opened() {
+        use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+        let dir = tempfile::tempdir().unwrap();
+        let [pipe, link, file] = ["pipe", "link", "file"].map(|name| dir.path().join(name));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let opened = |path: &Path| {
+            let watch = init(CreateFlags::NONBLOCK).unwrap();
+            add_watch(&watch, path, WatchFlags::OPEN).unwrap();
+            let read = read_regular(path, 5, &mut Vec::new()).is_ok();
+            let event = Reader::new(&watch, &mut [std::mem::MaybeUninit::uninit(); 512]).next().is_ok();
+            (read, event)
+        };
+        assert_eq!(opened(&file), (true, true));
+        assert_eq!(opened(&link), (false, false));
+        assert_eq!(opened(&pipe), (false, false));
     }
 
     #[test]

@@ -16,9 +16,6 @@ pub use stat::{Stat, stat};
 pub use status::{Status, status};
 use std::path::Path;
 
-/// The longest name of a command, in bytes.
-const COMM_BYTES_MAX: usize = 15;
-
 /// Who a process is: what does not change while it lives, or so seldom that it is looked up once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -50,6 +47,17 @@ pub fn pids(host: &Host) -> Result<Vec<u32>, HostError> {
     Ok(pids)
 }
 
+/// The bytes of a command's name that the kernel keeps (TASK_COMM_LEN without its end).
+const COMM_BYTES_MAX: usize = 15;
+
+/// Whether a process with the name `comm` is the command `wanted`. The kernel cuts names of programs after 15 bytes
+/// (not those of its own threads), so that a longer one can only be known by its beginning.
+pub fn comm_is(wanted: &str, comm: &str) -> bool {
+    // A cut may go through a letter, which then reads as the sign for none.
+    let is_cut = |bytes| String::from_utf8_lossy(bytes) == comm;
+    wanted == comm || wanted.as_bytes().split_at_checked(COMM_BYTES_MAX).is_some_and(|(kept, _)| is_cut(kept))
+}
+
 /// A process and all that it runs under, up to PID 1; shorter where the chain cannot be read.
 pub fn ancestry(host: &Host, pid: u32) -> Vec<u32> {
     let parent = |pid: u32| -> Option<u32> {
@@ -58,12 +66,6 @@ pub fn ancestry(host: &Host, pid: u32) -> Vec<u32> {
     };
     // The parent of PID 1 is 0, which is nobody.
     std::iter::successors(Some(pid), |&pid| parent(pid).filter(|&p| p > 0)).take(64).collect()
-}
-
-/// Whether a command's name is the wanted one. The kernel cuts names after 15 bytes (`TASK_COMM_LEN`), so a longer one
-/// that is wanted can only be compared that far.
-pub fn comm_is(wanted: &str, comm: &str) -> bool {
-    wanted == comm || (comm.len() == COMM_BYTES_MAX && wanted.starts_with(comm))
 }
 
 /// Who the process `pid` is; `None` when it is not there or went away while it was read.
@@ -201,6 +203,22 @@ mod tests {
         let rollup = rollup_of(&host, pid).unwrap().unwrap();
         assert!(rollup.pss_bytes > 0 && rollup.pss_bytes <= rollup.rss_bytes);
         assert!(boot_seconds(&host).unwrap().unwrap() > 1_600_000_000);
+    }
+
+    #[test]
+    fn a_long_name_is_known_by_what_the_kernel_keeps_of_it() {
+        for (wanted, comm, want) in [
+            ("cached", "cached", true),
+            ("cached", "cache", false),
+            ("prometheus-alertmanager", "prometheus-aler", true),
+            ("prometheus-alertmanager", "prometheus-ale", false),
+            ("prometheus-aler", "prometheus-alert", false),
+            ("kworker/0:1-events", "kworker/0:1-events", true),
+            ("fourteen-bytesü", "fourteen-bytes\u{fffd}", true),
+            ("", "", true),
+        ] {
+            assert_eq!(comm_is(wanted, comm), want, "{wanted} {comm}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use crate::matching::Labels;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+/// The version of the webhook that is understood.
+const VERSION: &str = "4";
 /// Alerts in one notification; more are refused: no group that people made is so large.
 pub const ALERTS_MAX: usize = 1000;
 /// Labels and annotations of one alert, and the length of each name or value in bytes.
@@ -14,6 +16,8 @@ const NAME_BYTES_MAX: usize = 256;
 const VALUE_BYTES_MAX: usize = 16 << 10;
 /// A fingerprint is 16 hexadecimal digits; some room for other senders.
 const FINGERPRINT_BYTES_MAX: usize = 64;
+/// What an error repeats of the body (an unknown status, say), in characters: it goes into the log and the answer.
+const WHY_CHARS_MAX: usize = 300;
 
 /// Whether an episode goes on. The group's status says nothing: it is `firing` if any of its alerts is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -88,22 +92,42 @@ struct RawAlert {
 /// Parses and checks a notification. Nothing of it is taken if anything of it is wrong: Alertmanager
 /// does not send such a thing.
 pub fn parse(body: &[u8]) -> Result<Vec<Alert>, AlertError> {
-    // The version first, so that a payload of another shape is called by its name.
-    #[derive(Deserialize)]
-    struct Version {
-        version: String,
+    let payload: Payload = serde_json::from_slice(body).map_err(|e| not_understood(body, &e))?;
+    if payload.version != VERSION {
+        return Err(other_version(&payload.version));
     }
-    let json = |e: serde_json::Error| AlertError::Json(e.to_string());
-    let version = serde_json::from_slice::<Version>(body).map_err(json)?.version;
-    if version != "4" {
-        return Err(AlertError::Version(version.chars().take(32).collect()));
-    }
-    let payload: Payload = serde_json::from_slice(body).map_err(json)?;
-    debug_assert_eq!(payload.version, version);
     if payload.alerts.len() > ALERTS_MAX {
         return Err(AlertError::TooMany(payload.alerts.len()));
     }
     payload.alerts.into_iter().enumerate().map(|(index, raw)| raw.check(index)).collect()
+}
+
+/// Why a body is not of our shape: one of another version is called by its name.
+fn not_understood(body: &[u8], error: &serde_json::Error) -> AlertError {
+    #[derive(Deserialize)]
+    struct Version {
+        version: String,
+    }
+    match serde_json::from_slice::<Version>(body) {
+        Ok(Version { version }) if version != VERSION => other_version(&version),
+        _ => AlertError::Json(cut(error)),
+    }
+}
+
+fn other_version(version: &str) -> AlertError {
+    AlertError::Version(version.chars().take(32).collect())
+}
+
+/// The text of an error; a long one is cut, and keeps its place.
+fn cut(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(WHY_CHARS_MAX) {
+        Some((end, _)) => {
+            let start = text.get(..end).unwrap_or_default();
+            format!("{start}… at line {} column {}", error.line(), error.column())
+        }
+        None => text,
+    }
 }
 
 impl RawAlert {
@@ -196,6 +220,9 @@ mod tests {
             text(one(|b| b["alerts"] = vec![b["alerts"][0].clone(); 1001].into())).starts_with("1001 alerts")
         );
         assert!(text(parse(b"{")).contains("EOF"));
+        assert!(text(parse(b"{\"version\":\"5\",\"alarms\":{}}")).contains("version is `5`"));
+        let long = text(one(|b| b["alerts"][0]["status"] = "ü".repeat(1 << 20).into()));
+        assert!(long.chars().count() < 400 && long.contains("… at line 1 column"), "{} bytes", long.len());
         for deep in ["{\"version\":\"4\",\"alerts\":", "{\"version\":\"4\",\"more\":"] {
             assert!(
                 text(parse(&[deep.as_bytes(), &b"[".repeat(100_000)].concat())).contains("line 1 column")

@@ -169,6 +169,39 @@ fn a_port_that_is_taken_and_a_wrong_key_stop_the_start_with_a_reason() {
 }
 
 #[test]
+fn what_up_and_the_demonstration_keep_is_for_nobody_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let dir = tempfile::tempdir().unwrap();
+    let (exporter, optimizer) = (free_address(), free_address());
+    let config = dir.path().join("c.yaml");
+    let text = format!(
+        "state_dir: new/state\nexporter: {{listen: '{exporter}'}}\noptimizer: {{listen: '{optimizer}'}}\n\
+         up: {{prometheus: {{enabled: false}}, alertmanager: {{enabled: false}}}}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let mut command = Command::new(HEADROOM);
+    command.args(["up", "--config"]).arg(&config).current_dir(&elsewhere);
+    let mut up = Running::start(&mut command, &dir.path().join("log"));
+    eventually("the optimizer answers", 20, || get(&format!("http://{optimizer}/-/healthy")));
+    // A relative path is taken from the working directory.
+    let state = elsewhere.join("new/state");
+    assert_eq!(mode(&state), 0o700);
+    assert!(state.join("journal.sqlite").exists() && state.join("webhook-token").exists());
+    up.signal(Signal::TERM);
+    assert!(up.end(10).success());
+
+    let kept = dir.path().join("kept");
+    std::fs::create_dir(&kept).unwrap();
+    let demo = Command::new(HEADROOM).arg("demo").env("PATH", "").env("TMPDIR", &kept).output().unwrap();
+    assert_eq!(demo.status.code(), Some(2), "without servers there is nothing to show");
+    let made: Vec<_> = std::fs::read_dir(&kept).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(made.iter().map(|path| mode(path)).collect::<Vec<_>>(), [0o700]);
+}
+
+#[test]
 fn the_example_names_every_key_and_changes_nothing() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("headroom.example.yaml");
     let text = std::fs::read_to_string(&path).unwrap();

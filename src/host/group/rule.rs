@@ -2,7 +2,7 @@
 
 use super::name::Template;
 use super::users::Users;
-use crate::host::proc::Identity;
+use crate::host::proc::{Identity, comm_is};
 use bytesize::ByteSize;
 use regex_lite::Regex;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ pub struct Rule {
     /// The group's name; may hold `{{.Comm}}`, `{{.ExeBase}}`, `{{.ExeFull}}`, `{{.Username}}`,
     /// `{{.PID}}` and `{{.Matches.NAME}}`, as in process-exporter. Empty: `{{.ExeBase}}`.
     pub name: String,
-    /// Names of commands (/proc/PID/comm), exact.
+    /// Names of commands (/proc/PID/comm), exact; of longer ones the kernel keeps 15 bytes, which are compared.
     pub comm: Vec<String>,
     /// Programs: a base name, or with a slash a whole path. Compared with the first argument, as in
     /// process-exporter, and with the path that the kernel knows, which a process cannot rewrite.
@@ -133,7 +133,7 @@ impl Matcher {
 
     /// The name of the group that the rule puts the process into; `None` if it does not match.
     pub(super) fn name_of(&self, identity: &Identity, users: &Users) -> Option<Cow<'_, str>> {
-        let cheap = one_of(&self.comm, |entry| *entry == identity.comm)
+        let cheap = one_of(&self.comm, |entry| comm_is(entry, &identity.comm))
             && one_of(&self.exe, |entry| runs(identity, entry))
             && one_of(&self.cgroup, |entry| identity.cgroups.iter().any(|path| within(path, entry)))
             && one_of(&self.user, |entry| {
