@@ -3,12 +3,26 @@
 //! Adding a collector is one file in `collect/` and one line in [`REGISTRY`] (and a field in
 //! [`Options`] if it has any).
 
+pub mod arp;
+pub mod bcache;
+mod board;
+pub mod bonding;
+pub mod btrfs;
 pub mod cgroup;
+pub mod conntrack;
 pub mod cpu;
+pub mod cpufreq;
 pub mod diskstats;
+pub mod dmi;
+pub mod dmmultipath;
+pub mod edac;
+pub mod entropy;
+pub mod fibrechannel;
 pub mod filefd;
 pub mod filesystem;
 mod filter;
+pub mod hwmon;
+pub mod infiniband;
 pub mod loadavg;
 pub mod meminfo;
 pub mod netdev;
@@ -75,10 +89,23 @@ pub struct OptionError {
 /// All collectors, in the order in which they write. `textfile` stands last: it must not take the
 /// name of a family that another one owns.
 pub const REGISTRY: &[Entry] = &[
+    arp::ENTRY,
+    bcache::ENTRY,
+    bonding::ENTRY,
+    btrfs::ENTRY,
+    conntrack::ENTRY,
     cpu::ENTRY,
+    cpufreq::ENTRY,
     diskstats::ENTRY,
+    dmi::ENTRY,
+    dmmultipath::ENTRY,
+    edac::ENTRY,
+    entropy::ENTRY,
+    fibrechannel::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
+    hwmon::ENTRY,
+    infiniband::ENTRY,
     loadavg::ENTRY,
     meminfo::ENTRY,
     netdev::ENTRY,
@@ -103,12 +130,22 @@ pub struct Options {
     pub enabled: Vec<String>,
     /// Names of collectors that do not run, whatever else is said.
     pub disabled: Vec<String>,
+    /// Of `arp`.
+    pub arp: arp::Options,
+    /// Of `bcache`.
+    pub bcache: bcache::Options,
     /// Of `cgroup`.
     pub cgroup: cgroup::Options,
+    /// Of `cpu`.
+    pub cpu: cpu::Options,
     /// Of `diskstats`.
     pub diskstats: diskstats::Options,
     /// Of `filesystem`.
     pub filesystem: filesystem::Options,
+    /// Of `hwmon`.
+    pub hwmon: hwmon::Options,
+    /// Of `infiniband`.
+    pub infiniband: infiniband::Options,
     /// Of `netdev`.
     pub netdev: netdev::Options,
     /// Of `process_groups`.

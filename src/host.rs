@@ -2,15 +2,24 @@
 //!
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
+pub mod arp;
+pub mod attribute;
+pub mod bcache;
+pub mod btrfs;
 pub mod cgroup;
+pub mod conntrack;
+pub mod cpuinfo;
 pub mod disk;
 pub mod free;
 pub mod glob;
 pub mod group;
 pub mod hand;
+pub mod hwmon;
+pub mod infiniband;
 pub mod kept;
 pub mod memory;
 pub mod mount;
+pub mod neighbour;
 pub mod net;
 pub mod parse;
 pub mod plain;
@@ -128,4 +137,14 @@ pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
     let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort_unstable();
     Ok(Some(names))
+}
+
+/// Opens a file and closes it again, for what that does in the kernel; whether there is one.
+pub fn open_once(path: &Path) -> bool {
+    std::fs::File::open(path).is_ok()
+}
+
+/// Where a path leads once all links are followed; `None` where that is nowhere.
+pub fn resolved(path: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(path).ok()
 }

@@ -1,6 +1,7 @@
 //! System calls that no library wraps. The only module with `unsafe`.
 #![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
 
+use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
@@ -36,6 +37,47 @@ pub fn page_out(process: BorrowedFd<'_>, ranges: &[(u64, u64)]) -> io::Result<u6
         )
     };
     u64::try_from(advised).map_err(|_| io::Error::last_os_error())
+}
+
+/// Words in the answer of [`btrfs_file_system`] (`struct btrfs_ioctl_fs_info_args`).
+pub const BTRFS_FILE_SYSTEM: usize = 128;
+/// Words in the answer of [`btrfs_device`] (`struct btrfs_ioctl_dev_info_args`).
+pub const BTRFS_DEVICE: usize = 512;
+/// Words in the answer of [`btrfs_device_errors`] (`struct btrfs_ioctl_get_dev_stats`).
+pub const BTRFS_DEVICE_ERRORS: usize = 129;
+const BTRFS: u8 = 0x94;
+
+/// What btrfs says about the file system that `fd` is of: `BTRFS_IOC_FS_INFO` of `linux/btrfs.h`.
+pub fn btrfs_file_system(fd: BorrowedFd<'_>) -> io::Result<[u64; BTRFS_FILE_SYSTEM]> {
+    const FS_INFO: Opcode = opcode::read::<[u64; BTRFS_FILE_SYSTEM]>(BTRFS, 31);
+    let mut words = [0; BTRFS_FILE_SYSTEM];
+    // SAFETY: the kernel writes at most the size that is part of the number of the call, which is that of `words`; every
+    // pattern of bits is a good word. On other file systems the number is not known, and the call an error.
+    unsafe { ioctl(fd, Updater::<FS_INFO, _>::new(&mut words)) }?;
+    Ok(words)
+}
+
+/// What btrfs says about its device `id`: `BTRFS_IOC_DEV_INFO`. ENODEV if it has no such device.
+pub fn btrfs_device(fd: BorrowedFd<'_>, id: u64) -> io::Result<[u64; BTRFS_DEVICE]> {
+    const DEV_INFO: Opcode = opcode::read_write::<[u64; BTRFS_DEVICE]>(BTRFS, 30);
+    let mut words = [0; BTRFS_DEVICE];
+    // An all-zero UUID asks for any device of that number.
+    let [asked, ..] = &mut words;
+    *asked = id;
+    // SAFETY: as in `btrfs_file_system`.
+    unsafe { ioctl(fd, Updater::<DEV_INFO, _>::new(&mut words)) }?;
+    Ok(words)
+}
+
+/// How many errors btrfs counted on its device `id`, without resetting them: `BTRFS_IOC_GET_DEV_STATS`.
+pub fn btrfs_device_errors(fd: BorrowedFd<'_>, id: u64) -> io::Result<[u64; BTRFS_DEVICE_ERRORS]> {
+    const GET_DEV_STATS: Opcode = opcode::read_write::<[u64; BTRFS_DEVICE_ERRORS]>(BTRFS, 52);
+    let mut words = [0; BTRFS_DEVICE_ERRORS];
+    let [asked, counts, ..] = &mut words;
+    (*asked, *counts) = (id, 5);
+    // SAFETY: as in `btrfs_file_system`.
+    unsafe { ioctl(fd, Updater::<GET_DEV_STATS, _>::new(&mut words)) }?;
+    Ok(words)
 }
 
 /// Lets a child get SIGTERM when the thread that starts it ends, so that `kill -9` of the parent leaves no orphan behind.

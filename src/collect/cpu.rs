@@ -1,21 +1,52 @@
-//! The collector of processors: the time of each in each mode, throttling, isolation (`node_cpu_*`).
+//! The collector of processors: the time of each in each mode, throttling, isolation, models (`node_cpu_*`).
 
+mod info;
 mod topology;
 
-use super::{CollectError, Collector, Entry};
+use super::{CollectError, Collector, Entry, cpufreq};
+use crate::host::cpuinfo::cpuinfo;
 use crate::host::stat::{self, CpuTimes, TICKS_PER_SECOND};
 use crate::host::{Host, Kept};
 use crate::metric::{Desc, Sink, Value};
+use info::Info;
+use serde::Deserialize;
 use topology::Topology;
 
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
     name: "cpu",
     on: true,
-    make: |host, _| {
-        Ok(Box::new(Cpu { file: host.proc_file("stat"), read: Vec::new(), cpus: Vec::new(), topology: None }))
+    make: |host, options| {
+        Ok(Box::new(Cpu {
+            file: host.proc_file("stat"),
+            guest: options.cpu.guest,
+            read: Vec::new(),
+            cpus: Vec::new(),
+            topology: None,
+            info: Info::new(host, &options.cpu, options.runs(&cpufreq::ENTRY))?,
+        }))
     },
 };
+
+/// What is shown besides times.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Whether the time of guests (virtual machines) is shown.
+    pub guest: bool,
+    /// Whether /proc/cpuinfo is shown: models and frequencies.
+    pub info: bool,
+    /// Flags of the first processor that are shown, as a regular expression; none if empty. Implies `info`.
+    pub info_flags_include: String,
+    /// Bugs of the first processor that are shown, as a regular expression; none if empty. Implies `info`.
+    pub info_bugs_include: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { guest: true, info: false, info_flags_include: String::new(), info_bugs_include: String::new() }
+    }
+}
 
 const SECONDS: Desc<'static> =
     Desc::counter("node_cpu_seconds_total", "Seconds the CPUs spent in each mode.", &["cpu", "mode"]);
@@ -33,10 +64,12 @@ const JUMP_BACK_TICKS: u64 = 300;
 
 struct Cpu {
     file: Kept,
+    guest: bool,
     /// What was read in this pass; kept for its memory only.
     read: Vec<CpuTimes>,
     cpus: Vec<Known>,
     topology: Option<Topology>,
+    info: Option<Info>,
 }
 
 struct Known {
@@ -64,8 +97,18 @@ impl Collector for Cpu {
             None => self.topology.insert(Topology::find(host)?),
         };
         topology.read()?;
-        write(&self.cpus, out);
+        let info = match &mut self.info {
+            Some(Info { file, shown }) => {
+                let absent = || CollectError::Absent("cpuinfo".into());
+                Some((shown, file.parse_lines(cpuinfo)?.ok_or_else(absent)?))
+            }
+            None => None,
+        };
+        write(&self.cpus, self.guest, out);
         topology.write(out);
+        if let Some((shown, cpus)) = info {
+            shown.write(&cpus, out);
+        }
         Ok(())
     }
 }
@@ -107,7 +150,7 @@ fn forward(before: &CpuTimes, now: &CpuTimes) -> CpuTimes {
     out
 }
 
-fn write(cpus: &[Known], out: &mut dyn Sink) {
+fn write(cpus: &[Known], guest: bool, out: &mut dyn Sink) {
     let seconds = |ticks: u64| Value::F64(ticks as f64 / TICKS_PER_SECOND);
     out.family(&SECONDS);
     for Known { label, times } in cpus {
@@ -116,7 +159,7 @@ fn write(cpus: &[Known], out: &mut dyn Sink) {
         }
     }
     let guest_modes = |times: &CpuTimes| times.modes.saturating_sub(MODES.len());
-    if cpus.iter().any(|cpu| guest_modes(&cpu.times) > 0) {
+    if guest && cpus.iter().any(|cpu| guest_modes(&cpu.times) > 0) {
         out.family(&GUEST);
         for Known { label, times } in cpus {
             let ticks = times.ticks.iter().skip(MODES.len());

@@ -13,3 +13,25 @@ pub(super) fn pattern(key: &str, text: &str) -> Result<Option<Regex>, OptionErro
         why: format!("`{text}` is no regular expression: {e}"),
     })
 }
+
+/// Which names are shown: those that one pattern includes, without those that another one excludes.
+#[derive(Default)]
+pub(super) struct Choice {
+    include: Option<Regex>,
+    exclude: Option<Regex>,
+}
+
+impl Choice {
+    /// The choice of the options `{key}_include` and `{key}_exclude`.
+    pub(super) fn new(key: &str, include: &str, exclude: &str) -> Result<Self, OptionError> {
+        Ok(Self {
+            include: pattern(&format!("{key}_include"), include)?,
+            exclude: pattern(&format!("{key}_exclude"), exclude)?,
+        })
+    }
+
+    pub(super) fn shows(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|pattern| pattern.is_match(name))
+            && !self.exclude.as_ref().is_some_and(|pattern| pattern.is_match(name))
+    }
+}

@@ -99,15 +99,15 @@ impl Hierarchies {
     pub fn processes(&self, group: &str) -> Result<Vec<u32>, HostError> {
         let root = self.memory.as_ref().map(|(_, root)| root).or(self.unified.as_ref());
         let Some(root) = root else { return Ok(Vec::new()) };
-        let mut todo = vec![root.join(group.trim_start_matches('/'))];
+        let mut pending = vec![root.join(group.trim_start_matches('/'))];
         let mut pids = Vec::new();
-        while let Some(directory) = todo.pop() {
+        while let Some(directory) = pending.pop() {
             let text = read_once(&directory.join("cgroup.procs"))?.unwrap_or_default();
             pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
             for name in children(&directory)?.unwrap_or_default() {
                 let below = directory.join(name);
                 if below.is_dir() {
-                    todo.push(below);
+                    pending.push(below);
                 }
             }
         }

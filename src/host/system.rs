@@ -59,6 +59,17 @@ pub fn whole(text: &str) -> Result<u64, ParseError> {
     number(Some(text.trim()), 1, "one whole number")
 }
 
+/// A file that holds one whole number, decimal or, behind `0x`, hexadecimal.
+pub fn prefixed(text: &str) -> Result<u64, ParseError> {
+    let text = text.trim();
+    match text.strip_prefix("0x") {
+        Some(digits) => {
+            u64::from_str_radix(digits, 16).map_err(|_| ParseError::new(1, "one hexadecimal number"))
+        }
+        None => whole(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +97,7 @@ mod tests {
         }
         assert_eq!(whole("7\n"), Ok(7));
         assert!(whole("").is_err());
+        assert_eq!((prefixed("0x1F\n"), prefixed("17\n")), (Ok(31), Ok(17)));
+        assert!(prefixed("0x").is_err() && prefixed("x1").is_err() && prefixed("0x-1").is_err());
     }
 }

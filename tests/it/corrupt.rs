@@ -10,12 +10,18 @@ use std::path::Path;
 
 /// Each collector with a file that it reads, and whether the file is made of lines: then what is cut in the
 /// middle of a line is an error, and what is cut behind one is a part of the whole page.
-const FILES: [(&str, &str, bool); 15] = [
+const FILES: [(&str, &str, bool); 21] = [
+    ("arp", "proc/net/arp", true),
+    ("conntrack", "proc/net/stat/nf_conntrack", true),
+    ("conntrack", "proc/sys/net/netfilter/nf_conntrack_count", true),
+    ("conntrack", "proc/sys/net/netfilter/nf_conntrack_max", true),
     ("cpu", "proc/stat", true),
     ("cpu", "sys/devices/system/cpu/online", false),
     ("cpu", "sys/devices/system/cpu/cpu0/topology/core_id", false),
     ("diskstats", "proc/diskstats", true),
     ("diskstats", "udev/b254:0", false),
+    ("entropy", "proc/sys/kernel/random/entropy_avail", true),
+    ("entropy", "proc/sys/kernel/random/poolsize", true),
     ("filefd", "proc/sys/fs/file-nr", true),
     ("filesystem", "proc/1/mountinfo", true),
     ("loadavg", "proc/loadavg", true),
@@ -29,7 +35,7 @@ const FILES: [(&str, &str, bool); 15] = [
 ];
 
 /// One pass of a new collector; `None` if it failed, and then it has written nothing.
-fn try_page(name: &str, host: &Host) -> Option<String> {
+pub(crate) fn try_page(name: &str, host: &Host) -> Option<String> {
     let mut out = TextEncoder::default();
     let result = collector(name, host, &Options::default()).collect(host, &mut out);
     let page = String::from_utf8(out.page().to_vec()).unwrap();
@@ -87,10 +93,20 @@ fn a_damaged_byte_is_an_error_or_a_well_formed_page() {
 fn files_that_are_missing_or_directories_are_no_panic() {
     let dir = tempfile::tempdir().unwrap();
     for name in [
+        "arp",
+        "bonding",
+        "conntrack",
         "cpu",
+        "cpufreq",
         "diskstats",
+        "dmi",
+        "dmmultipath",
+        "entropy",
+        "fibrechannel",
         "filefd",
         "filesystem",
+        "hwmon",
+        "infiniband",
         "loadavg",
         "meminfo",
         "netdev",
@@ -101,6 +117,10 @@ fn files_that_are_missing_or_directories_are_no_panic() {
     ] {
         assert_eq!(try_page(name, &at(dir.path())), None, "{name}");
     }
+    // As in node_exporter, to have none of these devices is no failure.
+    for name in ["bcache", "btrfs", "edac"] {
+        assert_eq!(try_page(name, &at(dir.path())).as_deref(), Some(""), "{name}");
+    }
     for (name, file, _) in FILES {
         let dir = copy_of("machine");
         std::fs::remove_file(dir.path().join(file)).unwrap();
@@ -110,7 +130,7 @@ fn files_that_are_missing_or_directories_are_no_panic() {
 }
 
 /// Every family has a help, a type and at least one sample of its own.
-fn check_families(page: &str) {
+pub(crate) fn check_families(page: &str) {
     let mut lines = page.lines().peekable();
     while let Some(line) = lines.next() {
         let name = line.strip_prefix("# HELP ").and_then(|rest| rest.split(' ').next()).expect(line);

@@ -7,8 +7,21 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What is the same wherever and whenever the captured host is read.
-const GOLDEN: [&str; 10] =
-    ["cpu", "diskstats", "filefd", "loadavg", "meminfo", "netdev", "os", "pressure", "stat", "vmstat"];
+const GOLDEN: [&str; 13] = [
+    "arp",
+    "conntrack",
+    "cpu",
+    "diskstats",
+    "entropy",
+    "filefd",
+    "loadavg",
+    "meminfo",
+    "netdev",
+    "os",
+    "pressure",
+    "stat",
+    "vmstat",
+];
 
 #[test]
 fn a_captured_host_has_the_page_that_was_looked_at() {
@@ -111,6 +124,32 @@ fn throttling_is_counted_once_for_a_core_and_isolated_processors_are_named() {
     let second = page(&mut *collector, &host);
     assert_eq!(value(&second, "node_cpu_seconds_total{cpu=\"0\",mode=\"user\"}"), Some(1.0));
     assert!(!second.contains("cpu=\"1\",mode"), "{second}");
+}
+
+#[test]
+fn models_are_shown_if_asked_for_and_the_time_of_guests_can_be_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = at(dir.path());
+    std::fs::create_dir_all(dir.path().join("proc")).unwrap();
+    std::fs::write(dir.path().join("proc/stat"), "cpu0 1 2 3 4 5 6 7 8 9 10\n").unwrap();
+    let info = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu MHz\t\t: 800.5\nflags\t\t: fpu avx avx2 aes\nbugs\t\t: mds\n";
+    std::fs::write(dir.path().join("proc/cpuinfo"), info).unwrap();
+    let cpu = cpu::Options { guest: false, info_flags_include: "^avx".into(), ..Default::default() };
+    let mut options = Options { cpu, ..Default::default() };
+    let first = page(&mut *collector("cpu", &host, &options), &host);
+    for line in [
+        "node_cpu_info{cachesize=\"\",core=\"\",cpu=\"0\",family=\"\",microcode=\"\",model=\"\",model_name=\"\",\
+         package=\"\",stepping=\"\",vendor=\"GenuineIntel\"} 1",
+        "node_cpu_frequency_hertz{core=\"\",cpu=\"0\",package=\"\"} 800500000",
+        "node_cpu_flag_info{flag=\"avx2\"} 1",
+    ] {
+        assert!(first.lines().any(|have| have == line), "{line} is not in {first}");
+    }
+    assert!(!first.contains("guest") && !first.contains("aes") && !first.contains("mds"), "{first}");
+    // As in node_exporter, frequencies belong to `cpufreq`.
+    options.disabled.push("cpufreq".into());
+    let second = page(&mut *collector("cpu", &host, &options), &host);
+    assert!(second.contains("node_cpu_info") && !second.contains("frequency"), "{second}");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod cgroups;
 mod corrupt;
 mod crash;
+mod devices;
 mod hostile;
 mod layers;
 mod machine;

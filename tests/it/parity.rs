@@ -5,7 +5,24 @@ use std::process::Command;
 
 /// What the collectors that exist here write, as the script's prefixes. Left out are the families of
 /// collectors that do not exist here, and `node_network_*`, for the recording has no /proc/net/dev.
-const FAMILIES: [&str; 18] = [
+const FAMILIES: [&str; 35] = [
+    "node_arp",
+    "node_bcache_",
+    "node_bonding",
+    "node_btrfs",
+    "node_cpu_bug",
+    "node_cpu_flag",
+    "node_cpu_freq",
+    "node_cpu_info",
+    "node_cpu_scaling",
+    "node_dmi",
+    "node_dmmultipath",
+    "node_edac",
+    "node_entropy",
+    "node_fibrechannel",
+    "node_hwmon",
+    "node_infiniband",
+    "node_nf_conntrack",
     "node_cpu_seconds",
     "node_cpu_guest",
     "node_cpu_core",
@@ -26,6 +43,19 @@ const FAMILIES: [&str; 18] = [
     "testmetric",
 ];
 
+/// What the recording's flags say about collectors, as configuration.
+const OPTIONS: &str = r"
+exporter:
+  collectors:
+    arp: {device_exclude: nope}
+    bcache: {priority_stats: true}
+    cpu:
+      info: true
+      info_bugs_include: ^(cpu_meltdown|spectre_.*|mds)$
+      info_flags_include: ^(aes|avx.?|constant_tsc)$
+    hwmon: {chip_include: (applesmc|asus_nb_wmi|coretemp|hwmon4|ieee80211|nct6779)}
+";
+
 #[test]
 fn every_series_of_a_recorded_host_is_the_same() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/parity.py");
@@ -36,9 +66,13 @@ fn every_series_of_a_recorded_host_is_the_same() {
     // The fields of meminfo begin with a capital; `node_memory_numa_*` is of another collector.
     let memory = ('A'..='Z').map(|first| format!("node_memory_{first}"));
     let families: Vec<String> = FAMILIES.map(String::from).into_iter().chain(memory).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("headroom.yaml");
+    std::fs::write(&config, OPTIONS).unwrap();
     let mut command = Command::new("python3");
     command.arg(&script).args(["fixtures", "--require", "100", "--only", &families.join(",")]);
-    let said = command.args(["--", env!("CARGO_BIN_EXE_headroom"), "exporter"]).output();
+    let said =
+        command.args(["--", env!("CARGO_BIN_EXE_headroom"), "exporter", "--config"]).arg(&config).output();
     let Ok(said) = said else {
         eprintln!("skipped: python3 is not installed");
         return;

@@ -1,9 +1,17 @@
 //! Parsers of kernel files under hostile text: an answer or an error, never a panic.
 
-use headroom::host::{disk, memory, mount, net, parse, proc, release, stat, system};
+use headroom::host::{
+    arp, bcache, btrfs, conntrack, cpuinfo, disk, hwmon, infiniband, memory, mount, net, parse, proc,
+    release, stat, system,
+};
 use proptest::prelude::*;
 
-const REAL: [&str; 13] = [
+const REAL: [&str; 18] = [
+    include_str!("../host/machine/proc/net/arp"),
+    include_str!("../host/machine/proc/net/stat/nf_conntrack"),
+    "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 142\ncpu MHz\t\t: 799.998\nflags\t\t: fpu vme\n",
+    "rate:\t\t1.1M/sec\ntarget:\t\t20.4G\nproportional:\t-427.5k\nUnused:\t\t99%\n",
+    "commits 5\nlast_commit_ms 7\n",
     include_str!("../host/machine/proc/stat"),
     include_str!("../host/machine/proc/vmstat"),
     include_str!("../host/machine/proc/diskstats"),
@@ -29,6 +37,18 @@ fn parse_all(text: &str) {
     _ = proc::smaps_rollup(text);
     _ = proc::cgroups(text);
     _ = proc::boot_time(text);
+    _ = arp::devices(text).count();
+    _ = bcache::amount(text);
+    _ = bcache::writeback(text);
+    _ = bcache::priorities(text);
+    _ = btrfs::commits(text);
+    _ = conntrack::conntrack(text);
+    _ = cpuinfo::cpuinfo(text);
+    _ = hwmon::sensor_file(text);
+    _ = hwmon::clean(text);
+    _ = infiniband::state(text);
+    _ = infiniband::bytes_per_second(text);
+    _ = system::prefixed(text);
     _ = memory::pressure(text);
     _ = memory::meminfo(text);
     _ = stat::cpus(text).count();

@@ -6,6 +6,7 @@ use super::swapping::{Trial, room};
 use super::{ActError, Action, Plan, Refusal, Scene, intent};
 use crate::host::hand::Hand;
 use crate::host::read_once;
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;
@@ -112,7 +113,8 @@ impl Action for CgroupReclaim {
                 Err(e) => return Err(refused(&intent, &e)),
             }
         };
-        Ok(format!("reclaimed {taken} bytes of {} from the group, {why}", intent.bytes))
+        let [taken, asked] = [taken, intent.bytes].map(|b| ByteSize::b(b).display().iec());
+        Ok(format!("reclaimed {taken} of {asked} from the group, {why}"))
     }
 
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {

@@ -7,6 +7,7 @@ use super::{ActError, Action, Plan, Refusal, Scene, intent};
 use crate::host::hand::{Hand, HeldProcess};
 use crate::host::proc::{self, Mapping};
 use crate::host::{Host, HostError};
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -56,6 +57,10 @@ impl Action for Pageout {
 
     fn execute(&self, plan: &Value, hand: &mut Hand) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
+        let progress = |moved: u64| {
+            let [moved, asked] = [moved, intent.bytes].map(|b| ByteSize::b(b).display().iec());
+            format!("{moved} of {asked}")
+        };
         let mut held = Vec::new();
         for &(pid, start_ticks) in &intent.processes {
             let Some(process) = hand.hold(pid, start_ticks)? else { continue };
@@ -74,7 +79,7 @@ impl Action for Pageout {
         for process in held.iter().map(|h| &h.process) {
             for range in chunks(&cold(hand.host(), process)?) {
                 if moved >= intent.bytes || begun.elapsed() > TIME_MAX {
-                    return Ok(format!("moved {moved} bytes of {}", intent.bytes));
+                    return Ok(format!("moved {}", progress(moved)));
                 }
                 match hand.page_out(process, &[range]) {
                     Ok(_) => {}
@@ -85,11 +90,11 @@ impl Action for Pageout {
                 }
                 moved = moved_bytes(hand.host(), &held)?;
                 if let Some(why) = trial.futile(hand.host())? {
-                    return Ok(format!("moved {moved} bytes of {}; {why}", intent.bytes));
+                    return Ok(format!("moved {}; {why}", progress(moved)));
                 }
             }
         }
-        Ok(format!("moved {moved} bytes of {}: nothing else was cold", intent.bytes))
+        Ok(format!("moved {}: nothing else was cold", progress(moved)))
     }
 }
 
