@@ -93,7 +93,7 @@ const LANDING: &str = concat!(
     "</style></head><body><h1>Headroom exporter</h1><p>Version ",
     env!("CARGO_PKG_VERSION"),
     ". Metrics of this machine, its process groups and its control groups, for Prometheus.</p><ul>",
-    "<li><a href=\"/metrics\">/metrics</a>: the samples, in Prometheus's text format</li>",
+    "<li><a href=\"/metrics\">/metrics</a>: the samples; <code>?collect[]=NAME</code> and <code>?exclude[]=NAME</code> pick collectors</li>",
     "<li><a href=\"/-/healthy\">/-/healthy</a>: the process answers</li>",
     "<li><a href=\"/-/ready\">/-/ready</a>: it serves scrapes</li></ul></body></html>\n"
 );

@@ -49,7 +49,7 @@ impl Lines {
         self.families.push(&name);
         self.name.clear();
         self.name.push_str(&name);
-        self.quoted = !is_legacy(&self.name, Of::Family);
+        self.quoted = self.scheme == Scheme::AllowUtf8 && !is_legacy(&self.name, Of::Family);
         self.label_count = desc.labels.len();
         self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
         for (slot, label) in self.labels.iter_mut().zip(desc.labels) {

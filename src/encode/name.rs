@@ -71,7 +71,9 @@ impl Scheme {
 
 /// Whether every reader knows a name of this form.
 pub(super) fn is_legacy(name: &str, of: Of) -> bool {
-    !name.is_empty() && name.char_indices().all(|(at, letter)| is_legacy_letter(letter, at, of))
+    // Byte by byte, since each family of each pass is asked for: what is not ASCII is not good.
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (b == b':' && of == Of::Family);
+    name.bytes().next().is_some_and(|first| !first.is_ascii_digit()) && name.bytes().all(good)
 }
 
 fn is_legacy_letter(letter: char, at: usize, of: Of) -> bool {

@@ -9,10 +9,12 @@
     reason = "a test that meets the unexpected is to fail at once, and says aloud what it skips"
 )]
 
+mod asking;
 mod cgroups;
 mod corrupt;
 mod crash;
 mod devices;
+mod formats;
 mod hostile;
 mod layers;
 mod machine;

@@ -1,6 +1,7 @@
 //! One line of Prometheus's text format: a remark, a help, a type or a sample.
 
 use crate::metric::Kind;
+use std::borrow::Cow;
 
 /// The most labels that a sample may have.
 const LABELS_MAX: usize = 64;
@@ -8,13 +9,13 @@ const LABELS_MAX: usize = 64;
 pub(super) enum Line<'a> {
     /// Empty, or a remark.
     Nothing,
-    Help(&'a str, String),
-    Type(&'a str, Kind),
+    Help(Cow<'a, str>, String),
+    Type(Cow<'a, str>, Kind),
     Sample(Sample<'a>),
 }
 
 pub(super) struct Sample<'a> {
-    pub(super) name: &'a str,
+    pub(super) name: Cow<'a, str>,
     pub(super) labels: Labels,
     pub(super) value: f64,
 }
@@ -39,7 +40,14 @@ const BLANK: [char; 2] = [' ', '\t'];
 
 fn comment(text: &str) -> Result<Line<'_>, Wrong> {
     let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
-    let (name, rest) = name(rest.trim_start_matches(BLANK), true);
+    let rest = rest.trim_start_matches(BLANK);
+    let (name, rest) = match quoted(rest)? {
+        Some((name, rest)) => (Cow::Owned(name), rest),
+        None => {
+            let (name, rest) = name(rest, true);
+            (Cow::Borrowed(name), rest)
+        }
+    };
     let rest = match rest.strip_prefix(BLANK) {
         Some(rest) => rest,
         None if rest.is_empty() => rest,
@@ -67,13 +75,17 @@ fn comment(text: &str) -> Result<Line<'_>, Wrong> {
 
 fn sample(text: &str) -> Result<Sample<'_>, Wrong> {
     let (name, rest) = name(text, true);
-    if name.is_empty() {
-        return Err("the name of a metric");
-    }
-    let (labels, rest) = match rest.trim_start_matches(BLANK).strip_prefix('{') {
+    let (inside, labels, rest) = match rest.trim_start_matches(BLANK).strip_prefix('{') {
         Some(rest) => labels(rest)?,
-        None if rest.starts_with(BLANK) => (Vec::new(), rest),
+        None if rest.starts_with(BLANK) => (None, Vec::new(), rest),
+        None if name.is_empty() => return Err("the name of a metric"),
         None => return Err("a blank behind the name of a metric"),
+    };
+    let name = match inside {
+        None if name.is_empty() => return Err("the name of a metric"),
+        None => Cow::Borrowed(name),
+        Some(inside) if name.is_empty() => Cow::Owned(inside),
+        Some(_) => return Err("the name of a metric once"),
     };
     let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
     let value =
@@ -94,35 +106,54 @@ fn name(text: &str, colons: bool) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// The labels up to the closing brace, and what follows it.
-fn labels(mut text: &str) -> Result<(Labels, &str), Wrong> {
-    let mut out: Labels = Vec::new();
+/// The name of the metric if it stands in the braces, the labels up to the closing brace, and what follows it.
+fn labels(mut text: &str) -> Result<(Option<String>, Labels, &str), Wrong> {
+    let (mut metric, mut out) = (None, Labels::new());
     loop {
         text = text.trim_start_matches(BLANK);
         if let Some(rest) = text.strip_prefix('}') {
-            return Ok((out, rest));
+            return Ok((metric, out, rest));
         }
-        let (label, rest) = name(text, false);
+        let (label, rest, is_quoted) = match quoted(text)? {
+            Some((label, rest)) => (label, rest, true),
+            None => {
+                let (label, rest) = name(text, false);
+                (label.to_owned(), rest, false)
+            }
+        };
         if label.is_empty() || label == "__name__" {
             return Err("the name of a label, or `}`");
         }
-        let rest =
-            rest.trim_start_matches(BLANK).strip_prefix('=').map(|rest| rest.trim_start_matches(BLANK));
-        let quoted =
-            rest.and_then(|rest| rest.strip_prefix('"')).ok_or("`=\"value\"` behind the name of a label")?;
-        let end = closing_quote(quoted).ok_or("a `\"` at the end of a label's value")?;
-        let (value, rest) = quoted.split_at_checked(end).unwrap_or((quoted, ""));
-        if out.iter().any(|(known, _)| known == label) || out.len() == LABELS_MAX {
-            return Err("each label once, and no more than 64");
-        }
-        out.push((label.to_owned(), unescaped(value, true)?));
-        text = rest.strip_prefix('"').unwrap_or_default().trim_start_matches(BLANK);
+        let rest = rest.trim_start_matches(BLANK);
+        text = if let Some(rest) = rest.strip_prefix('=') {
+            let value = quoted(rest.trim_start_matches(BLANK))?;
+            let (value, rest) = value.ok_or("`=\"value\"` behind the name of a label")?;
+            if out.iter().any(|(known, _)| *known == label) || out.len() == LABELS_MAX {
+                return Err("each label once, and no more than 64");
+            }
+            out.push((label, value));
+            rest
+        } else if is_quoted && metric.is_none() && out.is_empty() {
+            metric = Some(label);
+            rest
+        } else {
+            return Err("`=\"value\"` behind the name of a label");
+        };
+        text = text.trim_start_matches(BLANK);
         text = match text.strip_prefix(',') {
             Some(rest) => rest,
             None if text.starts_with('}') => text,
             None => return Err("`,` or `}` behind a label"),
         };
     }
+}
+
+/// What stands in quotes at the beginning of a text, and the rest; `None` if there is no quote.
+fn quoted(text: &str) -> Result<Option<(String, &str)>, Wrong> {
+    let Some(text) = text.strip_prefix('"') else { return Ok(None) };
+    let end = closing_quote(text).ok_or("a `\"` at the end of what begins with one")?;
+    let (inside, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+    Ok(Some((unescaped(inside, true)?, rest.strip_prefix('"').unwrap_or_default())))
 }
 
 fn closing_quote(text: &str) -> Option<usize> {

@@ -34,7 +34,7 @@ pub(super) fn merge<'a>(
         }
     }
     all.sort_by(|a, b| a.first.name.cmp(&b.first.name));
-    all.into_iter().map(|part| part.finish(errors)).collect()
+    all.into_iter().filter_map(|part| part.finish(errors)).collect()
 }
 
 struct Part<'a> {
@@ -66,10 +66,16 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    fn finish(self, errors: &mut Vec<String>) -> Merged {
+    fn finish(self, errors: &mut Vec<String>) -> Option<Merged> {
         let Self { first, help, files, metrics } = self;
         let names: BTreeSet<&str> =
             metrics.iter().flat_map(|metric| &metric.labels).map(|(name, _)| name.as_str()).collect();
+        // Prometheus refuses the whole page if a label stands twice in a sample.
+        if names.iter().map(|name| legacy(name)).collect::<BTreeSet<_>>().len() < names.len() {
+            let files = files.join(", ");
+            errors.push(format!("{files}: {}: two labels that old readers cannot tell apart", first.name));
+            return None;
+        }
         let mut seen = HashSet::new();
         let mut out = Vec::with_capacity(metrics.len());
         for metric in metrics {
@@ -85,14 +91,19 @@ impl<'a> Part<'a> {
             }
         }
         let help = help.filter(|help| !help.is_empty()).map(str::to_owned);
-        Merged {
+        Some(Merged {
             name: first.name.clone(),
             help: help.unwrap_or_else(|| format!("Metric read from {}", files.join(", "))),
             kind: first.kind,
             labels: names.into_iter().map(str::to_owned).collect(),
             metrics: out,
-        }
+        })
     }
+}
+
+/// A name as it is read by those who know no others than letters, digits and underscores.
+fn legacy(name: &str) -> String {
+    name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_")
 }
 
 impl Merged {
@@ -105,7 +116,8 @@ impl Merged {
             Kind::Summary => &["_sum", "_count"],
             _ => &[],
         };
-        LATER.iter().any(|prefix| self.name.starts_with(prefix))
+        let name = legacy(&self.name);
+        LATER.iter().any(|prefix| name.starts_with(prefix))
             || out.has_family(&self.name)
             || parts.iter().any(|part| out.has_family(&format!("{}{part}", self.name)))
     }

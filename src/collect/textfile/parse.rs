@@ -48,8 +48,8 @@ pub(super) fn families(text: &str) -> Result<Vec<Family>, ParseError> {
         let wrong = |want: &str| ParseError::new(n, want);
         match line(raw).map_err(wrong)? {
             Line::Nothing => {}
-            Line::Help(name, help) => out.help(name, help).map_err(wrong)?,
-            Line::Type(name, kind) => out.kind(name, kind).map_err(wrong)?,
+            Line::Help(name, help) => out.help(&name, help).map_err(wrong)?,
+            Line::Type(name, kind) => out.kind(&name, kind).map_err(wrong)?,
             Line::Sample(sample) => {
                 samples += 1;
                 if samples > SAMPLES_MAX {
@@ -148,7 +148,7 @@ impl Reader {
     }
 
     fn sample(&mut self, mut sample: Sample<'_>) -> Result<(), Wrong> {
-        let (at, part) = self.owner(sample.name);
+        let (at, part) = self.owner(&sample.name);
         let Some(family) = self.families.get_mut(at) else { return Ok(()) };
         let bound = match family.kind {
             Kind::Histogram if part == Part::Bucket => Some(take_bound(&mut sample.labels, "le")?),
@@ -257,6 +257,21 @@ mod tests {
     }
 
     #[test]
+    fn names_may_be_in_quotes_and_of_any_letters() {
+        let text = "# HELP \"a.b ü\" A.\n# TYPE \"a.b ü\" counter\n{\"a.b ü\", \"c-d\"=\"1\",e=\"2\"} 3\n{ \"a.b ü\" } 4\n\
+                    x{\"y\\\"z\"=\"5\"} 6\n";
+        let all = families(text).unwrap();
+        assert_eq!(
+            (all[0].name.as_str(), all[0].help.as_deref(), all[0].kind),
+            ("a.b ü", Some("A."), Kind::Counter)
+        );
+        let labels =
+            |m: &Metric| m.labels.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(all[0].metrics.iter().map(labels).collect::<Vec<_>>(), ["c-d=1 e=2", ""]);
+        assert_eq!(labels(&all[1].metrics[0]), "y\"z=5");
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for bad in [
             "x",
@@ -274,6 +289,13 @@ mod tests {
             "x 1 2 3",
             "x 1 1441205977284",
             "x{é=\"1\"} 1",
+            "{a=\"1\"} 1",
+            "x{\"y\"} 1",
+            "{\"x\",\"y\"} 1",
+            "{a=\"1\",\"x\"} 1",
+            "{\"\"} 1",
+            "{\"x} 1",
+            "# TYPE \"x gauge",
             "# TYPE x gage",
             "# TYPE x",
             "# HELP 1x y",
