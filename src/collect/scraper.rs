@@ -120,11 +120,11 @@ impl Scraper {
 
 impl Pick {
     fn takes(&self, slot: &Slot) -> bool {
-        let named = |names: &[String]| names.iter().any(|name| name == slot.name);
+        let has = |names: &[String]| names.iter().any(|name| name == slot.name);
         match self {
             Self::All => true,
-            Self::Only(names) => slot.always || named(names),
-            Self::Except(names) => !named(names),
+            Self::Only(names) => slot.always || has(names),
+            Self::Except(names) => !has(names),
         }
     }
 }

@@ -157,7 +157,6 @@ fn varint(page: &mut Vec<u8>, mut value: u64) {
     page.push(low_bits(value));
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "seven bits")]
 fn low_bits(value: u64) -> u8 {
     (value & 0x7f) as u8
 }

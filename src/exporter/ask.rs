@@ -56,7 +56,7 @@ fn patience(header: &str) -> Duration {
     let seconds = header.trim().parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
     let Some(seconds) = seconds else { return PATIENCE };
     let whole = Duration::from_secs_f64(seconds.min(TIMEOUT_SECONDS_MAX));
-    whole - (whole / 10).min(WAY_BACK_MAX)
+    whole.saturating_sub((whole / 10).min(WAY_BACK_MAX))
 }
 
 /// The collectors that `collect[]` and `exclude[]` name, each once and sorted, so that equal requests share a pass.

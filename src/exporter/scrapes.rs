@@ -128,8 +128,8 @@ impl ScrapeThread {
                 return Err(Refusal::Later("the scrape hangs; see the log and node_scrape_collector_*"));
             }
             // What is left after a pass that hangs is for the next one, which may hang in another collector.
-            let wait = (left * 2 / 3).max(HANG_MIN).min(left);
-            match tokio::time::timeout(wait, &mut page).await {
+            let share = (left * 2 / 3).max(HANG_MIN).min(left);
+            match tokio::time::timeout(share, &mut page).await {
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(_)) => return Err(Refusal::Later("the scrape thread has ended")),
                 Err(_) => self.leave_behind(),

@@ -132,9 +132,9 @@ fn pass_on(
         if line.is_empty() {
             break;
         } else if name == "accept" && !accept.is_empty() {
-            head += &format!("Accept: {accept}\r\n");
+            head.extend(["Accept: ", accept, "\r\n"]);
         } else if name != "connection" {
-            head += &format!("{line}\r\n");
+            head.extend([&line, "\r\n"]);
         }
     }
     let mut server = TcpStream::connect(exporter)?;
@@ -149,7 +149,7 @@ fn pass_on(
 /// All series of a job with their values, without the labels that Prometheus adds.
 fn series(prometheus: SocketAddr, job: &str, match_name: &str) -> BTreeMap<String, String> {
     let query = format!("{{job=\"{job}\",__name__=~\"{match_name}\"}}");
-    let encoded: String = query.bytes().map(|b| format!("%{b:02X}")).collect();
+    let encoded = query.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
     let Some((200, body)) = get(&format!("http://{prometheus}/api/v1/query?query={encoded}")) else {
         return BTreeMap::new();
     };
@@ -182,11 +182,16 @@ fn a_real_prometheus_reads_the_same_from_every_form() {
     let proxies = FORMS.map(|(job, accept, _)| (job, Proxy::start(exporter, accept)));
     let servers = ["", "--enable-feature=native-histograms"].map(|feature| {
         let (config, address) = (path(&format!("prometheus{feature}.yml")), free_address());
-        let mut text = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
-        for (job, proxy) in proxies.iter().filter(|(job, _)| (*job == "protobuf") != feature.is_empty()) {
-            text += &format!("- {{job_name: {job}, static_configs: [{{targets: ['{}']}}]}}\n", proxy.address);
-        }
-        std::fs::write(&config, text).unwrap();
+        let jobs = proxies.iter().filter(|(job, _)| (*job == "protobuf") != feature.is_empty());
+        let jobs = jobs.map(|(job, proxy)| {
+            serde_json::json!({"job_name": job, "static_configs": [{"targets": [proxy.address.to_string()]}]})
+        });
+        // JSON is YAML.
+        let text = serde_json::json!({
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": jobs.collect::<Vec<_>>()
+        });
+        std::fs::write(&config, text.to_string()).unwrap();
         let mut command = Command::new(&program);
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", path(&format!("data{feature}")).display()));

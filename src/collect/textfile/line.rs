@@ -41,12 +41,11 @@ const BLANK: [char; 2] = [' ', '\t'];
 fn comment(text: &str) -> Result<Line<'_>, Wrong> {
     let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
     let rest = rest.trim_start_matches(BLANK);
-    let (name, rest) = match quoted(rest)? {
-        Some((name, rest)) => (Cow::Owned(name), rest),
-        None => {
-            let (name, rest) = name(rest, true);
-            (Cow::Borrowed(name), rest)
-        }
+    let (name, rest) = if let Some((name, rest)) = quoted(rest)? {
+        (Cow::Owned(name), rest)
+    } else {
+        let (name, rest) = name(rest, true);
+        (Cow::Borrowed(name), rest)
     };
     let rest = match rest.strip_prefix(BLANK) {
         Some(rest) => rest,
@@ -114,12 +113,11 @@ fn labels(mut text: &str) -> Result<(Option<String>, Labels, &str), Wrong> {
         if let Some(rest) = text.strip_prefix('}') {
             return Ok((metric, out, rest));
         }
-        let (label, rest, is_quoted) = match quoted(text)? {
-            Some((label, rest)) => (label, rest, true),
-            None => {
-                let (label, rest) = name(text, false);
-                (label.to_owned(), rest, false)
-            }
+        let (label, rest, is_quoted) = if let Some((label, rest)) = quoted(text)? {
+            (label, rest, true)
+        } else {
+            let (label, rest) = name(text, false);
+            (label.to_owned(), rest, false)
         };
         if label.is_empty() || label == "__name__" {
             return Err("the name of a label, or `}`");
