@@ -17,25 +17,47 @@ pub mod dmi;
 pub mod dmmultipath;
 pub mod edac;
 pub mod entropy;
+mod family;
 pub mod fibrechannel;
 pub mod filefd;
 pub mod filesystem;
 mod filter;
 pub mod hwmon;
 pub mod infiniband;
+pub mod ipvs;
+pub mod kernel_hung;
 pub mod loadavg;
+pub mod mdadm;
 pub mod meminfo;
+pub mod netclass;
 pub mod netdev;
+pub mod netstat;
+pub mod nfs;
+pub mod nfsd;
+pub mod nvme;
 pub mod os;
 pub mod own;
+pub mod powersupplyclass;
 pub mod pressure;
 pub mod process_groups;
+pub mod rapl;
+pub mod schedstat;
 pub mod scraper;
+pub mod selinux;
+pub mod sockstat;
+pub mod softnet;
 pub mod stat;
+pub mod tapestats;
 pub mod textfile;
+pub mod thermal_zone;
 pub mod time;
+pub mod timex;
+pub mod udp_queues;
 pub mod uname;
 pub mod vmstat;
+pub mod watchdog;
+pub mod xfs;
+pub mod zfs;
 
 use crate::host::{Host, HostError};
 use crate::metric::Sink;
@@ -106,15 +128,36 @@ pub const REGISTRY: &[Entry] = &[
     filesystem::ENTRY,
     hwmon::ENTRY,
     infiniband::ENTRY,
+    ipvs::ENTRY,
+    kernel_hung::ENTRY,
     loadavg::ENTRY,
+    mdadm::ENTRY,
     meminfo::ENTRY,
+    netclass::ENTRY,
     netdev::ENTRY,
+    netstat::ENTRY,
+    nfs::ENTRY,
+    nfsd::ENTRY,
+    nvme::ENTRY,
     os::ENTRY,
+    powersupplyclass::ENTRY,
     pressure::ENTRY,
+    rapl::ENTRY,
+    schedstat::ENTRY,
+    selinux::ENTRY,
+    sockstat::ENTRY,
+    softnet::ENTRY,
     stat::ENTRY,
+    tapestats::ENTRY,
+    thermal_zone::ENTRY,
     time::ENTRY,
+    timex::ENTRY,
+    udp_queues::ENTRY,
     uname::ENTRY,
     vmstat::ENTRY,
+    watchdog::ENTRY,
+    xfs::ENTRY,
+    zfs::ENTRY,
     cgroup::ENTRY,
     process_groups::ENTRY,
     textfile::ENTRY,
@@ -146,10 +189,22 @@ pub struct Options {
     pub hwmon: hwmon::Options,
     /// Of `infiniband`.
     pub infiniband: infiniband::Options,
+    /// Of `ipvs`.
+    pub ipvs: ipvs::Options,
+    /// Of `netclass`.
+    pub netclass: netclass::Options,
     /// Of `netdev`.
     pub netdev: netdev::Options,
+    /// Of `netstat`.
+    pub netstat: netstat::Options,
+    /// Of `powersupplyclass`.
+    pub powersupply: powersupplyclass::Options,
     /// Of `process_groups`.
     pub process_groups: process_groups::Options,
+    /// Of `rapl`.
+    pub rapl: rapl::Options,
+    /// Of `tapestats`.
+    pub tapestats: tapestats::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
 }

@@ -26,22 +26,30 @@ pub struct Desc<'a> {
     pub kind: Kind,
     /// The names of the labels, in the order in which samples give their values.
     pub labels: &'a [&'a str],
+    /// Whether labels of a sample that have no value are left out, rather than written empty.
+    pub sparse: bool,
 }
 
 impl<'a> Desc<'a> {
     /// A counter's description.
     pub const fn counter(name: &'a str, help: &'a str, labels: &'a [&'a str]) -> Self {
-        Self { name, help, kind: Kind::Counter, labels }
+        Self { name, help, kind: Kind::Counter, labels, sparse: false }
     }
 
     /// A gauge's description.
     pub const fn gauge(name: &'a str, help: &'a str, labels: &'a [&'a str]) -> Self {
-        Self { name, help, kind: Kind::Gauge, labels }
+        Self { name, help, kind: Kind::Gauge, labels, sparse: false }
     }
 
     /// The description of a number of unknown kind (client libraries say "untyped").
     pub const fn untyped(name: &'a str, help: &'a str, labels: &'a [&'a str]) -> Self {
-        Self { name, help, kind: Kind::Untyped, labels }
+        Self { name, help, kind: Kind::Untyped, labels, sparse: false }
+    }
+
+    /// The same family, whose samples leave out labels that have no value.
+    #[must_use]
+    pub const fn sparse(self) -> Self {
+        Self { sparse: true, ..self }
     }
 }
 

@@ -97,3 +97,16 @@ pub fn end_with_parent(command: &mut Command) {
         command.pre_exec(prepare);
     }
 }
+
+/// The kernel's clock as `adjtimex` describes it, without changing it; and whether it is synchronized.
+///
+/// Source: adjtimex(2).
+pub fn clock() -> io::Result<(libc::timex, bool)> {
+    // SAFETY: `timex` consists of integers alone, for which zero is a value; `modes` of 0 changes nothing.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes into `timex` and nowhere else, and forgets its address when the call returns.
+    match unsafe { libc::adjtimex(&raw mut timex) } {
+        -1 => Err(io::Error::last_os_error()),
+        state => Ok((timex, state != libc::TIME_ERROR)),
+    }
+}

@@ -1,9 +1,9 @@
 //! The files of a class of devices under /sys, found once, and the series that each of them feeds.
 
+use super::family::{Named, Opening};
 use crate::host::attribute::{Attribute, Reader, Reading};
-use crate::host::{HostError, ParseError, children};
-use crate::metric::{Desc, Kind, Sink, Value};
-use std::borrow::Cow;
+use crate::host::{HostError, Listing, ParseError};
+use crate::metric::{Desc, Sink, Value};
 use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 
@@ -26,26 +26,11 @@ pub(super) enum Unreadable {
     IsAbsent,
 }
 
-/// Name, help, kind and labels of a family; some are made from the names of files.
-pub(super) struct Named {
-    pub(super) name: Cow<'static, str>,
-    pub(super) help: Cow<'static, str>,
-    pub(super) kind: Kind,
-    pub(super) labels: &'static [&'static str],
-}
-
-impl From<&Desc<'static>> for Named {
-    fn from(desc: &Desc<'static>) -> Self {
-        Self { name: desc.name.into(), help: desc.help.into(), kind: desc.kind, labels: desc.labels }
-    }
-}
-
 /// The devices below one directory.
 pub(super) struct Board {
     directory: PathBuf,
     unreadable: Unreadable,
-    /// The directory's children when the files were looked for.
-    names: Vec<String>,
+    children: Listing<()>,
     passes_left: u32,
     found: Found,
 }
@@ -53,7 +38,6 @@ pub(super) struct Board {
 /// What was found: files, and where their values go.
 #[derive(Default)]
 pub(super) struct Found {
-    reader: Reader,
     files: Vec<Source>,
     cells: Vec<Cell>,
     families: Vec<Family>,
@@ -80,7 +64,8 @@ struct Series {
 
 impl Board {
     pub(super) fn new(directory: PathBuf, unreadable: Unreadable) -> Self {
-        Self { directory, unreadable, names: Vec::new(), passes_left: 0, found: Found::default() }
+        let children = Listing::new(directory.clone());
+        Self { directory, unreadable, children, passes_left: 0, found: Found::default() }
     }
 
     /// Looks whether there are other devices than before, and lets `find` say what their files are; false if there is
@@ -89,22 +74,20 @@ impl Board {
         &mut self,
         find: impl FnOnce(&Path, &[String], &mut Found) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let Some(names) = children(&self.directory)? else {
+        let Some(changed) = self.children.refresh(|_, _, _| Some(()))? else {
             self.passes_left = 0;
             self.found = Found::default();
             return Ok(false);
         };
-        if let Some(left) =
-            self.passes_left.checked_sub(1).filter(|_| names == self.names && !self.found.stale)
-        {
+        if let Some(left) = self.passes_left.checked_sub(1).filter(|_| !changed && !self.found.stale) {
             self.passes_left = left;
             return Ok(true);
         }
         self.passes_left = 0;
         self.found = Found::default();
+        let names: Vec<String> = self.children.items().map(|(name, ())| name.to_owned()).collect();
         find(&self.directory, &names, &mut self.found)?;
         self.passes_left = PASSES;
-        self.names = names;
         Ok(true)
     }
 
@@ -115,7 +98,8 @@ impl Board {
 
     /// Reads all files.
     pub(super) fn read(&mut self) -> Result<(), HostError> {
-        let Found { reader, files, cells, stale, .. } = &mut self.found;
+        let Found { files, cells, stale, .. } = &mut self.found;
+        let mut reader = Reader::default();
         for Source { file, parse, first, count } in files {
             let Some(cells) = cells.get_mut(*first..*first + *count) else { continue };
             cells.fill(None);
@@ -141,18 +125,15 @@ impl Board {
     pub(super) fn write(&self, out: &mut dyn Sink) {
         let Found { cells, families, .. } = &self.found;
         for Family { named, series } in families {
-            let mut open = false;
+            let desc = named.desc();
+            let mut family = Opening::new(&desc);
             for Series { labels, cell } in series {
                 let Some(value) = cells.get(*cell).copied().flatten() else { continue };
-                if !std::mem::replace(&mut open, true) {
-                    let Named { name, help, kind, labels } = named;
-                    out.family(&Desc { name, help, kind: *kind, labels });
-                }
                 let mut values = [""; LABELS_MAX];
                 for (slot, label) in values.iter_mut().zip(labels) {
                     *slot = label;
                 }
-                out.sample(values.get(..labels.len()).unwrap_or_default(), value);
+                family.sample(out, values.get(..labels.len()).unwrap_or_default(), value);
             }
         }
     }

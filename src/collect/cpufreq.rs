@@ -77,7 +77,6 @@ struct Cpufreq {
 /// The governor of each processor, which is a text and so no value of a file.
 #[derive(Default)]
 struct Policies {
-    reader: Reader,
     all: Vec<Policy>,
 }
 
@@ -154,7 +153,8 @@ fn find(
 impl Policies {
     fn add(&mut self, directory: &Path, cpu: &str) -> Result<(), HostError> {
         let mut available = Attribute::new(directory.join("scaling_available_governors"));
-        let Reading::Text(names) = self.reader.read(&mut available)? else { return Ok(()) };
+        let mut reader = Reader::default();
+        let Reading::Text(names) = reader.read(&mut available)? else { return Ok(()) };
         self.all.push(Policy {
             cpu: cpu.to_owned(),
             available: names.split_ascii_whitespace().map(str::to_owned).collect(),
@@ -165,10 +165,11 @@ impl Policies {
     }
 
     fn read(&mut self) {
+        let mut reader = Reader::default();
         for policy in &mut self.all {
             // As with frequencies, a processor that is just going off line answers with errors.
             policy.present.clear();
-            if let Ok(Reading::Text(name)) = self.reader.read(&mut policy.file) {
+            if let Ok(Reading::Text(name)) = reader.read(&mut policy.file) {
                 policy.present.push_str(name.trim());
             }
         }

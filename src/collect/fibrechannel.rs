@@ -105,7 +105,6 @@ struct FibreChannel {
 /// The texts of each port; some of them change with its link.
 #[derive(Default)]
 struct Ports {
-    reader: Reader,
     all: Vec<Port>,
 }
 
@@ -162,12 +161,13 @@ impl Port {
 
 impl Ports {
     fn read(&mut self) -> Result<(), HostError> {
+        let mut reader = Reader::default();
         for port in &mut self.all {
             for ((file, label), name) in port.files.iter_mut().zip(&mut port.labels).zip(INFO.labels) {
                 let Some(file) = file else { continue };
                 label.clear();
                 // Drivers leave out what they do not know; node_exporter's label is empty then.
-                if let Reading::Text(text) = self.reader.read(file)? {
+                if let Reading::Text(text) = reader.read(file)? {
                     let text = text.trim();
                     let number = NUMBERS.contains(name).then(|| text.get(2..)).flatten();
                     label.push_str(number.filter(|rest| !rest.is_empty()).unwrap_or(text));

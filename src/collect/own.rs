@@ -46,7 +46,7 @@ fn write(family: &MetricFamily, out: &mut dyn Sink) {
         family.get_metric().iter().flat_map(|m| m.get_label().iter().map(LabelPair::name)).collect();
     labels.sort_unstable();
     labels.dedup();
-    out.family(&Desc { name: family.name(), help: family.help(), kind, labels: &labels });
+    out.family(&Desc { name: family.name(), help: family.help(), kind, labels: &labels, sparse: false });
     let mut values: Vec<&str> = Vec::with_capacity(labels.len());
     for metric in family.get_metric() {
         values.clear();

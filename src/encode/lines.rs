@@ -19,6 +19,8 @@ pub(super) struct Lines {
     /// The names of the labels, each as `name="`.
     labels: Vec<Vec<u8>>,
     label_count: usize,
+    /// Whether labels without a value are left out.
+    sparse: bool,
     families: Families,
 }
 
@@ -32,6 +34,7 @@ impl Lines {
             quoted: false,
             labels: Vec::new(),
             label_count: 0,
+            sparse: false,
             families: Families::default(),
         }
     }
@@ -51,6 +54,7 @@ impl Lines {
         self.name.push_str(&name);
         self.quoted = self.scheme == Scheme::AllowUtf8 && !is_legacy(&self.name, Of::Family);
         self.label_count = desc.labels.len();
+        self.sparse = desc.sparse;
         self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
         for (slot, label) in self.labels.iter_mut().zip(desc.labels) {
             slot.clear();
@@ -111,6 +115,9 @@ impl Lines {
             self.page.extend_from_slice(suffix.as_bytes());
         }
         for (label, value) in self.labels.iter().take(self.label_count).zip(label_values) {
+            if self.sparse && value.is_empty() {
+                continue;
+            }
             self.page.push(open);
             self.page.extend_from_slice(label);
             escape(&mut self.page, value, true);

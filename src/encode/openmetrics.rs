@@ -126,10 +126,10 @@ mod tests {
     #[test]
     fn bounds_and_quantiles_are_floats() {
         let text = page(Scheme::default(), |out| {
-            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[] });
+            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
             let h = Histogram { buckets: vec![(1.0, 1), (2.5, 2), (1e6, 3)], sum: 4.5, count: 3 };
             out.sample(&[], Value::Histogram(&h));
-            out.family(&Desc { name: "s", help: "S.", kind: Kind::Summary, labels: &[] });
+            out.family(&Desc { name: "s", help: "S.", kind: Kind::Summary, labels: &[], sparse: false });
             out.sample(&[], Value::Summary(&Summary { quantiles: vec![(1.0, 7.0)], sum: 8.0, count: 2 }));
         });
         for line in [

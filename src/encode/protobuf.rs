@@ -22,6 +22,8 @@ pub struct ProtobufEncoder {
     /// The names of the labels, each as a field of a `LabelPair`.
     labels: Vec<Vec<u8>>,
     label_count: usize,
+    /// Whether labels without a value are left out.
+    sparse: bool,
     families: Families,
 }
 
@@ -58,6 +60,7 @@ impl Sink for ProtobufEncoder {
         self.open = Some((self.page.len(), false));
         self.kind = Some(desc.kind);
         self.label_count = desc.labels.len();
+        self.sparse = desc.sparse;
         self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
         for (slot, label) in self.labels.iter_mut().zip(desc.labels) {
             slot.clear();
@@ -83,9 +86,9 @@ impl Sink for ProtobufEncoder {
         debug_assert_eq!(label_values.len(), self.label_count, "one value for each label of the family");
         let Some((_, has_samples)) = &mut self.open else { return };
         *has_samples = true;
-        let (labels, kind) = (self.labels.iter().take(self.label_count), self.kind);
+        let (labels, kind, sparse) = (self.labels.iter().take(self.label_count), self.kind, self.sparse);
         nested(&mut self.page, 4, |page| {
-            for (label, value) in labels.zip(label_values) {
+            for (label, value) in labels.zip(label_values).filter(|(_, v)| !(sparse && v.is_empty())) {
                 nested(page, 1, |page| {
                     page.extend_from_slice(label);
                     text(page, 2, value);

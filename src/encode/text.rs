@@ -101,9 +101,22 @@ mod tests {
     }
 
     #[test]
+    fn labels_without_a_value_are_left_out_if_the_family_is_sparse() {
+        let text = page(Scheme::default(), |out| {
+            out.family(&Desc::gauge("x", "X.", &["a", "b"]).sparse());
+            out.sample(&["", "1"], Value::U64(1));
+            out.sample(&["", ""], Value::U64(2));
+            out.family(&Desc::gauge("y", "Y.", &["a"]));
+            out.sample(&[""], Value::U64(3));
+        });
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(samples, ["x{b=\"1\"} 1", "x 2", "y{a=\"\"} 3"]);
+    }
+
+    #[test]
     fn a_histogram_ends_with_the_infinite_bucket() {
         let text = page(Scheme::default(), |out| {
-            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &["l"] });
+            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &["l"], sparse: false });
             let h = Histogram { buckets: vec![(0.5, 1), (f64::INFINITY, 3)], sum: 4.5, count: 3 };
             out.sample(&["v"], Value::Histogram(&h));
         });
@@ -129,7 +142,7 @@ mod tests {
         );
         let h = Histogram { buckets: vec![], sum: 0.0, count: 0 };
         let text = page(Scheme::AllowUtf8, |out| {
-            out.family(&Desc { name: "ü", help: "H.", kind: Kind::Histogram, labels: &[] });
+            out.family(&Desc { name: "ü", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
             out.sample(&[], Value::Histogram(&h));
         });
         assert!(text.ends_with("{\"ü_bucket\",le=\"+Inf\"} 0\n{\"ü_sum\"} 0\n{\"ü_count\"} 0\n"), "{text}");

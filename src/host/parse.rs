@@ -41,9 +41,37 @@ pub fn pair_lines(text: &str) -> impl Iterator<Item = Result<(&str, u64), ParseE
     })
 }
 
+/// A whole number as drivers write it: decimal, or hexadecimal after `0x`.
+pub fn integer(text: &str) -> Option<i128> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let number = match digits.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => digits.parse::<u64>(),
+    };
+    Some(sign * i128::from(number.ok().filter(|_| !digits.starts_with('+'))?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_numbers_may_be_negative_or_hexadecimal() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("0x1003", Some(0x1003)),
+            ("18446744073709551615", Some(i128::from(u64::MAX))),
+            ("", None),
+            ("-", None),
+            ("+1", None),
+            ("0x", None),
+            ("1.5", None),
+            ("18446744073709551616", None),
+        ] {
+            assert_eq!(integer(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn pairs_say_where_a_number_is_missing() {

@@ -40,8 +40,11 @@ pub fn read_regular(path: &Path, bytes_max: u64, buffer: &mut Vec<u8>) -> Result
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(error)?;
     let about = regular(file.metadata().map_err(error)?)?;
-    file.take(bytes_max + 1).read_to_end(buffer).map_err(error)?;
-    if buffer.len() as u64 > bytes_max {
+    // It may grow while it is read.
+    if about.len() <= bytes_max {
+        file.take(bytes_max + 1).read_to_end(buffer).map_err(error)?;
+    }
+    if about.len().max(buffer.len() as u64) > bytes_max {
         return Err(error(io::Error::other(format!("longer than {bytes_max} bytes"))));
     }
     Ok(about)

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Each collector with a file that it reads, and whether the file is made of lines: then what is cut in the
 /// middle of a line is an error, and what is cut behind one is a part of the whole page.
-const FILES: [(&str, &str, bool); 21] = [
+const FILES: [(&str, &str, bool); 52] = [
     ("arp", "proc/net/arp", true),
     ("conntrack", "proc/net/stat/nf_conntrack", true),
     ("conntrack", "proc/sys/net/netfilter/nf_conntrack_count", true),
@@ -32,6 +32,37 @@ const FILES: [(&str, &str, bool); 21] = [
     ("pressure", "proc/pressure/memory", false),
     ("stat", "proc/stat", true),
     ("vmstat", "proc/vmstat", true),
+    ("ipvs", "proc/net/ip_vs", true),
+    ("ipvs", "proc/net/ip_vs_stats", true),
+    ("kernel_hung", "proc/sys/kernel/hung_task_detect_count", true),
+    ("mdadm", "proc/mdstat", true),
+    ("mdadm", "sys/block/md0/md/raid_disks", false),
+    ("netclass", "sys/class/net/eth0/flags", false),
+    ("netclass", "sys/class/net/eth0/ifalias", false),
+    ("netstat", "proc/net/netstat", true),
+    ("netstat", "proc/net/snmp", true),
+    ("netstat", "proc/net/snmp6", true),
+    ("nfs", "proc/net/rpc/nfs", true),
+    ("nfsd", "proc/net/rpc/nfsd", true),
+    ("nvme", "sys/class/nvme/nvme0/model", false),
+    ("nvme", "sys/class/nvme/nvme0/nvme0n1/size", false),
+    ("powersupplyclass", "sys/class/power_supply/BAT0/temp", false),
+    ("powersupplyclass", "sys/class/power_supply/BAT0/model_name", false),
+    ("rapl", "sys/class/powercap/intel-rapl:0/name", false),
+    ("rapl", "sys/class/powercap/intel-rapl:0/energy_uj", false),
+    ("schedstat", "proc/schedstat", true),
+    ("selinux", "sys/fs/selinux/enforce", false),
+    ("sockstat", "proc/net/sockstat", true),
+    ("sockstat", "proc/net/sockstat6", true),
+    ("softnet", "proc/net/softnet_stat", false),
+    ("tapestats", "sys/class/scsi_tape/st0/stats/io_ns", false),
+    ("thermal_zone", "sys/class/thermal/thermal_zone0/temp", false),
+    ("udp_queues", "proc/net/udp", false),
+    ("watchdog", "sys/class/watchdog/watchdog0/options", false),
+    ("xfs", "sys/fs/xfs/sda1/stats/stats", true),
+    ("zfs", "proc/spl/kstat/zfs/arcstats", true),
+    ("zfs", "proc/spl/kstat/zfs/pool1/io", true),
+    ("zfs", "proc/spl/kstat/zfs/pool1/objset-0x36", false),
 ];
 
 /// One pass of a new collector; `None` if it failed, and then it has written nothing.
@@ -107,13 +138,29 @@ fn files_that_are_missing_or_directories_are_no_panic() {
         "filesystem",
         "hwmon",
         "infiniband",
+        "ipvs",
+        "kernel_hung",
         "loadavg",
+        "mdadm",
         "meminfo",
+        "netclass",
         "netdev",
+        "netstat",
+        "nfs",
+        "nfsd",
+        "nvme",
         "os",
+        "powersupplyclass",
         "pressure",
+        "rapl",
+        "schedstat",
+        "softnet",
         "stat",
+        "tapestats",
+        "udp_queues",
         "vmstat",
+        "watchdog",
+        "zfs",
     ] {
         assert_eq!(try_page(name, &at(dir.path())), None, "{name}");
     }
@@ -156,6 +203,7 @@ fn copy_of(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let from = host(name).procfs.parent().unwrap().to_owned();
     copy(&from, dir.path());
+    crate::one_of_each::unpack(dir.path());
     dir
 }
 

@@ -34,11 +34,18 @@ fn write(out: &mut dyn Sink) {
         help: "Waits.",
         kind: Kind::Histogram,
         labels: &["queue"],
+        sparse: false,
     });
     let buckets = vec![(0.5, 1), (1.0, 2), (2.5e6, 300), (f64::INFINITY, 301)];
     out.sample(&["a"], Value::Histogram(&Histogram { buckets, sum: 4.5, count: 301 }));
     out.sample(&["b"], Value::Histogram(&Histogram::default()));
-    out.family(&Desc { name: "made_size_bytes", help: "Sizes.", kind: Kind::Summary, labels: &[] });
+    out.family(&Desc {
+        name: "made_size_bytes",
+        help: "Sizes.",
+        kind: Kind::Summary,
+        labels: &[],
+        sparse: false,
+    });
     let quantiles = vec![(0.5, 1.0), (1.0, f64::NAN)];
     out.sample(&[], Value::Summary(&Summary { quantiles, sum: 8.0, count: 2 }));
     out.family(&Desc::counter("made.elsewhere_total", "A name of new readers.", &["the.label", "other"]));

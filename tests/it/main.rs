@@ -20,6 +20,7 @@ mod layers;
 mod machine;
 mod manual;
 mod names;
+mod one_of_each;
 mod page;
 mod parity;
 mod parsers;

@@ -1,12 +1,12 @@
 //! Parsers of kernel files under hostile text: an answer or an error, never a panic.
 
 use headroom::host::{
-    arp, bcache, btrfs, conntrack, cpuinfo, disk, hwmon, infiniband, memory, mount, net, parse, proc,
-    release, stat, system,
+    arp, bcache, btrfs, conntrack, cpuinfo, disk, hwmon, infiniband, ipvs, kstat, md, memory, mount, net,
+    netstat, nfs, parse, proc, release, schedstat, sockets, stat, system, xfs,
 };
 use proptest::prelude::*;
 
-const REAL: [&str; 18] = [
+const REAL: [&str; 19] = [
     include_str!("../host/machine/proc/net/arp"),
     include_str!("../host/machine/proc/net/stat/nf_conntrack"),
     "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 142\ncpu MHz\t\t: 799.998\nflags\t\t: fpu vme\n",
@@ -19,6 +19,7 @@ const REAL: [&str; 18] = [
     include_str!("../host/machine/proc/1/mountinfo"),
     include_str!("../host/machine/proc/loadavg"),
     include_str!("../host/machine/root/etc/os-release"),
+    include_str!("../host/one_of_each.txt"),
     include_str!("../host/processes/proc/161/stat"),
     include_str!("../host/processes/proc/161/status"),
     include_str!("../host/processes/proc/161/io"),
@@ -64,6 +65,20 @@ fn parse_all(text: &str) {
     _ = system::open_files(text);
     _ = system::cpu_list(text);
     _ = system::whole(text);
+    _ = ipvs::totals(text);
+    _ = ipvs::backends(text);
+    _ = kstat::io(text);
+    _ = kstat::rows(text).map(Iterator::count);
+    _ = md::arrays(text).count();
+    _ = netstat::counters(text, |_, _, count| netstat::count(count).map(drop));
+    _ = netstat::counters6(text, |_, _, count| netstat::count(count).map(drop));
+    _ = nfs::Counters::new(["net", "proc3", "th"]).take(text);
+    _ = parse::integer(text);
+    _ = schedstat::processors(text).count();
+    _ = sockets::sockets(text, |_, _, _| Ok(()));
+    _ = sockets::softnet(text).count();
+    _ = sockets::queues(text);
+    _ = xfs::stats(text);
 }
 
 proptest! {

@@ -429,7 +429,7 @@ fn resident(pid: u32) -> u64 {
 }
 
 /// Lets one of these tests run at a time, on the whole machine: they look at the machine's memory and change its swap.
-fn alone() -> Option<File> {
+pub(crate) fn alone() -> Option<File> {
     let path = std::env::temp_dir().join("headroom-tests-of-memory");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     match file.and_then(|f| f.lock().map(|()| f)) {

@@ -197,8 +197,8 @@ fn what_up_and_the_demonstration_keep_is_for_nobody_else() {
     std::fs::create_dir(&kept).unwrap();
     let demo = Command::new(HEADROOM).arg("demo").env("PATH", "").env("TMPDIR", &kept).output().unwrap();
     assert_eq!(demo.status.code(), Some(2), "without servers there is nothing to show");
-    let made: Vec<_> = std::fs::read_dir(&kept).unwrap().map(|e| e.unwrap().path()).collect();
-    assert_eq!(made.iter().map(|path| mode(path)).collect::<Vec<_>>(), [0o700]);
+    let left: Vec<_> = std::fs::read_dir(&kept).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(left.iter().map(|path| mode(path)).collect::<Vec<_>>(), [0o700]);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Text files: one page out of many files, and bad ones that cost only themselves.
 
 use crate::page::{collector, page, value};
+use crate::stack::{HEADROOM, Running, eventually, free_address};
+use headroom::client::{Call, send_blocking};
 use headroom::collect::{Collector, Options, textfile};
 use headroom::encode::text::TextEncoder;
 use headroom::host::Host;
 use headroom::metric::{Desc, Sink, single};
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 fn of(directories: &[&Path]) -> Box<dyn Collector> {
     let directories = directories.iter().map(|path| path.to_string_lossy().into_owned()).collect();
@@ -127,6 +131,8 @@ fn what_does_not_fit_together_is_refused_and_the_rest_of_the_file_stays() {
 fn labels_that_become_one_are_refused_and_names_in_quotes_are_taken() {
     let text = "{\"a.b\",\"c.d\"=\"1\"} 2\nx{\"e.f\"=\"1\"} 3\nx{e_f=\"1\"} 4\n";
     assert_eq!(shown(&[("a.prom", text)]), "a_b{c_d=\"1\"} 2\nnode_textfile_scrape_error 1\n");
+    let text = "{\"a.b\"} 1\na_b 2\n{\"a-b\"} 3\n{\"node.textfile.x\"} 4\n";
+    assert_eq!(shown(&[("a.prom", text)]), "a_b 2\nnode_textfile_scrape_error 1\n");
 }
 
 #[test]
@@ -168,4 +174,60 @@ fn changed_added_and_removed_files_are_seen() {
     assert_eq!(shown(), [Some(2.0), Some(1.0)]);
     std::fs::remove_file(dir.path().join("a.prom")).unwrap();
     assert_eq!(shown(), [None, Some(1.0)]);
+}
+
+#[test]
+fn no_family_has_the_name_of_a_part_of_another() {
+    let parts = "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 3\nh_sum 1\nh_count 3\n# TYPE s summary\ns_sum 2\ns_count 1\n";
+    let names = "h_count 5\n# TYPE h_bucket gauge\nh_bucket{le=\"9\"} 1\n# TYPE s_sum summary\ns_sum_count 1\ns_bucket 7\n";
+    let want = "h_bucket{le=\"+Inf\"} 3\nh_sum 1\nh_count 3\ns_sum 2\ns_count 1\ns_bucket 7\nnode_textfile_scrape_error 1\n";
+    assert_eq!(shown(&[("a.prom", parts), ("b.prom", names)]), want);
+    assert_eq!(shown(&[("a.prom", names), ("b.prom", parts)]), want);
+}
+
+#[test]
+fn labels_that_would_swell_the_page_are_refused() {
+    let many = (0..100).fold(String::new(), |all, i| all + &format!("x{{l{i}=\"1\"}} 1\n"));
+    assert_eq!(
+        shown(&[("a.prom", &many), ("b.prom", "x 2\ny 1\n")]),
+        "x 2\ny 1\nnode_textfile_scrape_error 1\n"
+    );
+    // One long name, and 1000 samples that would repeat it.
+    let mut long = format!("x{{l{}=\"1\"}} 1\n", "l".repeat(1 << 17));
+    long.extend((0..1000).map(|i| format!("x{{i=\"{i}\"}} 1\n")));
+    assert_eq!(shown(&[("a.prom", &long), ("b.prom", "y 1\n")]), "y 1\nnode_textfile_scrape_error 1\n");
+}
+
+#[test]
+fn a_hundred_thousand_series_cost_a_few_tens_of_mib() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("big.prom");
+    let address = free_address();
+    let config = dir.path().join("c.yaml");
+    let text = format!(
+        "exporter: {{listen: '{address}', collectors: {{disable_defaults: true, enabled: [textfile], \
+         textfile: {{directories: ['{}']}}}}}}\n",
+        dir.path().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(HEADROOM);
+    let running =
+        Running::start(command.args(["exporter", "--config"]).arg(&config), &dir.path().join("log"));
+    let scrape = || {
+        let url = format!("http://{address}/metrics");
+        let call = Call { deadline: Duration::from_mins(1), ..Call::get(url) };
+        send_blocking(call).ok().map(|(_, body)| body.len())
+    };
+    let peak_mib = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    };
+    eventually("a page", 60, scrape);
+    let before = peak_mib();
+    let line = |k| format!("big{{host=\"web-{k}.example.org\",job=\"batch\",zone=\"eu-west-1\"}} 1\n");
+    std::fs::write(&file, (0..99_999).map(line).collect::<String>()).unwrap();
+    assert!(scrape().unwrap() > 5 << 20);
+    let cost = peak_mib() - before;
+    assert!(cost < 48, "{cost} MiB");
 }

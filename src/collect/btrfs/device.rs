@@ -27,7 +27,6 @@ const ERROR_TYPES: [&str; 5] = ["write", "read", "flush", "corruption", "generat
 /// The devices of all file systems.
 pub(super) struct Devices {
     mounts: [Kept; 2],
-    reader: Reader,
     all: Vec<Member>,
     /// What the mounted file systems told in this pass.
     told: Vec<FileSystem>,
@@ -46,11 +45,10 @@ struct Member {
 impl Devices {
     pub(super) fn new(host: &Host) -> Self {
         let mounts = ["1/mountinfo", "self/mountinfo"].map(|name| host.proc_file(name));
-        Self { mounts, reader: Reader::default(), all: Vec::new(), told: Vec::new() }
+        Self { mounts, all: Vec::new(), told: Vec::new() }
     }
 
     pub(super) fn clear(&mut self) {
-        self.reader = Reader::default();
         self.all.clear();
     }
 
@@ -71,7 +69,8 @@ impl Devices {
             return Ok(());
         }
         self.ask(host)?;
-        let Self { reader, all, told, .. } = self;
+        let Self { all, told, .. } = self;
+        let mut reader = Reader::default();
         for member in all.iter_mut().filter(|member| teller(told, member).is_none()) {
             member.bytes = match reader.read(&mut member.file)? {
                 Reading::Text(text) => {

@@ -1,6 +1,7 @@
 //! What node_exporter calls the values of a sensor, and the unit of each.
 
-use crate::collect::board::{Cell, Named, Parse, put};
+use crate::collect::board::{Cell, Parse, put};
+use crate::collect::family::Named;
 use crate::host::ParseError;
 use crate::host::hwmon::clean;
 use crate::metric::{Desc, Kind, Value};
@@ -64,13 +65,8 @@ pub(super) fn of(kind: &str, property: &str, plain: bool) -> Option<(Named, Pars
         _ => ("", number, format!("Hardware monitor {kind} element {property}")),
     };
     let counter = kind == "energy" && suffix == "_joule_total";
-    let named = Named {
-        name: (stem + suffix).into(),
-        help: help.into(),
-        kind: if counter { Kind::Counter } else { Kind::Gauge },
-        labels: LABELS,
-    };
-    Some((named, parse))
+    let kind = if counter { Kind::Counter } else { Kind::Gauge };
+    Some((Named::new(stem + suffix, help, kind, LABELS), parse))
 }
 
 /// What is no number is absent: some drivers write words where they have no value.

@@ -4,24 +4,24 @@ use crate::metric::Kind;
 use std::borrow::Cow;
 
 /// The most labels that a sample may have.
-const LABELS_MAX: usize = 64;
+pub(super) const LABELS_MAX: usize = 64;
 
 pub(super) enum Line<'a> {
     /// Empty, or a remark.
     Nothing,
-    Help(Cow<'a, str>, String),
-    Type(Cow<'a, str>, Kind),
+    Help(&'a str, Cow<'a, str>),
+    Type(&'a str, Kind),
     Sample(Sample<'a>),
 }
 
 pub(super) struct Sample<'a> {
-    pub(super) name: Cow<'a, str>,
-    pub(super) labels: Labels,
+    pub(super) name: &'a str,
+    pub(super) labels: Labels<'a>,
     pub(super) value: f64,
 }
 
 /// Names and values.
-pub(super) type Labels = Vec<(String, String)>;
+pub(super) type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
 type Wrong = &'static str;
 
 /// What a line says, or what should have stood there.
@@ -40,13 +40,7 @@ const BLANK: [char; 2] = [' ', '\t'];
 
 fn comment(text: &str) -> Result<Line<'_>, Wrong> {
     let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
-    let rest = rest.trim_start_matches(BLANK);
-    let (name, rest) = if let Some((name, rest)) = quoted(rest)? {
-        (Cow::Owned(name), rest)
-    } else {
-        let (name, rest) = name(rest, true);
-        (Cow::Borrowed(name), rest)
-    };
+    let (name, rest) = any_name(rest.trim_start_matches(BLANK), true)?;
     let rest = match rest.strip_prefix(BLANK) {
         Some(rest) => rest,
         None if rest.is_empty() => rest,
@@ -73,18 +67,17 @@ fn comment(text: &str) -> Result<Line<'_>, Wrong> {
 }
 
 fn sample(text: &str) -> Result<Sample<'_>, Wrong> {
-    let (name, rest) = name(text, true);
+    let (before, rest) = name(text, true);
     let (inside, labels, rest) = match rest.trim_start_matches(BLANK).strip_prefix('{') {
         Some(rest) => labels(rest)?,
-        None if rest.starts_with(BLANK) => (None, Vec::new(), rest),
-        None if name.is_empty() => return Err("the name of a metric"),
+        None if rest.starts_with(BLANK) => ("", Vec::new(), rest),
+        None if before.is_empty() => return Err("the name of a metric"),
         None => return Err("a blank behind the name of a metric"),
     };
-    let name = match inside {
-        None if name.is_empty() => return Err("the name of a metric"),
-        None => Cow::Borrowed(name),
-        Some(inside) if name.is_empty() => Cow::Owned(inside),
-        Some(_) => return Err("the name of a metric once"),
+    let name = match (before, inside) {
+        ("", "") => return Err("the name of a metric"),
+        ("", name) | (name, "") => name,
+        _ => return Err("the name of a metric once"),
     };
     let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
     let value =
@@ -105,53 +98,50 @@ fn name(text: &str, colons: bool) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
+/// A name as it is, or one of any letters in quotes; and the rest. Escapes are not needed in names, and refused.
+fn any_name(text: &str, colons: bool) -> Result<(&str, &str), Wrong> {
+    let Some(quoted) = text.strip_prefix('"') else { return Ok(name(text, colons)) };
+    match quoted.split_once('"') {
+        Some((name, rest)) if !name.contains('\\') => Ok((name, rest)),
+        _ => Err("a `\"` and no backslash before it, where a name begins with one"),
+    }
+}
+
 /// The name of the metric if it stands in the braces, the labels up to the closing brace, and what follows it.
-fn labels(mut text: &str) -> Result<(Option<String>, Labels, &str), Wrong> {
-    let (mut metric, mut out) = (None, Labels::new());
+fn labels(mut text: &str) -> Result<(&str, Labels<'_>, &str), Wrong> {
+    let mut metric = "";
+    let mut out: Labels<'_> = Vec::new();
     loop {
         text = text.trim_start_matches(BLANK);
         if let Some(rest) = text.strip_prefix('}') {
             return Ok((metric, out, rest));
         }
-        let (label, rest, is_quoted) = if let Some((label, rest)) = quoted(text)? {
-            (label, rest, true)
-        } else {
-            let (label, rest) = name(text, false);
-            (label.to_owned(), rest, false)
-        };
+        let is_quoted = text.starts_with('"');
+        let (label, rest) = any_name(text, false)?;
         if label.is_empty() || label == "__name__" {
             return Err("the name of a label, or `}`");
         }
-        let rest = rest.trim_start_matches(BLANK);
-        text = if let Some(rest) = rest.strip_prefix('=') {
-            let value = quoted(rest.trim_start_matches(BLANK))?;
-            let (value, rest) = value.ok_or("`=\"value\"` behind the name of a label")?;
+        text = rest.trim_start_matches(BLANK);
+        if is_quoted && metric.is_empty() && out.is_empty() && !text.starts_with('=') {
+            metric = label;
+        } else {
+            let value = text.strip_prefix('=').map(|rest| rest.trim_start_matches(BLANK));
+            let value = value.and_then(|value| value.strip_prefix('"'));
+            let quoted = value.ok_or("`=\"value\"` behind the name of a label")?;
+            let end = closing_quote(quoted).ok_or("a `\"` at the end of a label's value")?;
+            let (value, rest) = quoted.split_at_checked(end).unwrap_or((quoted, ""));
             if out.iter().any(|(known, _)| *known == label) || out.len() == LABELS_MAX {
                 return Err("each label once, and no more than 64");
             }
-            out.push((label, value));
-            rest
-        } else if is_quoted && metric.is_none() && out.is_empty() {
-            metric = Some(label);
-            rest
-        } else {
-            return Err("`=\"value\"` behind the name of a label");
-        };
-        text = text.trim_start_matches(BLANK);
+            out.push((label, unescaped(value, true)?));
+            text = rest.strip_prefix('"').unwrap_or_default().trim_start_matches(BLANK);
+        }
         text = match text.strip_prefix(',') {
             Some(rest) => rest,
             None if text.starts_with('}') => text,
             None => return Err("`,` or `}` behind a label"),
         };
     }
-}
-
-/// What stands in quotes at the beginning of a text, and the rest; `None` if there is no quote.
-fn quoted(text: &str) -> Result<Option<(String, &str)>, Wrong> {
-    let Some(text) = text.strip_prefix('"') else { return Ok(None) };
-    let end = closing_quote(text).ok_or("a `\"` at the end of what begins with one")?;
-    let (inside, rest) = text.split_at_checked(end).unwrap_or((text, ""));
-    Ok(Some((unescaped(inside, true)?, rest.strip_prefix('"').unwrap_or_default())))
 }
 
 fn closing_quote(text: &str) -> Option<usize> {
@@ -164,7 +154,10 @@ fn closing_quote(text: &str) -> Option<usize> {
 }
 
 /// The text without its escapes. A help may have others, which stay as they are.
-fn unescaped(text: &str, strict: bool) -> Result<String, Wrong> {
+fn unescaped(text: &str, strict: bool) -> Result<Cow<'_, str>, Wrong> {
+    if !text.contains('\\') {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut out = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
@@ -183,5 +176,5 @@ fn unescaped(text: &str, strict: bool) -> Result<String, Wrong> {
             }
         }
     }
-    Ok(out)
+    Ok(Cow::Owned(out))
 }

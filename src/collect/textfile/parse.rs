@@ -2,92 +2,66 @@
 //!
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
 
+use super::families::{Families, Number, Places, small};
 use super::line::{Labels, Line, Sample, line};
 use crate::host::ParseError;
-use crate::metric::{Histogram, Kind, Summary};
-use std::collections::HashMap;
+use crate::metric::Kind;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 /// The most samples that one file may have.
 const SAMPLES_MAX: usize = 100_000;
 
-/// A family as a file has it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Family {
-    pub(super) name: String,
-    pub(super) help: Option<String>,
-    pub(super) kind: Kind,
-    pub(super) metrics: Vec<Metric>,
-}
-
-/// One sample, or all that make up a histogram or a summary.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Metric {
-    /// Names and values of the labels, sorted by name.
-    pub(super) labels: Labels,
-    pub(super) number: Number,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Number {
-    Float(f64),
-    Histogram(Histogram),
-    Summary(Summary),
-}
-
-/// The families of a text, in its order; those without samples are left out.
-pub(super) fn families(text: &str) -> Result<Vec<Family>, ParseError> {
+/// The families of a text.
+pub(super) fn families(text: &str) -> Result<Families, ParseError> {
     let mut out = Reader::default();
-    let count = text.lines().count();
     // A text that does not end with its last line was cut off while it was written.
     if !text.is_empty() && !text.ends_with('\n') {
-        return Err(ParseError::new(count, "a line feed at the end of the file"));
+        return Err(ParseError::new(text.lines().count(), "a line feed at the end of the file"));
     }
-    let mut samples = 0;
     for (i, raw) in text.lines().enumerate() {
         let n = i + 1;
         let wrong = |want: &str| ParseError::new(n, want);
         match line(raw).map_err(wrong)? {
             Line::Nothing => {}
-            Line::Help(name, help) => out.help(&name, help).map_err(wrong)?,
-            Line::Type(name, kind) => out.kind(&name, kind).map_err(wrong)?,
+            Line::Help(name, help) => out.help(name, &help).map_err(wrong)?,
+            Line::Type(name, kind) => out.kind(name, kind).map_err(wrong)?,
             Line::Sample(sample) => {
-                samples += 1;
-                if samples > SAMPLES_MAX {
+                out.out.samples += 1;
+                if out.out.samples > SAMPLES_MAX {
                     return Err(wrong("no more than 100000 samples"));
                 }
                 out.sample(sample).map_err(wrong)?;
             }
         }
     }
-    out.families.retain(|family| !family.metrics.is_empty());
-    out.families.iter_mut().for_each(sort);
-    Ok(out.families)
+    Ok(out.out.finish())
 }
 
-/// Buckets and quantiles ascend.
-fn sort(family: &mut Family) {
-    for metric in &mut family.metrics {
-        match &mut metric.number {
-            Number::Float(_) => {}
-            Number::Histogram(histogram) => histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0)),
-            Number::Summary(summary) => summary.quantiles.sort_by(|a, b| a.0.total_cmp(&b.0)),
-        }
-    }
-}
-
+/// A text that was read so far.
 #[derive(Default)]
-struct Reader {
-    families: Vec<Family>,
-    /// Where a family is, and whether its kind was given.
-    names: HashMap<String, (usize, bool)>,
+struct Reader<'t> {
+    out: Families,
+    names: HashMap<&'t str, Known>,
+    label_names: HashMap<&'t str, u32>,
     /// Where a metric of a family is.
-    metrics: HashMap<(usize, Labels), usize>,
+    metrics: Places,
+    /// The parts of histograms and summaries that were there: metric, part, and the bits of the bound.
+    parts: HashSet<(u32, Part, u64)>,
+}
+
+/// A family that was named.
+#[derive(Clone, Copy)]
+struct Known {
+    at: usize,
+    kind_given: bool,
+    has_samples: bool,
 }
 
 type Wrong = &'static str;
 
 /// Which of a family's numbers a sample holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Own,
     Sum,
@@ -95,104 +69,126 @@ enum Part {
     Bucket,
 }
 
-impl Reader {
-    fn open(&mut self, name: &str) -> usize {
-        if let Some((at, _)) = self.names.get(name) {
-            return *at;
-        }
-        let at = self.families.len();
-        self.names.insert(name.to_owned(), (at, false));
-        self.families.push(Family {
-            name: name.to_owned(),
-            help: None,
-            kind: Kind::Untyped,
-            metrics: Vec::new(),
-        });
-        at
+impl<'t> Reader<'t> {
+    fn open(&mut self, name: &'t str) -> &mut Known {
+        let out = &mut self.out;
+        let fresh = || Known { at: out.add_family(name), kind_given: false, has_samples: false };
+        self.names.entry(name).or_insert_with(fresh)
     }
 
-    fn help(&mut self, name: &str, help: String) -> Result<(), Wrong> {
-        let at = self.open(name);
-        match self.families.get_mut(at) {
-            Some(family) if family.help.is_none() => family.help = Some(help),
-            _ => return Err("one HELP for each family"),
-        }
-        Ok(())
+    fn help(&mut self, name: &'t str, help: &str) -> Result<(), Wrong> {
+        let at = self.open(name).at;
+        if self.out.add_help(at, help) { Ok(()) } else { Err("one HELP for each family") }
     }
 
-    fn kind(&mut self, name: &str, kind: Kind) -> Result<(), Wrong> {
-        let at = self.open(name);
-        let given = self.names.insert(name.to_owned(), (at, true)).is_some_and(|(_, given)| given);
-        match self.families.get_mut(at) {
-            Some(family) if family.metrics.is_empty() && !given => family.kind = kind,
-            _ => return Err("one TYPE for each family, before its samples"),
+    fn kind(&mut self, name: &'t str, kind: Kind) -> Result<(), Wrong> {
+        let known = self.open(name);
+        if known.kind_given || known.has_samples {
+            return Err("one TYPE for each family, before its samples");
+        }
+        known.kind_given = true;
+        let at = known.at;
+        if let Some(family) = self.out.all.get_mut(at) {
+            family.kind = kind;
         }
         Ok(())
     }
 
     /// The family that a sample belongs to: its own, or the histogram or summary whose part it is.
-    fn owner(&mut self, name: &str) -> (usize, Part) {
-        if let Some((at, _)) = self.names.get(name) {
-            return (*at, Part::Own);
+    fn owner(&self, name: &'t str) -> (&'t str, Part) {
+        if self.names.contains_key(name) {
+            return (name, Part::Own);
         }
         for (suffix, part) in [("_count", Part::Count), ("_sum", Part::Sum), ("_bucket", Part::Bucket)] {
-            let at = name.strip_suffix(suffix).and_then(|base| self.names.get(base)).map(|(at, _)| *at);
-            let kind = at.and_then(|at| self.families.get(at)).map(|family| family.kind);
-            match (at, kind) {
-                (Some(at), Some(Kind::Histogram)) => return (at, part),
-                (Some(at), Some(Kind::Summary)) if part != Part::Bucket => return (at, part),
+            let Some(base) = name.strip_suffix(suffix) else { continue };
+            let at = self.names.get(base).map(|known| known.at);
+            match at.and_then(|at| self.out.all.get(at)).map(|family| family.kind) {
+                Some(Kind::Histogram) => return (base, part),
+                Some(Kind::Summary) if part != Part::Bucket => return (base, part),
                 _ => {}
             }
         }
-        (self.open(name), Part::Own)
+        (name, Part::Own)
     }
 
-    fn sample(&mut self, mut sample: Sample<'_>) -> Result<(), Wrong> {
-        let (at, part) = self.owner(&sample.name);
-        let Some(family) = self.families.get_mut(at) else { return Ok(()) };
-        let bound = match family.kind {
-            Kind::Histogram if part == Part::Bucket => Some(take_bound(&mut sample.labels, "le")?),
-            Kind::Summary if part == Part::Own => Some(take_bound(&mut sample.labels, "quantile")?),
-            Kind::Histogram if part == Part::Own => {
+    fn sample(&mut self, sample: Sample<'t>) -> Result<(), Wrong> {
+        let Sample { name, mut labels, value } = sample;
+        let (name, part) = self.owner(name);
+        let known = self.open(name);
+        known.has_samples = true;
+        let at = known.at;
+        let kind = self.out.all.get(at).map_or(Kind::Untyped, |family| family.kind);
+        let bound = match (kind, part) {
+            (Kind::Histogram, Part::Own) => {
                 return Err("_bucket, _sum or _count behind the name of a histogram");
             }
+            (Kind::Histogram, Part::Bucket) => Some(take_bound(&mut labels, "le")?),
+            (Kind::Summary, Part::Own) => Some(take_bound(&mut labels, "quantile")?),
             _ => None,
         };
-        sample.labels.sort_unstable();
-        let fresh = family.metrics.len();
-        let place = *self.metrics.entry((at, sample.labels.clone())).or_insert(fresh);
-        if place == fresh {
-            let number = match family.kind {
-                Kind::Histogram => Number::Histogram(Histogram::default()),
-                Kind::Summary => Number::Summary(Summary::default()),
-                _ => Number::Float(sample.value),
-            };
-            family.metrics.push(Metric { labels: sample.labels, number });
+        let own = match kind {
+            Kind::Histogram => Some("le"),
+            Kind::Summary => Some("quantile"),
+            _ => None,
+        };
+        if labels.iter().any(|(label, _)| Some(*label) == own) {
+            return Err("no `le` or `quantile` behind _sum and _count");
         }
-        let Some(metric) = family.metrics.get_mut(place) else { return Ok(()) };
-        match &mut metric.number {
-            Number::Float(_) if place != fresh => return Err("each series once"),
-            Number::Float(_) => {}
-            Number::Histogram(to) => match (part, bound) {
-                (Part::Sum, _) => to.sum = sample.value,
-                (Part::Count, _) => to.count = count(sample.value)?,
-                (_, Some(bound)) => to.buckets.push((bound, count(sample.value)?)),
+        labels.sort_unstable();
+        let (metric, fresh) = self.metric(at, kind, &labels);
+        let bits = bound.map_or(0, |bound| (bound + 0.0).to_bits());
+        let repeated = match kind {
+            Kind::Histogram | Kind::Summary => !self.parts.insert((metric, part, bits)),
+            _ => !fresh,
+        };
+        if repeated {
+            return Err("each series once, and no two bounds that are one number");
+        }
+        match self.out.metrics.get_mut(metric as usize).map(|metric| &mut metric.number) {
+            Some(Number::Float(own)) => *own = value,
+            Some(Number::Histogram(to)) => match (part, bound) {
+                (Part::Sum, _) => to.sum = value,
+                (Part::Count, _) => to.count = count(value)?,
+                (_, Some(bound)) => to.buckets.push((bound, count(value)?)),
                 _ => {}
             },
-            Number::Summary(to) => match (part, bound) {
-                (Part::Sum, _) => to.sum = sample.value,
-                (Part::Count, _) => to.count = count(sample.value)?,
-                (_, Some(quantile)) => to.quantiles.push((quantile, sample.value)),
+            Some(Number::Summary(to)) => match (part, bound) {
+                (Part::Sum, _) => to.sum = value,
+                (Part::Count, _) => to.count = count(value)?,
+                (_, Some(quantile)) => to.quantiles.push((quantile, value)),
                 _ => {}
             },
+            None => {}
         }
         Ok(())
+    }
+
+    /// The place of a family's metric with these labels, and whether it was made now.
+    fn metric(&mut self, family: usize, kind: Kind, labels: &Labels<'t>) -> (u32, bool) {
+        let fresh = small(self.out.metrics.len());
+        let out = &self.out;
+        let hash = |hasher: &mut _| (family, labels).hash(hasher);
+        let place = self.metrics.find_or_add(hash, fresh, |at| out.is(at, family, labels));
+        if place == fresh {
+            let mut names = Vec::with_capacity(labels.len());
+            for (name, _) in labels {
+                let out = &mut self.out;
+                names.push(*self.label_names.entry(name).or_insert_with(|| out.add_label_name(name)));
+            }
+            let number = match kind {
+                Kind::Histogram => Number::Histogram(Box::default()),
+                Kind::Summary => Number::Summary(Box::default()),
+                _ => Number::Float(0.0),
+            };
+            self.out.add_metric(family, labels, &names, number);
+        }
+        (place, place == fresh)
     }
 }
 
 /// Takes the label out of the others that a bucket or a quantile has besides.
-fn take_bound(labels: &mut Labels, name: &str) -> Result<f64, Wrong> {
-    let at = labels.iter().position(|(label, _)| label == name);
+fn take_bound(labels: &mut Labels<'_>, name: &str) -> Result<f64, Wrong> {
+    let at = labels.iter().position(|(label, _)| *label == name);
     let bound = at.map(|at| labels.remove(at)).and_then(|(_, bound)| bound.parse::<f64>().ok());
     bound.filter(|bound| !bound.is_nan()).ok_or("a number in the label `le` or `quantile`")
 }
@@ -210,14 +206,27 @@ fn count(value: f64) -> Result<u64, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::{Histogram, Summary};
 
-    fn float(text: &str) -> Vec<(Labels, f64)> {
-        let mut all = families(text).unwrap();
+    /// A family with its metrics: name, help, kind, and of each metric the labels and the number.
+    type Shown = (String, Option<String>, Kind, Vec<(Vec<(String, String)>, Number)>);
+
+    fn shown(text: &str) -> Vec<Shown> {
+        let all = families(text).unwrap();
+        let family = |family: &super::super::families::Family| {
+            let metrics = &all.metrics[family.metrics()];
+            let labels = |metric| all.labels(metric).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            let metrics: Vec<_> = metrics.iter().map(|m| (labels(m), m.number.clone())).collect();
+            (all.name(family).to_owned(), all.help(family).map(str::to_owned), family.kind, metrics)
+        };
+        all.all.iter().map(family).filter(|(_, _, _, metrics)| !metrics.is_empty()).collect()
+    }
+
+    fn float(text: &str) -> Vec<(Vec<(String, String)>, f64)> {
+        let mut all = shown(text);
         assert_eq!(all.len(), 1, "{text}");
-        let metrics = all.remove(0).metrics.into_iter();
-        metrics
-            .map(|m| (m.labels, if let Number::Float(v) = m.number { v } else { panic!("no float") }))
-            .collect()
+        let number = |n| if let Number::Float(v) = n { v } else { panic!("no float") };
+        all.remove(0).3.into_iter().map(|(labels, n)| (labels, number(n))).collect()
     }
 
     #[test]
@@ -235,40 +244,35 @@ mod tests {
     #[test]
     fn help_and_type_belong_to_their_family() {
         let all =
-            families("# HELP x a\\\\b\\nc \"d\"\n# TYPE x counter\nx 1\n# HELP y\n# TYPE none gauge\ny 2\n")
-                .unwrap();
-        assert_eq!((all[0].help.as_deref(), all[0].kind), (Some("a\\b\nc \"d\""), Kind::Counter));
-        assert_eq!((all[1].help.as_deref(), all[1].kind, all.len()), (None, Kind::Untyped, 2));
+            shown("# HELP x a\\\\b\\nc \"d\"\n# TYPE x counter\nx 1\n# HELP y\n# TYPE none gauge\ny 2\n");
+        assert_eq!((all[0].1.as_deref(), all[0].2), (Some("a\\b\nc \"d\""), Kind::Counter));
+        assert_eq!((all[1].1.as_deref(), all[1].2, all.len()), (None, Kind::Untyped, 2));
     }
 
     #[test]
     fn histograms_and_summaries_are_put_together() {
         let text = "# TYPE h histogram\nh_bucket{l=\"1\",le=\"+Inf\"} 3\nh_bucket{l=\"1\",le=\"0.5\"} 1e0\nh_sum{l=\"1\"} 4.5\nh_count{l=\"1\"} 3\n\
                     # TYPE s summary\ns{quantile=\"0.9\"} 2\ns{quantile=\"0.5\"} 1\ns_count 7\ns_sum 8\nh_total 1\n";
-        let all = families(text).unwrap();
+        let all = shown(text);
         let h = Histogram { buckets: vec![(0.5, 1), (f64::INFINITY, 3)], sum: 4.5, count: 3 };
-        assert_eq!(
-            all[0].metrics,
-            [Metric { labels: vec![("l".into(), "1".into())], number: Number::Histogram(h) }]
-        );
+        assert_eq!(all[0].3, [(vec![("l".into(), "1".into())], Number::Histogram(Box::new(h)))]);
         let s = Summary { quantiles: vec![(0.5, 1.0), (0.9, 2.0)], sum: 8.0, count: 7 };
-        assert_eq!(all[1].metrics, [Metric { labels: vec![], number: Number::Summary(s) }]);
-        assert_eq!(all[2].name, "h_total");
+        assert_eq!(all[1].3, [(vec![], Number::Summary(Box::new(s)))]);
+        assert_eq!(all[2].0, "h_total");
     }
 
     #[test]
     fn names_may_be_in_quotes_and_of_any_letters() {
         let text = "# HELP \"a.b ü\" A.\n# TYPE \"a.b ü\" counter\n{\"a.b ü\", \"c-d\"=\"1\",e=\"2\"} 3\n{ \"a.b ü\" } 4\n\
-                    x{\"y\\\"z\"=\"5\"} 6\n";
-        let all = families(text).unwrap();
-        assert_eq!(
-            (all[0].name.as_str(), all[0].help.as_deref(), all[0].kind),
-            ("a.b ü", Some("A."), Kind::Counter)
-        );
-        let labels =
-            |m: &Metric| m.labels.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" ");
-        assert_eq!(all[0].metrics.iter().map(labels).collect::<Vec<_>>(), ["c-d=1 e=2", ""]);
-        assert_eq!(labels(&all[1].metrics[0]), "y\"z=5");
+                    x{\"y z\"=\"5\"} 6\n";
+        let all = shown(text);
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let metrics = vec![
+            (vec![label("c-d", "1"), label("e", "2")], Number::Float(3.0)),
+            (vec![], Number::Float(4.0)),
+        ];
+        assert_eq!(all[0], ("a.b ü".to_owned(), Some("A.".to_owned()), Kind::Counter, metrics));
+        assert_eq!(all[1].3, [(vec![label("y z", "5")], Number::Float(6.0))]);
     }
 
     #[test]
@@ -295,6 +299,7 @@ mod tests {
             "{a=\"1\",\"x\"} 1",
             "{\"\"} 1",
             "{\"x} 1",
+            "{\"x\\n\"} 1",
             "# TYPE \"x gauge",
             "# TYPE x gage",
             "# TYPE x",
@@ -307,6 +312,13 @@ mod tests {
             "# TYPE x histogram\nx_bucket 1",
             "# TYPE x summary\nx{quantile=\"half\"} 1",
             "# TYPE x summary\nx_count -1",
+            "# TYPE x histogram\nx_bucket{le=\"1\"} 1\nx_bucket{le=\"1.0\"} 1",
+            "# TYPE x histogram\nx_bucket{le=\"0\"} 1\nx_bucket{le=\"-0\"} 1",
+            "# TYPE x histogram\nx_bucket{le=\"+Inf\"} 1\nx_bucket{le=\"inf\"} 1",
+            "# TYPE x histogram\nx_sum{le=\"1\"} 1",
+            "# TYPE x summary\nx{quantile=\"0.5\"} 1\nx{quantile=\"0.50\"} 1",
+            "# TYPE x summary\nx_count{quantile=\"1\"} 1",
+            "# TYPE x summary\nx_count 1\nx_count 1",
         ] {
             let error = families(&format!("ok 1\n{bad}\n")).unwrap_err().to_string();
             let last = bad.lines().count() + 1;
