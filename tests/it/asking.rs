@@ -112,9 +112,9 @@ fn a_collector_that_hangs_is_left_out_in_time_and_holds_one_thread() {
     let mut counts = Vec::new();
     for _ in 0..4 {
         let begun = Instant::now();
-        let (head, page) = exporter.text("/metrics", &["X-Prometheus-Scrape-Timeout-Seconds: 1"]);
+        let (head, page) = exporter.text("/metrics", &["X-Prometheus-Scrape-Timeout-Seconds: 3"]);
         assert!(head.starts_with("HTTP/1.1 200"), "{head}\n{page}");
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
         assert!(page.contains("node_scrape_collector_success{collector=\"loadavg\"} 0\n"), "{page}");
         assert!(page.contains("node_memory_MemTotal_bytes "), "{page}");
         counts.push(threads());
