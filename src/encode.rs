@@ -1,3 +1,73 @@
 //! Exposition formats: each turns the samples of a pass into the bytes of a response.
 
+pub mod compress;
+mod lines;
+pub mod name;
+pub mod negotiate;
+pub mod openmetrics;
+pub mod protobuf;
 pub mod text;
+
+use crate::metric::Sink;
+use name::Scheme;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+/// A sink whose output is the body of a response.
+pub trait Encoder: Sink + Send {
+    /// Starts a new page, with names escaped by `scheme`; the buffers of the last one are kept.
+    fn clear(&mut self, scheme: Scheme);
+
+    /// Ends the page and shows it.
+    fn finish(&mut self) -> &[u8];
+}
+
+/// What a page is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Syntax {
+    /// Prometheus's text.
+    #[default]
+    Text,
+    /// OpenMetrics' text.
+    OpenMetrics,
+    /// Prometheus's protocol buffers, each family behind its length.
+    Protobuf,
+}
+
+impl Syntax {
+    /// A new encoder.
+    pub fn encoder(self) -> Box<dyn Encoder> {
+        match self {
+            Self::Text => Box::<text::TextEncoder>::default(),
+            Self::OpenMetrics => Box::<openmetrics::OpenMetricsEncoder>::default(),
+            Self::Protobuf => Box::<protobuf::ProtobufEncoder>::default(),
+        }
+    }
+}
+
+/// Hashes of the names of all families of a pass, in their order.
+#[derive(Debug, Default)]
+struct Families(Vec<u64>);
+
+impl Families {
+    fn hash(name: &str) -> u64 {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(name)
+    }
+
+    fn push(&mut self, name: &str) {
+        self.0.push(Self::hash(name));
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(&Self::hash(name))
+    }
+}
+
+/// The unit that a family's name ends with. The base units of Prometheus and OpenMetrics, and no others.
+fn unit(name: &str) -> Option<&'static str> {
+    const UNITS: [&str; 11] = [
+        "seconds", "bytes", "ratio", "celsius", "volts", "amperes", "joules", "watts", "hertz", "meters",
+        "grams",
+    ];
+    let (_, last) = name.rsplit_once('_')?;
+    UNITS.into_iter().find(|unit| *unit == last)
+}

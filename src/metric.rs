@@ -123,8 +123,8 @@ pub trait Sink {
     /// Whether a family of this name was opened in this pass.
     fn has_family(&self, name: &str) -> bool;
 
-    /// The present place, for [`Sink::rewind`].
-    fn mark(&self) -> Mark;
+    /// The present place, for [`Sink::rewind`]. It ends the open family: samples may follow only behind a new one.
+    fn mark(&mut self) -> Mark;
 
     /// Forgets all that came after `to`: a collector that fails leaves nothing behind.
     fn rewind(&mut self, to: Mark);

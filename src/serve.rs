@@ -8,6 +8,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ pub struct Answer {
     /// The `handler` label: a constant, never the client's text.
     pub handler: &'static str,
     /// The content type.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// The body.
     pub body: Bytes,
     /// One more header.
@@ -67,15 +68,21 @@ pub struct Answer {
 
 impl Answer {
     /// A page of the given content type.
-    pub fn page(handler: &'static str, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status: StatusCode::OK, handler, content_type, body: body.into(), header: None }
+    pub fn page(
+        handler: &'static str,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Bytes>,
+    ) -> Self {
+        let (status, content_type) = (StatusCode::OK, content_type.into());
+        Self { status, handler, content_type, body: body.into(), header: None }
     }
 
     /// A line of text with a status.
     pub fn text(handler: &'static str, status: StatusCode, line: impl Into<String>) -> Self {
         let mut body = line.into();
         body.push('\n');
-        Self { status, handler, content_type: "text/plain; charset=utf-8", body: body.into(), header: None }
+        let content_type = Cow::Borrowed("text/plain; charset=utf-8");
+        Self { status, handler, content_type, body: body.into(), header: None }
     }
 
     /// A value as JSON; a value that has no JSON is a server error.
@@ -120,7 +127,14 @@ impl Answer {
     fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        let content_type = match self.content_type {
+            Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
+            Cow::Owned(text) => HeaderValue::try_from(text),
+        };
+        // Texts of our own are good values; without this header the answer would be as good.
+        if let Ok(content_type) = content_type {
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
+        }
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }

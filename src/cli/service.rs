@@ -3,7 +3,8 @@
 use super::{Common, load};
 use crate::collect::{Scraper, own};
 use crate::config::Config;
-use crate::exporter::{Exporter, ScrapeThread};
+use crate::exporter::Exporter;
+use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
 use crate::optimize::api::{Api, OwnPage, WRITERS_MAX};
 use crate::optimize::executor::{Executor, Settings};

@@ -4,6 +4,8 @@ use super::{CollectError, Collector, OptionError, Options, REGISTRY};
 use crate::host::Host;
 use crate::metric::{Desc, Sink, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Instant;
 
 const DURATION: Desc<'static> = Desc::gauge(
@@ -17,18 +19,50 @@ const SUCCESS: Desc<'static> = Desc::gauge(
     &["collector"],
 );
 
-/// All enabled collectors and what became of each in the last pass.
+/// All enabled collectors. Clones share them: when a pass hangs in a collector, a clone makes the next pass without it.
+#[derive(Clone)]
 pub struct Scraper {
-    host: Host,
-    slots: Vec<Slot>,
+    host: Arc<Host>,
+    slots: Vec<Arc<Slot>>,
 }
 
 struct Slot {
     name: &'static str,
+    /// Whether it runs whichever collectors a request picks.
+    always: bool,
+    /// Locked while the collector runs: whoever finds it so leaves it out.
+    work: Mutex<Work>,
+    /// Whether it was left out since it last ran to its end, so that the log has one line about it.
+    left_out: AtomicBool,
+}
+
+struct Work {
     collector: Box<dyn Collector>,
     /// The last failure, so that the log has a line for each change and not for each scrape.
     failure: Option<String>,
-    seconds: f64,
+}
+
+/// Which collectors a request wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pick {
+    /// All that are enabled.
+    #[default]
+    All,
+    /// These.
+    Only(Vec<String>),
+    /// All but these.
+    Except(Vec<String>),
+}
+
+/// A request wants a collector that does not run, in node_exporter's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PickError {
+    /// There is none of this name.
+    #[error("missing collector: {0}")]
+    Missing(String),
+    /// It is not enabled.
+    #[error("disabled collector: {0}")]
+    Disabled(String),
 }
 
 impl Scraper {
@@ -36,51 +70,102 @@ impl Scraper {
     pub fn new(host: Host, options: &Options) -> Result<Self, OptionError> {
         let mut slots = Vec::with_capacity(REGISTRY.len());
         for entry in REGISTRY.iter().filter(|e| options.runs(e)) {
-            slots.push(Slot::new(entry.name, (entry.make)(&host, options)?));
+            slots.push(Slot::new(entry.name, false, (entry.make)(&host, options)?));
         }
-        Ok(Self { host, slots })
+        Ok(Self { host: Arc::new(host), slots })
     }
 
     /// Adds a collector that is not in the list: the counters of this process, for example. It writes before the others,
-    /// so that none of them (`textfile`) can take a name of its families.
+    /// so that none of them (`textfile`) can take a name of its families, and runs unless it is left out by name.
     pub fn add(&mut self, name: &'static str, collector: Box<dyn Collector>) {
-        self.slots.insert(0, Slot::new(name, collector));
+        self.slots.insert(0, Slot::new(name, true, collector));
     }
 
     /// Lets every collector write its samples, then says how each fared.
-    pub fn scrape(&mut self, out: &mut dyn Sink) {
-        for slot in &mut self.slots {
-            slot.run(&self.host, out);
+    pub fn scrape(&self, out: &mut dyn Sink) {
+        self.scrape_picked(&Pick::All, &AtomicBool::new(false), out);
+    }
+
+    /// [`Self::scrape`] with some of the collectors, until `left` says that nobody waits for this pass any more.
+    pub fn scrape_picked(&self, pick: &Pick, left: &AtomicBool, out: &mut dyn Sink) {
+        let mut fared = Vec::with_capacity(self.slots.len());
+        for slot in self.slots.iter().filter(|slot| pick.takes(slot)) {
+            if left.load(Ordering::Acquire) {
+                return;
+            }
+            fared.push((slot.name, slot.run(&self.host, out)));
         }
         out.family(&DURATION);
-        for slot in &self.slots {
-            out.sample(&[slot.name], Value::F64(slot.seconds));
+        for (name, seconds) in fared.iter().filter_map(|(name, fared)| Some((name, fared.seconds?))) {
+            out.sample(&[name], Value::F64(seconds));
         }
         out.family(&SUCCESS);
-        for slot in &self.slots {
-            out.sample(&[slot.name], Value::U64(u64::from(slot.failure.is_none())));
+        for (name, fared) in &fared {
+            out.sample(&[name], Value::U64(u64::from(fared.success)));
+        }
+    }
+
+    /// Whether there are the collectors that a request picks.
+    pub fn check(&self, pick: &Pick) -> Result<(), PickError> {
+        let Pick::Only(names) = pick else { return Ok(()) };
+        match names.iter().find(|name| !self.slots.iter().any(|slot| slot.name == **name)) {
+            None => Ok(()),
+            Some(name) if REGISTRY.iter().any(|entry| entry.name == name) => {
+                Err(PickError::Disabled(name.clone()))
+            }
+            Some(name) => Err(PickError::Missing(name.clone())),
         }
     }
 }
 
+impl Pick {
+    fn takes(&self, slot: &Slot) -> bool {
+        let has = |names: &[String]| names.iter().any(|name| name == slot.name);
+        match self {
+            Self::All => true,
+            Self::Only(names) => slot.always || has(names),
+            Self::Except(names) => !has(names),
+        }
+    }
+}
+
+/// What became of a collector in a pass.
+struct Fared {
+    success: bool,
+    /// `None` if it did not run.
+    seconds: Option<f64>,
+}
+
 impl Slot {
-    fn new(name: &'static str, collector: Box<dyn Collector>) -> Self {
-        Self { name, collector, failure: None, seconds: 0.0 }
+    fn new(name: &'static str, always: bool, collector: Box<dyn Collector>) -> Arc<Self> {
+        let work = Mutex::new(Work { collector, failure: None });
+        Arc::new(Self { name, always, work, left_out: AtomicBool::new(false) })
     }
 
-    fn run(&mut self, host: &Host, out: &mut dyn Sink) {
+    fn run(&self, host: &Host, out: &mut dyn Sink) -> Fared {
+        let mut work = match self.work.try_lock() {
+            Ok(work) => work,
+            Err(TryLockError::Poisoned(work)) => work.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                if !self.left_out.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(collector = self.name, "collector hangs; it is left out until it returns");
+                }
+                return Fared { success: false, seconds: None };
+            }
+        };
         let (mark, begun) = (out.mark(), Instant::now());
         // A defect in one collector must not take the page of all others with it.
         let result =
-            catch_unwind(AssertUnwindSafe(|| self.collector.collect(host, out))).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| work.collector.collect(host, out))).unwrap_or_else(|_| {
                 Err(CollectError::Failed("the collector panicked; please report this".into()))
             });
-        self.seconds = begun.elapsed().as_secs_f64();
+        let seconds = Some(begun.elapsed().as_secs_f64());
         let failure = result.err().map(|e| {
             out.rewind(mark);
             (matches!(e, CollectError::Absent(_)), e.to_string())
         });
-        match (&failure, &self.failure) {
+        let was_left_out = self.left_out.swap(false, Ordering::Relaxed);
+        match (&failure, &work.failure) {
             (Some((_, now)), Some(before)) if now == before => {}
             (Some((true, now)), _) => {
                 tracing::info!(collector = self.name, reason = %now, "collector has nothing to say");
@@ -89,9 +174,11 @@ impl Slot {
                 tracing::warn!(collector = self.name, error = %now, "collector failed");
             }
             (None, Some(_)) => tracing::info!(collector = self.name, "collector works again"),
+            (None, None) if was_left_out => tracing::info!(collector = self.name, "collector returned"),
             (None, None) => {}
         }
-        self.failure = failure.map(|(_, text)| text);
+        work.failure = failure.map(|(_, text)| text);
+        Fared { success: work.failure.is_none(), seconds }
     }
 }
 
@@ -115,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_fails_or_panics_costs_only_its_own_samples() {
-        let mut scraper = Scraper { host: Host::default(), slots: vec![] };
+        let mut scraper = Scraper { host: Arc::default(), slots: vec![] };
         scraper.add("flaky", Box::new(Flaky(0)));
         for (written, success) in [(false, 0), (false, 0), (true, 1)] {
             let mut out = TextEncoder::default();
@@ -127,5 +214,67 @@ mod tests {
                 "{page}"
             );
         }
+    }
+
+    fn page(scraper: &Scraper, pick: &Pick) -> String {
+        let mut out = TextEncoder::default();
+        scraper.scrape_picked(pick, &AtomicBool::new(false), &mut out);
+        String::from_utf8(out.page().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_request_gets_the_collectors_that_it_picks_and_those_that_always_run() {
+        let options = Options {
+            disable_defaults: true,
+            enabled: ["loadavg", "time"].map(String::from).into(),
+            ..Options::default()
+        };
+        let mut scraper = Scraper::new(Host::default(), &options).unwrap();
+        scraper.add("flaky", Box::new(Flaky(2)));
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        for (pick, wanted) in [
+            (Pick::All, &["flaky", "loadavg", "time"][..]),
+            (Pick::Only(names(&["time"])), &["flaky", "time"]),
+            (Pick::Except(names(&["time", "nonsense"])), &["flaky", "loadavg"]),
+            (Pick::Except(names(&["flaky", "time"])), &["loadavg"]),
+        ] {
+            assert_eq!(scraper.check(&pick), Ok(()));
+            let page = page(&scraper, &pick);
+            let ran: Vec<&str> = page
+                .lines()
+                .filter_map(|l| {
+                    l.strip_prefix("node_scrape_collector_success{collector=\"")?.strip_suffix("\"} 1")
+                })
+                .collect();
+            assert_eq!(ran, wanted);
+            assert_eq!(page.contains("node_load1 "), wanted.contains(&"loadavg"));
+        }
+        let refused = |name| scraper.check(&Pick::Only(names(&["time", name]))).unwrap_err().to_string();
+        assert_eq!(refused("stat"), "disabled collector: stat");
+        assert_eq!(refused("nonsense"), "missing collector: nonsense");
+    }
+
+    #[test]
+    fn a_collector_that_still_runs_is_left_out_and_reported() {
+        let mut scraper = Scraper { host: Arc::default(), slots: vec![] };
+        scraper.add("flaky", Box::new(Flaky(2)));
+        let running = scraper.clone();
+        let held = running.slots[0].work.lock().unwrap();
+        let text = page(&scraper, &Pick::All);
+        assert!(text.contains("node_scrape_collector_success{collector=\"flaky\"} 0\n"), "{text}");
+        assert!(!text.contains("duration_seconds{") && !text.contains("half_written"), "{text}");
+        drop(held);
+        assert!(
+            page(&scraper, &Pick::All).contains("node_scrape_collector_success{collector=\"flaky\"} 1\n")
+        );
+    }
+
+    #[test]
+    fn a_pass_that_nobody_waits_for_ends() {
+        let mut scraper = Scraper { host: Arc::default(), slots: vec![] };
+        scraper.add("flaky", Box::new(Flaky(2)));
+        let mut out = TextEncoder::default();
+        scraper.scrape_picked(&Pick::All, &AtomicBool::new(true), &mut out);
+        assert_eq!(out.page(), b"");
     }
 }

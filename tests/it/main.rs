@@ -9,11 +9,13 @@
     reason = "a test that meets the unexpected is to fail at once, and says aloud what it skips"
 )]
 
+mod asking;
 mod cgroups;
 mod containers;
 mod corrupt;
 mod crash;
 mod devices;
+mod formats;
 mod hostile;
 mod layers;
 mod machine;

@@ -61,6 +61,7 @@ fn known() -> BTreeMap<String, Family> {
     let mut pages: Vec<String> = std::fs::read_dir(golden)
         .unwrap()
         .flatten()
+        .filter(|e| e.path().is_file())
         .map(|e| std::fs::read_to_string(e.path()).unwrap())
         .collect();
     let optimizer = Optimizer::start("", "  targets: [{name: cache, cgroup: /cache}]\n");

@@ -128,6 +128,14 @@ fn what_does_not_fit_together_is_refused_and_the_rest_of_the_file_stays() {
 }
 
 #[test]
+fn labels_that_become_one_are_refused_and_names_in_quotes_are_taken() {
+    let text = "{\"a.b\",\"c.d\"=\"1\"} 2\nx{\"e.f\"=\"1\"} 3\nx{e_f=\"1\"} 4\n";
+    assert_eq!(shown(&[("a.prom", text)]), "a_b{c_d=\"1\"} 2\nnode_textfile_scrape_error 1\n");
+    let text = "{\"a.b\"} 1\na_b 2\n{\"a-b\"} 3\n{\"node.textfile.x\"} 4\n";
+    assert_eq!(shown(&[("a.prom", text)]), "a_b 2\nnode_textfile_scrape_error 1\n");
+}
+
+#[test]
 fn names_of_other_collectors_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let text = "node_load1 9\nnode_textfile_scrape_error 5\nheadroom_x 1\nprocess_open_fds 7\n# TYPE taken histogram\n\

@@ -40,7 +40,7 @@ const BLANK: [char; 2] = [' ', '\t'];
 
 fn comment(text: &str) -> Result<Line<'_>, Wrong> {
     let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
-    let (name, rest) = name(rest.trim_start_matches(BLANK), true);
+    let (name, rest) = any_name(rest.trim_start_matches(BLANK), true)?;
     let rest = match rest.strip_prefix(BLANK) {
         Some(rest) => rest,
         None if rest.is_empty() => rest,
@@ -67,14 +67,17 @@ fn comment(text: &str) -> Result<Line<'_>, Wrong> {
 }
 
 fn sample(text: &str) -> Result<Sample<'_>, Wrong> {
-    let (name, rest) = name(text, true);
-    if name.is_empty() {
-        return Err("the name of a metric");
-    }
-    let (labels, rest) = match rest.trim_start_matches(BLANK).strip_prefix('{') {
+    let (before, rest) = name(text, true);
+    let (inside, labels, rest) = match rest.trim_start_matches(BLANK).strip_prefix('{') {
         Some(rest) => labels(rest)?,
-        None if rest.starts_with(BLANK) => (Vec::new(), rest),
+        None if rest.starts_with(BLANK) => ("", Vec::new(), rest),
+        None if before.is_empty() => return Err("the name of a metric"),
         None => return Err("a blank behind the name of a metric"),
+    };
+    let name = match (before, inside) {
+        ("", "") => return Err("the name of a metric"),
+        ("", name) | (name, "") => name,
+        _ => return Err("the name of a metric once"),
     };
     let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
     let value =
@@ -95,29 +98,44 @@ fn name(text: &str, colons: bool) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// The labels up to the closing brace, and what follows it.
-fn labels(mut text: &str) -> Result<(Labels<'_>, &str), Wrong> {
+/// A name as it is, or one of any letters in quotes; and the rest. Escapes are not needed in names, and refused.
+fn any_name(text: &str, colons: bool) -> Result<(&str, &str), Wrong> {
+    let Some(quoted) = text.strip_prefix('"') else { return Ok(name(text, colons)) };
+    match quoted.split_once('"') {
+        Some((name, rest)) if !name.contains('\\') => Ok((name, rest)),
+        _ => Err("a `\"` and no backslash before it, where a name begins with one"),
+    }
+}
+
+/// The name of the metric if it stands in the braces, the labels up to the closing brace, and what follows it.
+fn labels(mut text: &str) -> Result<(&str, Labels<'_>, &str), Wrong> {
+    let mut metric = "";
     let mut out: Labels<'_> = Vec::new();
     loop {
         text = text.trim_start_matches(BLANK);
         if let Some(rest) = text.strip_prefix('}') {
-            return Ok((out, rest));
+            return Ok((metric, out, rest));
         }
-        let (label, rest) = name(text, false);
+        let is_quoted = text.starts_with('"');
+        let (label, rest) = any_name(text, false)?;
         if label.is_empty() || label == "__name__" {
             return Err("the name of a label, or `}`");
         }
-        let rest =
-            rest.trim_start_matches(BLANK).strip_prefix('=').map(|rest| rest.trim_start_matches(BLANK));
-        let quoted =
-            rest.and_then(|rest| rest.strip_prefix('"')).ok_or("`=\"value\"` behind the name of a label")?;
-        let end = closing_quote(quoted).ok_or("a `\"` at the end of a label's value")?;
-        let (value, rest) = quoted.split_at_checked(end).unwrap_or((quoted, ""));
-        if out.iter().any(|(known, _)| *known == label) || out.len() == LABELS_MAX {
-            return Err("each label once, and no more than 64");
+        text = rest.trim_start_matches(BLANK);
+        if is_quoted && metric.is_empty() && out.is_empty() && !text.starts_with('=') {
+            metric = label;
+        } else {
+            let value = text.strip_prefix('=').map(|rest| rest.trim_start_matches(BLANK));
+            let value = value.and_then(|value| value.strip_prefix('"'));
+            let quoted = value.ok_or("`=\"value\"` behind the name of a label")?;
+            let end = closing_quote(quoted).ok_or("a `\"` at the end of a label's value")?;
+            let (value, rest) = quoted.split_at_checked(end).unwrap_or((quoted, ""));
+            if out.iter().any(|(known, _)| *known == label) || out.len() == LABELS_MAX {
+                return Err("each label once, and no more than 64");
+            }
+            out.push((label, unescaped(value, true)?));
+            text = rest.strip_prefix('"').unwrap_or_default().trim_start_matches(BLANK);
         }
-        out.push((label, unescaped(value, true)?));
-        text = rest.strip_prefix('"').unwrap_or_default().trim_start_matches(BLANK);
         text = match text.strip_prefix(',') {
             Some(rest) => rest,
             None if text.starts_with('}') => text,

@@ -4,6 +4,7 @@ use super::Errors;
 use super::families::{Families, Family, Number, Places, small};
 use super::line::LABELS_MAX;
 use crate::metric::{Desc, Kind, Sink, Value};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::Hash;
 use std::ops::Range;
@@ -75,6 +76,7 @@ pub(super) fn merge(files: &[Source<'_>], errors: &mut Errors) -> Merged {
     let mut out = Merged::default();
     let mut parts: HashSet<String> = HashSet::new();
     let mut padding_bytes_left = PADDING_BYTES_MAX;
+    let mut odd = OddNames::new(&pieces);
     for pieces in pieces.chunk_by(|a, b| a.name() == b.name()) {
         let Some(first) = pieces.first() else { continue };
         if parts.contains(first.name()) {
@@ -87,6 +89,10 @@ pub(super) fn merge(files: &[Source<'_>], errors: &mut Errors) -> Merged {
             }
             continue;
         }
+        if odd.clashes(first.name()) {
+            errors.add(format!("{}: {}: {CLASH}", first.path, first.name()));
+            continue;
+        }
         if let Err(why) = out.add(files, pieces, &mut padding_bytes_left, errors) {
             errors.add(format!("{}: {}: {why}", first.path, first.name()));
             continue;
@@ -96,6 +102,44 @@ pub(super) fn merge(files: &[Source<'_>], errors: &mut Errors) -> Merged {
     out.families.shrink_to_fit();
     out.metrics.shrink_to_fit();
     out
+}
+
+const CLASH: &str = "old readers cannot tell its name from another";
+
+/// Names that old readers get with underscores, where those might be the names of others.
+struct OddNames(HashSet<String>);
+
+impl OddNames {
+    fn new(pieces: &[Piece<'_>]) -> Self {
+        if pieces.iter().all(|piece| legacy(piece.name()) == piece.name()) {
+            return Self(HashSet::new());
+        }
+        let names = pieces.iter().map(Piece::name).filter(|name| legacy(name) == *name);
+        Self(names.map(str::to_owned).collect())
+    }
+
+    /// Whether another family has this name already, for old readers.
+    fn clashes(&mut self, name: &str) -> bool {
+        let legacy = legacy(name);
+        legacy != name && !self.0.insert(legacy.into_owned())
+    }
+}
+
+/// A name as it is read by those who know no others than letters, digits, underscores and colons.
+fn legacy(name: &str) -> Cow<'_, str> {
+    let good = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == ':';
+    if name.chars().all(good) && !name.starts_with(|first: char| first.is_ascii_digit()) {
+        return Cow::Borrowed(name);
+    }
+    let letters = name.char_indices();
+    let keep = |(at, letter): (usize, char)| good(letter) && !(at == 0 && letter.is_ascii_digit());
+    Cow::Owned(letters.map(|(at, letter)| if keep((at, letter)) { letter } else { '_' }).collect())
+}
+
+/// Whether two of the labels are one for old readers; Prometheus refuses the whole page for such a sample.
+fn labels_clash(labels: &BTreeSet<&str>) -> bool {
+    let read: HashSet<String> = labels.iter().map(|label| legacy(label).replace(':', "_")).collect();
+    read.len() < labels.len()
 }
 
 /// What the series of a family have behind its name.
@@ -151,6 +195,10 @@ impl Merged {
             return Err("its samples have too different labels");
         };
         *padding_bytes_left = left;
+        if labels_clash(&labels) {
+            self.metrics.truncate(start);
+            return Err("old readers cannot tell two of its labels from one another");
+        }
         if metrics.is_empty() {
             return Ok(());
         }
@@ -233,7 +281,8 @@ impl Merged {
 fn is_taken(name: &str, kind: Kind, out: &dyn Sink) -> bool {
     // What is written after this collector cannot be seen yet.
     const LATER: [&str; 3] = ["headroom_", "node_scrape_collector_", "node_textfile_"];
-    LATER.iter().any(|prefix| name.starts_with(prefix))
+    let read = legacy(name);
+    LATER.iter().any(|prefix| read.starts_with(prefix))
         || out.has_family(name)
         || parts_of(kind).iter().any(|part| out.has_family(&format!("{name}{part}")))
 }

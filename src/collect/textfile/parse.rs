@@ -262,6 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn names_may_be_in_quotes_and_of_any_letters() {
+        let text = "# HELP \"a.b ü\" A.\n# TYPE \"a.b ü\" counter\n{\"a.b ü\", \"c-d\"=\"1\",e=\"2\"} 3\n{ \"a.b ü\" } 4\n\
+                    x{\"y z\"=\"5\"} 6\n";
+        let all = shown(text);
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let metrics = vec![
+            (vec![label("c-d", "1"), label("e", "2")], Number::Float(3.0)),
+            (vec![], Number::Float(4.0)),
+        ];
+        assert_eq!(all[0], ("a.b ü".to_owned(), Some("A.".to_owned()), Kind::Counter, metrics));
+        assert_eq!(all[1].3, [(vec![label("y z", "5")], Number::Float(6.0))]);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for bad in [
             "x",
@@ -279,6 +293,14 @@ mod tests {
             "x 1 2 3",
             "x 1 1441205977284",
             "x{é=\"1\"} 1",
+            "{a=\"1\"} 1",
+            "x{\"y\"} 1",
+            "{\"x\",\"y\"} 1",
+            "{a=\"1\",\"x\"} 1",
+            "{\"\"} 1",
+            "{\"x} 1",
+            "{\"x\\n\"} 1",
+            "# TYPE \"x gauge",
             "# TYPE x gage",
             "# TYPE x",
             "# HELP 1x y",

@@ -1,0 +1,268 @@
+//! Samples as lines of text, as Prometheus's text format and OpenMetrics share them.
+
+use super::Families;
+use super::name::{Of, Scheme, is_legacy};
+use crate::metric::{Desc, Histogram, Mark, Summary, Value};
+
+/// How the bound of a bucket and a quantile are written: they are labels, so their form decides which series it is.
+pub(super) type Bound = fn(f64) -> String;
+
+/// The page, and the open family ready to be copied.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub(super) page: Vec<u8>,
+    bound: Bound,
+    scheme: Scheme,
+    name: String,
+    /// Whether the name stands in quotes within the braces.
+    quoted: bool,
+    /// The names of the labels, each as `name="`.
+    labels: Vec<Vec<u8>>,
+    label_count: usize,
+    /// Whether labels without a value are left out.
+    sparse: bool,
+    families: Families,
+}
+
+impl Lines {
+    pub(super) fn new(bound: Bound) -> Self {
+        Self {
+            page: Vec::new(),
+            bound,
+            scheme: Scheme::default(),
+            name: String::new(),
+            quoted: false,
+            labels: Vec::new(),
+            label_count: 0,
+            sparse: false,
+            families: Families::default(),
+        }
+    }
+
+    pub(super) fn clear(&mut self, scheme: Scheme) {
+        self.scheme = scheme;
+        self.page.clear();
+        self.families.0.clear();
+        self.name.clear();
+    }
+
+    /// Makes `desc` the open family.
+    pub(super) fn open(&mut self, desc: &Desc<'_>) {
+        let name = self.scheme.escape(desc.name, Of::Family);
+        self.families.push(&name);
+        self.name.clear();
+        self.name.push_str(&name);
+        self.quoted = self.scheme == Scheme::AllowUtf8 && !is_legacy(&self.name, Of::Family);
+        self.label_count = desc.labels.len();
+        self.sparse = desc.sparse;
+        self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
+        for (slot, label) in self.labels.iter_mut().zip(desc.labels) {
+            slot.clear();
+            push_name(slot, &self.scheme.escape(label, Of::Label), Of::Label);
+            slot.extend_from_slice(b"=\"");
+        }
+    }
+
+    /// The name of the open family, as it is written.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes `# WORD name `, with the open family's name up to `length`.
+    pub(super) fn remark(&mut self, word: &[u8], length: usize) {
+        self.page.extend_from_slice(b"# ");
+        self.page.extend_from_slice(word);
+        self.page.push(b' ');
+        let name = self.name.get(..length).unwrap_or(&self.name);
+        push_name(&mut self.page, name, Of::Family);
+        self.page.push(b' ');
+    }
+
+    pub(super) fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
+        debug_assert_eq!(label_values.len(), self.label_count, "one value for each label of the family");
+        match value {
+            Value::U64(value) => self.whole("", label_values, None, value),
+            Value::F64(value) => self.real("", label_values, None, value),
+            Value::Histogram(value) => self.histogram(label_values, value),
+            Value::Summary(value) => self.summary(label_values, value),
+        }
+    }
+
+    pub(super) fn has_family(&self, name: &str) -> bool {
+        self.families.has(&self.scheme.escape(name, Of::Family))
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { position: self.page.len(), families: self.families.0.len() }
+    }
+
+    pub(super) fn rewind(&mut self, to: Mark) {
+        self.page.truncate(to.position);
+        self.families.0.truncate(to.families);
+    }
+
+    /// Writes `name suffix{labels,extra="bound"} `, without the value.
+    fn start(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>) {
+        let mut open = b'{';
+        if self.quoted {
+            self.page.extend_from_slice(b"{\"");
+            escape(&mut self.page, &self.name, true);
+            self.page.extend_from_slice(suffix.as_bytes());
+            self.page.push(b'"');
+            open = b',';
+        } else {
+            self.page.extend_from_slice(self.name.as_bytes());
+            self.page.extend_from_slice(suffix.as_bytes());
+        }
+        for (label, value) in self.labels.iter().take(self.label_count).zip(label_values) {
+            if self.sparse && value.is_empty() {
+                continue;
+            }
+            self.page.push(open);
+            self.page.extend_from_slice(label);
+            escape(&mut self.page, value, true);
+            self.page.push(b'"');
+            open = b',';
+        }
+        if let Some((label, bound)) = extra {
+            self.page.push(open);
+            self.page.extend_from_slice(label.as_bytes());
+            self.page.extend_from_slice(b"=\"");
+            self.page.extend_from_slice((self.bound)(bound).as_bytes());
+            self.page.push(b'"');
+            open = b',';
+        }
+        self.page.extend_from_slice(if open == b',' { b"} " } else { b" " });
+    }
+
+    fn whole(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>, value: u64) {
+        self.start(suffix, label_values, extra);
+        self.page.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.page.push(b'\n');
+    }
+
+    fn real(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>, value: f64) {
+        self.start(suffix, label_values, extra);
+        float(&mut self.page, value);
+        self.page.push(b'\n');
+    }
+
+    fn histogram(&mut self, label_values: &[&str], value: &Histogram) {
+        for &(bound, count) in value.buckets.iter().filter(|(bound, _)| bound.is_finite()) {
+            self.whole("_bucket", label_values, Some(("le", bound)), count);
+        }
+        self.whole("_bucket", label_values, Some(("le", f64::INFINITY)), value.count);
+        self.real("_sum", label_values, None, value.sum);
+        self.whole("_count", label_values, None, value.count);
+    }
+
+    fn summary(&mut self, label_values: &[&str], value: &Summary) {
+        for &(quantile, at) in &value.quantiles {
+            self.real("", label_values, Some(("quantile", quantile)), at);
+        }
+        self.real("_sum", label_values, None, value.sum);
+        self.whole("_count", label_values, None, value.count);
+    }
+}
+
+/// Writes a name, in quotes if it needs them.
+fn push_name(page: &mut Vec<u8>, name: &str, of: Of) {
+    if is_legacy(name, of) {
+        page.extend_from_slice(name.as_bytes());
+    } else {
+        page.push(b'"');
+        escape(page, name, true);
+        page.push(b'"');
+    }
+}
+
+/// Writes `text` with backslash, line feed and (where it stands in quotes) the double quote escaped.
+pub(super) fn escape(page: &mut Vec<u8>, text: &str, quotes: bool) {
+    // Nearly no text has anything to escape; one look spares the loop.
+    if !text.bytes().any(|b| b == b'\\' || b == b'\n' || b == b'"') {
+        page.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => page.extend_from_slice(b"\\\\"),
+            b'\n' => page.extend_from_slice(b"\\n"),
+            b'"' if quotes => page.extend_from_slice(b"\\\""),
+            other => page.push(other),
+        }
+    }
+}
+
+/// Writes a float as Go's `ParseFloat` reads it.
+fn float(page: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        page.extend_from_slice(b"NaN");
+    } else if value.is_infinite() {
+        page.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
+    } else if value.fract() == 0.0 && value.abs() < 1e15 {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and below 1e15: exact in i64")]
+        page.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    } else {
+        page.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    }
+}
+
+/// A bound to the letter as Go's client libraries write it (`strconv` with 'g'), so that a series stays the same one.
+pub(super) fn bound(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else if value != 0.0 && !(1e-4..1e6).contains(&value.abs()) {
+        let text = format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |small| ('-', small));
+        format!("{digits}e{sign}{exponent:0>2}")
+    } else {
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_written_as_prometheus_reads_them() {
+        for (value, text) in [
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (3.0, "3"),
+            (-0.5, "-0.5"),
+            (1e300, "1e300"),
+        ] {
+            let mut bytes = Vec::new();
+            float(&mut bytes, value);
+            let got = String::from_utf8(bytes).unwrap();
+            assert!(got == text || got.parse::<f64>().ok() == text.parse().ok(), "{got} is not {text}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_written_as_go_writes_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.005, "0.005"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (2.5e-7, "2.5e-07"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (1_234_567.0, "1.234567e+06"),
+            (-1e21, "-1e+21"),
+            (1e300, "1e+300"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(bound(value), text);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! OpenMetrics 1.0: what its text has otherwise than Prometheus's: short names of counters, units, an end.
+//!
+//! Source: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
+
+use super::lines::{Lines, bound, escape};
+use super::name::Scheme;
+use super::{Encoder, unit};
+use crate::metric::{Desc, Kind, Mark, Sink, Value};
+
+/// A sink that writes OpenMetrics. There are no `_created` samples: a sample does not say when its count began.
+#[derive(Debug)]
+pub struct OpenMetricsEncoder {
+    lines: Lines,
+}
+
+impl Default for OpenMetricsEncoder {
+    fn default() -> Self {
+        Self { lines: Lines::new(canonical) }
+    }
+}
+
+impl Encoder for OpenMetricsEncoder {
+    fn clear(&mut self, scheme: Scheme) {
+        self.lines.clear(scheme);
+    }
+
+    fn finish(&mut self) -> &[u8] {
+        self.lines.page.extend_from_slice(b"# EOF\n");
+        &self.lines.page
+    }
+}
+
+impl Sink for OpenMetricsEncoder {
+    fn family(&mut self, desc: &Desc<'_>) {
+        let lines = &mut self.lines;
+        lines.open(desc);
+        // The family of a counter is called without the suffix of its samples; a counter without that suffix may not
+        // be called one.
+        let total = lines.name().strip_suffix("_total").filter(|_| desc.kind == Kind::Counter);
+        let length = total.unwrap_or(lines.name()).len();
+        let unit = unit(total.unwrap_or(lines.name()));
+        let kind: &[u8] = match desc.kind {
+            Kind::Counter if total.is_some() => b"counter\n",
+            Kind::Gauge => b"gauge\n",
+            Kind::Histogram => b"histogram\n",
+            Kind::Summary => b"summary\n",
+            Kind::Counter | Kind::Untyped => b"unknown\n",
+        };
+        lines.remark(b"HELP", length);
+        escape(&mut lines.page, desc.help, true);
+        lines.page.push(b'\n');
+        lines.remark(b"TYPE", length);
+        lines.page.extend_from_slice(kind);
+        if let Some(unit) = unit {
+            lines.remark(b"UNIT", length);
+            lines.page.extend_from_slice(unit.as_bytes());
+            lines.page.push(b'\n');
+        }
+    }
+
+    fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
+        self.lines.sample(label_values, value);
+    }
+
+    fn has_family(&self, name: &str) -> bool {
+        self.lines.has_family(name)
+    }
+
+    fn mark(&mut self) -> Mark {
+        self.lines.mark()
+    }
+
+    fn rewind(&mut self, to: Mark) {
+        self.lines.rewind(to);
+    }
+}
+
+/// A bound that shows that it is a float.
+fn canonical(value: f64) -> String {
+    let mut text = bound(value);
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        text.push_str(".0");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{Histogram, Summary};
+
+    fn page(scheme: Scheme, write: impl FnOnce(&mut OpenMetricsEncoder)) -> String {
+        let mut encoder = OpenMetricsEncoder::default();
+        encoder.clear(scheme);
+        write(&mut encoder);
+        String::from_utf8(encoder.finish().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_counter_has_a_short_name_a_unit_and_samples_with_the_suffix() {
+        let text = page(Scheme::default(), |out| {
+            out.family(&Desc::counter("x_seconds_total", "What \"x\" is.", &["a"]));
+            out.sample(&["1"], Value::F64(0.25));
+        });
+        assert_eq!(
+            text,
+            "# HELP x_seconds What \\\"x\\\" is.\n# TYPE x_seconds counter\n# UNIT x_seconds seconds\n\
+             x_seconds_total{a=\"1\"} 0.25\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_counter_by_its_name_is_unknown() {
+        let text = page(Scheme::default(), |out| {
+            out.family(&Desc::counter("x", "X.", &[]));
+            out.family(&Desc::untyped("y_total", "Y.", &[]));
+            out.family(&Desc::gauge("bytes", "Z.", &[]));
+        });
+        assert_eq!(
+            text,
+            "# HELP x X.\n# TYPE x unknown\n# HELP y_total Y.\n# TYPE y_total unknown\n\
+             # HELP bytes Z.\n# TYPE bytes gauge\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn bounds_and_quantiles_are_floats() {
+        let text = page(Scheme::default(), |out| {
+            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
+            let h = Histogram { buckets: vec![(1.0, 1), (2.5, 2), (1e6, 3)], sum: 4.5, count: 3 };
+            out.sample(&[], Value::Histogram(&h));
+            out.family(&Desc { name: "s", help: "S.", kind: Kind::Summary, labels: &[], sparse: false });
+            out.sample(&[], Value::Summary(&Summary { quantiles: vec![(1.0, 7.0)], sum: 8.0, count: 2 }));
+        });
+        for line in [
+            "h_bucket{le=\"1.0\"} 1",
+            "h_bucket{le=\"2.5\"} 2",
+            "h_bucket{le=\"1e+06\"} 3",
+            "h_bucket{le=\"+Inf\"} 3",
+            "s{quantile=\"1.0\"} 7",
+            "s_count 2",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_counter_in_quotes_is_shortened_too() {
+        let write = |out: &mut OpenMetricsEncoder| {
+            out.family(&Desc::counter("a.b_total", "A.", &[]));
+            out.sample(&[], Value::U64(1));
+        };
+        let text = page(Scheme::AllowUtf8, write);
+        assert_eq!(text, "# HELP \"a.b\" A.\n# TYPE \"a.b\" counter\n{\"a.b_total\"} 1\n# EOF\n");
+        assert!(page(Scheme::Values, write).contains("\nU__a_2e_b__total 1\n"));
+    }
+}

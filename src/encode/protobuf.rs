@@ -1,0 +1,249 @@
+//! Prometheus's protocol buffers: one `io.prometheus.client.MetricFamily` after the other, each behind its length.
+//!
+//! Source: <https://github.com/prometheus/client_model/blob/master/io/prometheus/client/metrics.proto>.
+
+use super::name::{Of, Scheme};
+use super::{Encoder, Families, unit};
+use crate::metric::{Desc, Histogram, Kind, Mark, Sink, Summary, Value};
+
+/// The kinds of fields that occur (the low bits of a key).
+const VARINT: u8 = 0;
+const DOUBLE: u8 = 1;
+const BYTES: u8 = 2;
+
+/// A sink that writes Prometheus's protocol buffers.
+#[derive(Debug, Default)]
+pub struct ProtobufEncoder {
+    page: Vec<u8>,
+    scheme: Scheme,
+    /// Where the open family begins, and whether it has samples.
+    open: Option<(usize, bool)>,
+    kind: Option<Kind>,
+    /// The names of the labels, each as a field of a `LabelPair`.
+    labels: Vec<Vec<u8>>,
+    label_count: usize,
+    /// Whether labels without a value are left out.
+    sparse: bool,
+    families: Families,
+}
+
+impl ProtobufEncoder {
+    /// Puts its length in front of the open family; one without samples says nothing.
+    fn close(&mut self) {
+        match self.open.take() {
+            Some((start, true)) => put_length(&mut self.page, start),
+            Some((start, false)) => self.page.truncate(start),
+            None => {}
+        }
+    }
+}
+
+impl Encoder for ProtobufEncoder {
+    fn clear(&mut self, scheme: Scheme) {
+        self.page.clear();
+        self.families.0.clear();
+        self.open = None;
+        self.scheme = scheme;
+    }
+
+    fn finish(&mut self) -> &[u8] {
+        self.close();
+        &self.page
+    }
+}
+
+impl Sink for ProtobufEncoder {
+    fn family(&mut self, desc: &Desc<'_>) {
+        self.close();
+        let name = self.scheme.escape(desc.name, Of::Family);
+        self.families.push(&name);
+        self.open = Some((self.page.len(), false));
+        self.kind = Some(desc.kind);
+        self.label_count = desc.labels.len();
+        self.sparse = desc.sparse;
+        self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
+        for (slot, label) in self.labels.iter_mut().zip(desc.labels) {
+            slot.clear();
+            text(slot, 1, &self.scheme.escape(label, Of::Label));
+        }
+        text(&mut self.page, 1, &name);
+        text(&mut self.page, 2, desc.help);
+        let kind = match desc.kind {
+            Kind::Counter => 0,
+            Kind::Gauge => 1,
+            Kind::Summary => 2,
+            Kind::Untyped => 3,
+            Kind::Histogram => 4,
+        };
+        whole(&mut self.page, 3, kind);
+        let counted = name.strip_suffix("_total").filter(|_| desc.kind == Kind::Counter);
+        if let Some(unit) = unit(counted.unwrap_or(&name)) {
+            text(&mut self.page, 5, unit);
+        }
+    }
+
+    fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
+        debug_assert_eq!(label_values.len(), self.label_count, "one value for each label of the family");
+        let Some((_, has_samples)) = &mut self.open else { return };
+        *has_samples = true;
+        let (labels, kind, sparse) = (self.labels.iter().take(self.label_count), self.kind, self.sparse);
+        nested(&mut self.page, 4, |page| {
+            for (label, value) in labels.zip(label_values).filter(|(_, v)| !(sparse && v.is_empty())) {
+                nested(page, 1, |page| {
+                    page.extend_from_slice(label);
+                    text(page, 2, value);
+                });
+            }
+            match value {
+                Value::U64(value) => number(page, kind, value as f64),
+                Value::F64(value) => number(page, kind, value),
+                Value::Histogram(value) => nested(page, 7, |page| histogram(page, value)),
+                Value::Summary(value) => nested(page, 4, |page| summary(page, value)),
+            }
+        });
+    }
+
+    fn has_family(&self, name: &str) -> bool {
+        self.families.has(&self.scheme.escape(name, Of::Family))
+    }
+
+    fn mark(&mut self) -> Mark {
+        self.close();
+        Mark { position: self.page.len(), families: self.families.0.len() }
+    }
+
+    fn rewind(&mut self, to: Mark) {
+        self.open = None;
+        self.page.truncate(to.position);
+        self.families.0.truncate(to.families);
+    }
+}
+
+/// A counter, gauge or untyped value: each is a message of one double.
+fn number(page: &mut Vec<u8>, kind: Option<Kind>, value: f64) {
+    let field = match kind {
+        Some(Kind::Gauge) => 2,
+        Some(Kind::Counter) => 3,
+        _ => 5,
+    };
+    nested(page, field, |page| double(page, 1, value));
+}
+
+fn histogram(page: &mut Vec<u8>, value: &Histogram) {
+    whole(page, 1, value.count);
+    double(page, 2, value.sum);
+    // The infinite bucket is the count; readers know that.
+    for &(bound, count) in value.buckets.iter().filter(|(bound, _)| bound.is_finite()) {
+        nested(page, 3, |page| {
+            whole(page, 1, count);
+            double(page, 2, bound);
+        });
+    }
+}
+
+fn summary(page: &mut Vec<u8>, value: &Summary) {
+    whole(page, 1, value.count);
+    double(page, 2, value.sum);
+    for &(quantile, at) in &value.quantiles {
+        nested(page, 3, |page| {
+            double(page, 1, quantile);
+            double(page, 2, at);
+        });
+    }
+}
+
+fn varint(page: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        page.push(0x80 | low_bits(value));
+        value >>= 7;
+    }
+    page.push(low_bits(value));
+}
+
+fn low_bits(value: u64) -> u8 {
+    (value & 0x7f) as u8
+}
+
+/// All fields here have numbers below 16, so that their keys are one byte.
+fn key(page: &mut Vec<u8>, field: u8, wire: u8) {
+    page.push(field << 3 | wire);
+}
+
+fn whole(page: &mut Vec<u8>, field: u8, value: u64) {
+    key(page, field, VARINT);
+    varint(page, value);
+}
+
+fn double(page: &mut Vec<u8>, field: u8, value: f64) {
+    key(page, field, DOUBLE);
+    page.extend_from_slice(&value.to_le_bytes());
+}
+
+fn text(page: &mut Vec<u8>, field: u8, value: &str) {
+    key(page, field, BYTES);
+    varint(page, value.len() as u64);
+    page.extend_from_slice(value.as_bytes());
+}
+
+fn nested(page: &mut Vec<u8>, field: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    key(page, field, BYTES);
+    let start = page.len();
+    write(page);
+    put_length(page, start);
+}
+
+/// Puts the length of what follows `start` in front of it. What moves is short, but for families of many samples.
+fn put_length(page: &mut Vec<u8>, start: usize) {
+    let end = page.len();
+    varint(page, (end - start) as u64);
+    let width = page.len() - end;
+    if let Some(message) = page.get_mut(start..) {
+        message.rotate_right(width);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(write: impl FnOnce(&mut ProtobufEncoder)) -> Vec<u8> {
+        let mut encoder = ProtobufEncoder::default();
+        write(&mut encoder);
+        encoder.finish().to_vec()
+    }
+
+    #[test]
+    fn a_family_is_a_message_behind_its_length() {
+        let bytes = page(|out| {
+            out.family(&Desc::counter("x_total", "X.", &["a"]));
+            out.sample(&["1"], Value::U64(2));
+        });
+        let mut expected = vec![36, 0x0a, 7];
+        expected.extend_from_slice(b"x_total");
+        expected.extend_from_slice(&[0x12, 2, b'X', b'.', 0x18, 0]);
+        expected.extend_from_slice(&[0x22, 19, 0x0a, 6, 0x0a, 1, b'a', 0x12, 1, b'1', 0x1a, 9, 0x09]);
+        expected.extend_from_slice(&2f64.to_le_bytes());
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn lengths_beyond_a_byte_are_right() {
+        let help = "h".repeat(300);
+        let bytes = page(|out| {
+            out.family(&Desc::gauge("x", &help, &[]));
+            out.sample(&[], Value::F64(1.0));
+        });
+        let length = usize::from(bytes[0] & 0x7f) | usize::from(bytes[1]) << 7;
+        assert_eq!(length, bytes.len() - 2);
+        assert_eq!(&bytes[2..5], [0x0a, 1, b'x']);
+    }
+
+    #[test]
+    fn a_family_without_samples_is_left_out() {
+        let bytes = page(|out| {
+            out.family(&Desc::gauge("x", "X.", &[]));
+            out.family(&Desc::gauge("y", "Y.", &[]));
+        });
+        assert!(bytes.is_empty(), "{bytes:?}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Tests of the scrape thread.
+
+use super::*;
+use crate::collect::{CollectError, Collector, Options};
+use crate::host::Host;
+use crate::metric::{Desc, Sink, single};
+use std::sync::mpsc::{Sender, channel};
+
+const LONG: Duration = Duration::from_secs(25);
+
+/// Says that it was called, then hangs until it is told to go on.
+struct Hangs(Sender<()>, Receiver<()>);
+
+impl Collector for Hangs {
+    fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+        self.0.send(()).unwrap();
+        self.1.recv().map_err(|e| CollectError::Failed(e.to_string()))?;
+        single(out, &Desc::gauge("returned", "R.", &[]), 1_u64);
+        Ok(())
+    }
+}
+
+/// Counts its passes.
+struct Counts(u64);
+
+impl Collector for Counts {
+    fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+        self.0 += 1;
+        single(out, &Desc::gauge("passes", "P.", &[]), self.0);
+        Ok(())
+    }
+}
+
+fn scraper() -> Scraper {
+    Scraper::new(Host::default(), &Options { disable_defaults: true, ..Default::default() }).unwrap()
+}
+
+/// A scraper with a collector that hangs, who tells of its calls, and who lets it go on.
+fn hanging() -> (Scraper, Receiver<()>, Sender<()>) {
+    let (called, calls) = channel();
+    let (go_on, told) = channel();
+    let mut scraper = scraper();
+    scraper.add("hangs", Box::new(Hangs(called, told)));
+    (scraper, calls, go_on)
+}
+
+/// Runs on another thread, so that a test that hangs fails.
+fn within<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
+    let (done, end) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        done.send(runtime.block_on(test)).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(30)).expect("nothing waits for the pass")
+}
+
+fn text(page: Result<Page, Refusal>) -> String {
+    String::from_utf8(page.unwrap().body.to_vec()).unwrap()
+}
+
+#[test]
+fn a_scrape_that_hangs_holds_up_neither_a_reload_nor_those_who_come_after_others_that_gave_up() {
+    let (hanging, calls, go_on) = hanging();
+    let thread = ScrapeThread::start(hanging).unwrap();
+    let (first, next) = within(async move {
+        let first = tokio::spawn({
+            let thread = thread.clone();
+            async move { thread.page(Want::default(), LONG).await }
+        });
+        tokio::task::yield_now().await;
+        calls.recv().unwrap();
+        for _ in 0..2 * WAITING_MAX {
+            let impatient = tokio::time::timeout(Duration::ZERO, thread.page(Want::default(), LONG)).await;
+            assert!(impatient.is_err(), "{impatient:?}");
+            thread.replace(scraper()).unwrap();
+        }
+        go_on.send(()).unwrap();
+        (first.await.unwrap(), thread.page(Want::default(), LONG).await)
+    });
+    assert!(text(first).contains("hangs"));
+    assert!(!text(next).contains("hangs"), "the next pass is the new scraper's");
+}
+
+#[test]
+fn a_collector_that_hangs_is_left_behind_reported_and_taken_back_without_threads_piling_up() {
+    let (mut scraper, calls, go_on) = hanging();
+    scraper.add("counts", Box::new(Counts(0)));
+    let thread = ScrapeThread::start(scraper).unwrap();
+    within(async move {
+        let patience = Duration::from_secs(3);
+        let threads = |thread: &ScrapeThread| lock(&thread.inbox, |inbox| inbox.left_behind);
+        for passes in 2..5 {
+            let begun = Instant::now();
+            let page = text(thread.page(Want::default(), patience).await);
+            assert!(begun.elapsed() < patience, "{:?}", begun.elapsed());
+            assert!(page.contains("node_scrape_collector_success{collector=\"hangs\"} 0\n"), "{page}");
+            assert!(page.contains("node_scrape_collector_success{collector=\"counts\"} 1\n"), "{page}");
+            // The first pass was left behind; each later request costs one.
+            assert!(page.contains(&format!("passes {passes}\n")), "{page}");
+            assert_eq!(threads(&thread), 1, "one thread for one collector that hangs");
+        }
+        calls.recv().unwrap();
+        assert!(calls.try_recv().is_err(), "it was called once");
+        go_on.send(()).unwrap();
+        while threads(&thread) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        go_on.send(()).unwrap();
+        assert!(text(thread.page(Want::default(), patience).await).contains("returned 1\n"));
+    });
+}
+
+#[test]
+fn two_collectors_that_hang_are_both_left_behind_within_one_time_out() {
+    let (mut scraper, _calls, _go_on) = hanging();
+    let (called, _others) = channel();
+    let (_keep, told) = channel();
+    scraper.add("hangs_too", Box::new(Hangs(called, told)));
+    let thread = ScrapeThread::start(scraper).unwrap();
+    within(async move {
+        let page = text(thread.page(Want::default(), Duration::from_secs(6)).await);
+        assert!(page.contains("success{collector=\"hangs\"} 0\n"), "{page}");
+        assert!(page.contains("success{collector=\"hangs_too\"} 0\n"), "{page}");
+    });
+}
+
+#[test]
+fn who_wants_the_same_shares_a_pass_and_each_form_has_its_own() {
+    let (hanging, calls, go_on) = hanging();
+    let thread = ScrapeThread::start(hanging).unwrap();
+    within(async move {
+        let ask = |want: Want| {
+            let thread = thread.clone();
+            tokio::spawn(async move { thread.page(want, LONG).await.unwrap() })
+        };
+        let first = ask(Want::default());
+        tokio::task::yield_now().await;
+        calls.recv().unwrap();
+        let mut counting = scraper();
+        counting.add("counts", Box::new(Counts(0)));
+        thread.replace(counting).unwrap();
+        let text = |coding| Want { coding, ..Want::default() };
+        let pages = [
+            text(Coding::Identity),
+            text(Coding::Gzip),
+            Want { syntax: Syntax::OpenMetrics, ..Want::default() },
+            text(Coding::Identity),
+            Want { scheme: Scheme::AllowUtf8, ..Want::default() },
+            Want { pick: Pick::Except(vec!["x".into()]), ..Want::default() },
+        ]
+        .map(ask);
+        tokio::task::yield_now().await;
+        go_on.send(()).unwrap();
+        first.await.unwrap();
+        let mut bodies = Vec::new();
+        for page in pages {
+            bodies.push(page.await.unwrap());
+        }
+        let passes = |page: &Page| {
+            let text = String::from_utf8_lossy(&page.body).into_owned();
+            text.lines().find_map(|line| line.strip_prefix("passes ")?.parse::<u64>().ok())
+        };
+        let counts: Vec<_> = bodies.iter().map(passes).collect();
+        assert_eq!(counts, [Some(1), None, Some(2), Some(1), Some(3), Some(4)]);
+        assert_eq!(bodies[1].coding, Coding::Gzip);
+        assert_eq!(bodies[1].body[..2], [0x1f, 0x8b]);
+    });
+}
