@@ -20,6 +20,7 @@ mod names;
 mod page;
 mod parity;
 mod parsers;
+mod process_exporter;
 mod processes;
 mod promtool;
 mod reclaim;
