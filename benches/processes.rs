@@ -50,7 +50,7 @@ impl Server {
     fn start(name: &'static str, command: &mut Command, address: SocketAddr) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let process = Started(vec![child.unwrap_or_else(|e| panic!("cannot start {name}: {e}"))]);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "{name} does not answer");
             std::thread::sleep(Duration::from_millis(20));

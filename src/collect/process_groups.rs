@@ -37,7 +37,7 @@ struct Processes {
     grouping: Grouping,
     users: Option<Users>,
     reader: Reader,
-    known: HashMap<u32, Known>,
+    known: HashMap<u32, Box<Known>>,
     groups: Groups,
     sampler: Option<Sampler>,
     errors: Errors,
@@ -258,7 +258,7 @@ impl Processes {
         let Identity { start_ticks, comm, parent, .. } = identity;
         let (pass, life, held, sample) = (self.pass, None, None, None);
         let known = Known { start_ticks, comm, parent, place, counts, pass, life, held, threads, sample };
-        self.known.insert(pid, known);
+        self.known.insert(pid, Box::new(known));
         true
     }
 

@@ -60,10 +60,17 @@ fn get(address: SocketAddr) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
-/// All samples of a page that are about groups, by series.
+/// All samples of a page that are about groups, by series; labels stand in the order of their names.
 fn samples(page: &str) -> BTreeMap<String, f64> {
     let lines = page.lines().filter(|l| l.starts_with("namedprocess_namegroup_"));
-    lines.map(|l| l.rsplit_once(' ').unwrap()).map(|(s, v)| (s.to_owned(), v.parse().unwrap())).collect()
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap();
+        let mut labels: Vec<&str> = labels.split(',').collect();
+        labels.sort_unstable();
+        (format!("{name}{{{}}}", labels.join(",")), value.parse().unwrap())
+    };
+    lines.map(sample).collect()
 }
 
 fn close(ours: f64, theirs: f64, tolerance: f64) -> bool {
@@ -72,8 +79,11 @@ fn close(ours: f64, theirs: f64, tolerance: f64) -> bool {
 
 /// Where both stand now must agree.
 fn compare(ours: &BTreeMap<String, f64>, theirs: &BTreeMap<String, f64>) {
-    let names = |page: &BTreeMap<String, f64>| page.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(ours), names(theirs), "not the same series");
+    let lacks = |some: &BTreeMap<String, f64>, other: &BTreeMap<String, f64>| -> Vec<String> {
+        some.keys().filter(|s| !other.contains_key(*s)).cloned().collect()
+    };
+    let (missing, more) = (lacks(theirs, ours), lacks(ours, theirs));
+    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}, too many: {more:#?}");
     for (series, &value) in ours {
         let other = theirs[series];
         let doubled =
@@ -154,10 +164,18 @@ fn process_exporter_says_the_same_with_the_same_file() {
     // The first page of both is compared for what there is; it also lets both see the threads.
     get(address);
     let mut both = || {
-        let theirs = samples(&get(address));
-        // A few passes, so that all mappings are read.
-        (0..3).for_each(|_| drop(page(&mut *collector, &host)));
-        (samples(&page(&mut *collector, &host)), theirs)
+        // A process that has just begun, or is just ending, may be seen by one and not by the other.
+        for _ in 0..20 {
+            let theirs = samples(&get(address));
+            // A few passes, so that all mappings are read.
+            (0..3).for_each(|_| drop(page(&mut *collector, &host)));
+            let ours = samples(&page(&mut *collector, &host));
+            if ours.keys().eq(theirs.keys()) {
+                return (ours, theirs);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        (samples(&page(&mut *collector, &host)), samples(&get(address)))
     };
     let first = both();
     assert!(first.0.keys().any(|s| s.contains("threadname=")), "no threads: {:#?}", first.0);

@@ -212,17 +212,18 @@ impl Groups {
         }
     }
 
-    /// Adds what was last seen of a member's memory: `None` if it was not read yet, `Some(None)` if it cannot be.
-    pub(super) fn add_memory(&mut self, at: usize, memory: Option<Option<&[Proportional; 5]>>) {
-        let Some(group) = self.all.get_mut(at) else { return };
-        match memory {
-            None => group.now.unread += 1,
-            Some(None) => {}
-            Some(Some(memory)) => {
-                let sums = group.now.memory.get_or_insert_default();
-                sums.iter_mut().zip(memory).for_each(|(sum, more)| sum.add(*more));
-            }
+    /// Notes that a member's memory is still to be read for the first time.
+    pub(super) fn await_memory(&mut self, at: usize) {
+        if let Some(group) = self.all.get_mut(at) {
+            group.now.unread += 1;
         }
+    }
+
+    /// Adds what was last seen of a member's memory.
+    pub(super) fn add_memory(&mut self, at: usize, memory: &[Proportional; 5]) {
+        let Some(group) = self.all.get_mut(at) else { return };
+        let sums = group.now.memory.get_or_insert_default();
+        sums.iter_mut().zip(memory).for_each(|(sum, more)| sum.add(*more));
     }
 
     /// Remembers that a process was met whose group has no room.

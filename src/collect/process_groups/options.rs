@@ -9,6 +9,10 @@ use std::time::Duration;
 /// How processes are grouped and what is read of them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "keys that are on or off, most of them process-exporter's flags"
+)]
 pub struct Options {
     /// Which processes belong to which group; the configuration has them in a place of their own,
     /// because the optimizer needs them too.

@@ -50,7 +50,7 @@ impl Sampler {
     pub(super) fn read(
         &mut self,
         now: Instant,
-        known: &mut HashMap<u32, Known>,
+        known: &mut HashMap<u32, Box<Known>>,
         reader: &mut Reader,
         errors: &mut Errors,
     ) {
@@ -86,17 +86,19 @@ impl Sampler {
 }
 
 /// Adds all samples to their groups.
-pub(super) fn sum_up(now: Instant, known: &HashMap<u32, Known>, groups: &mut Groups) -> Coverage {
+pub(super) fn sum_up(now: Instant, known: &HashMap<u32, Box<Known>>, groups: &mut Groups) -> Coverage {
     let mut coverage = Coverage::default();
     for known in known.values() {
         let Place::Group(at) = known.place else { continue };
-        groups.add_memory(at, known.sample.as_ref().map(|sample| sample.memory.as_deref()));
-        match &known.sample {
-            None => coverage.waiting += 1,
-            Some(sample) => {
-                coverage.oldest = coverage.oldest.max(Some(now.saturating_duration_since(sample.at)));
-            }
+        let Some(sample) = &known.sample else {
+            groups.await_memory(at);
+            coverage.waiting += 1;
+            continue;
+        };
+        if let Some(memory) = &sample.memory {
+            groups.add_memory(at, memory);
         }
+        coverage.oldest = coverage.oldest.max(Some(now.saturating_duration_since(sample.at)));
     }
     coverage
 }

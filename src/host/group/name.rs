@@ -105,9 +105,9 @@ impl Template {
 
 impl Piece {
     fn new(field: &str, captures: &[&str]) -> Result<Self, String> {
-        let capture = |name: &str| match captures.contains(&name) {
-            true => Ok(Self::Match(name.to_owned())),
-            false => Err(format!("no expression in `cmdline` has a group named `{name}`")),
+        let capture = |name: &str| {
+            let known = captures.contains(&name).then(|| Self::Match(name.to_owned()));
+            known.ok_or_else(|| format!("no expression in `cmdline` has a group named `{name}`"))
         };
         let words: Vec<&str> = field.split_ascii_whitespace().collect();
         match words.as_slice() {

@@ -68,10 +68,10 @@ pub fn proportional_by_class(text: &str) -> Result<[Proportional; 5], ParseError
         let slot = CLASSES.iter().zip(&mut sums).find_map(|((c, _), sum)| (*c == class).then_some(sum));
         match (name, slot) {
             ("Pss", Some(sum)) => {
-                sum.resident_bytes = sum.resident_bytes.saturating_add(kilobytes(value, n)?)
+                sum.resident_bytes = sum.resident_bytes.saturating_add(kilobytes(value, n)?);
             }
             ("SwapPss", Some(sum)) => {
-                sum.swapped_bytes = sum.swapped_bytes.saturating_add(kilobytes(value, n)?)
+                sum.swapped_bytes = sum.swapped_bytes.saturating_add(kilobytes(value, n)?);
             }
             ("VmFlags", _) => open = None,
             _ => {}
