@@ -57,6 +57,9 @@ struct Known {
     /// program, and then the group may be another one too.
     comm: String,
     parent: u32,
+    /// Whether it had no arguments when it was first looked at: it may have been about to begin
+    /// another program, so it is looked at once more.
+    again: bool,
     place: Place,
     /// Its counters when they were last read; what they grew by since goes to the group.
     counts: Counts,
@@ -151,7 +154,7 @@ impl Processes {
         };
         let settled = self.known.get(&pid).is_some_and(|known| {
             let same = known.start_ticks == stat.start_ticks && known.comm == stat.comm;
-            same && !self.reconsiders(known)
+            same && !known.again && !self.reconsiders(known)
         });
         if !settled && !self.place(host, pid) {
             return;
@@ -163,7 +166,11 @@ impl Processes {
     /// what it held then is what it holds.
     fn unchanged(&mut self, pid: u32, text: &str, life: Option<Life>) -> bool {
         let Some(known) = self.known.get(&pid) else { return false };
-        if known.life != life || self.reconsiders(known) || !known.threads.rest(text, &mut self.reader) {
+        if known.life != life
+            || known.again
+            || self.reconsiders(known)
+            || !known.threads.rest(text, &mut self.reader)
+        {
             return false;
         }
         match (known.place, &known.held) {
@@ -254,10 +261,14 @@ impl Processes {
         let same = self.known.remove(&pid).inspect(|old| self.groups.leave(old.place));
         // Another program in the same process: what it used until now was counted already.
         let same = same.filter(|old| old.start_ticks == identity.start_ticks);
+        let again = identity.cmdline.is_empty()
+            && !identity.kernel_thread
+            && !same.as_ref().is_some_and(|old| old.again);
         let (counts, threads) = same.map(|old| (old.counts, old.threads)).unwrap_or_default();
         let Identity { start_ticks, comm, parent, .. } = identity;
         let (pass, life, held, sample) = (self.pass, None, None, None);
-        let known = Known { start_ticks, comm, parent, place, counts, pass, life, held, threads, sample };
+        let known =
+            Known { start_ticks, comm, parent, again, place, counts, pass, life, held, threads, sample };
         self.known.insert(pid, Box::new(known));
         true
     }
@@ -275,7 +286,11 @@ impl Processes {
             if known.place == Place::None {
                 known.place = self.groups.join(place);
                 known.life = None;
+                let again = std::mem::take(&mut known.again);
                 self.meet(host, pid);
+                if let Some(known) = self.known.get_mut(&pid) {
+                    known.again |= again;
+                }
             }
         }
     }

@@ -24,7 +24,12 @@ struct Sleeper(Child);
 
 impl Sleeper {
     fn start(seconds: &str) -> Self {
-        Self(Command::new("sleep").arg(seconds).spawn().unwrap())
+        let child = Command::new("sleep").arg(seconds).spawn().unwrap();
+        // A program has begun a moment before it has its arguments.
+        while !std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap().contains(seconds) {
+            std::thread::yield_now();
+        }
+        Self(child)
     }
 }
 
@@ -111,7 +116,8 @@ fn a_process_that_runs_another_program_changes_its_group_and_is_counted_once() {
     }
     let first = page(&mut *collector, &host);
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
-    while std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap() != "sleep\n" {
+    // The kernel sets the name first, and the arguments a moment later.
+    while !std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap().starts_with("sleep") {
         std::thread::yield_now();
     }
     let second = page(&mut *collector, &host);
