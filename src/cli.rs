@@ -169,7 +169,11 @@ fn load(common: &Common, flags: &dyn Fn(&mut Config)) -> anyhow::Result<Config> 
     if let Some(level) = &common.log_level {
         config.log.level.clone_from(level);
     }
+    let names = config.exporter.collectors.process_groups.config_file.clone();
     flags(&mut config);
+    if config.exporter.collectors.process_groups.config_file != names {
+        config.group_processes()?;
+    }
     Ok(config)
 }
 

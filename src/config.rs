@@ -1,8 +1,11 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
+mod process_names;
+
 use crate::host::Host;
 use crate::host::group::{Grouping, Rule};
 use crate::{client, collect, exporter, optimize, stack};
+use process_names::process_names;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt;
@@ -138,13 +141,7 @@ impl Config {
         let Some(path) = path else {
             return Self::default().finished();
         };
-        let read = |why: String| ConfigError::Read { path: path.to_owned(), why };
-        let length = std::fs::metadata(path).map_err(|e| read(e.to_string()))?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(read(format!("longer than {FILE_BYTES_MAX} bytes, which no configuration is")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| read(e.to_string()))?;
-        Self::parse(&text, path)
+        Self::parse(&read_text(path)?, path)
     }
 
     /// The configuration in a text; `path` is for messages, and the base of relative paths in it.
@@ -177,7 +174,10 @@ impl Config {
                 *file = base.join(&*file);
             }
         }
-        self.exporter.collectors.process_groups.rules.clone_from(&self.process_groups);
+        if let Some((base, file)) = base.zip(self.exporter.collectors.process_groups.config_file.as_mut()) {
+            *file = base.join(&*file);
+        }
+        self.group_processes()?;
         for target in &mut self.optimizer.targets {
             let group = self.process_groups.iter().find(|g| Some(&g.name) == target.process_group.as_ref());
             if target.memory_budget.is_none() {
@@ -185,6 +185,17 @@ impl Config {
             }
         }
         self.check().map_err(|(key, why)| ConfigError::Value { path: path.map(Path::to_owned), key, why })
+    }
+
+    /// Gives the exporter the rules by which it groups processes: those of `process_groups`, which the optimizer has
+    /// too, and behind them those of process-exporter's file, if there is one.
+    pub fn group_processes(&mut self) -> Result<(), ConfigError> {
+        let options = &mut self.exporter.collectors.process_groups;
+        options.rules.clone_from(&self.process_groups);
+        if let Some(file) = &options.config_file {
+            options.rules.extend(process_names(file)?);
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), (String, String)> {
@@ -275,6 +286,15 @@ impl Config {
         let Paths { procfs, sysfs, rootfs, udev_data } = self.paths.clone();
         Host { procfs, sysfs, rootfs, udev_data }
     }
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let read = |why: String| ConfigError::Read { path: path.to_owned(), why };
+    let length = std::fs::metadata(path).map_err(|e| read(e.to_string()))?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(read(format!("longer than {FILE_BYTES_MAX} bytes, which no configuration is")));
+    }
+    std::fs::read_to_string(path).map_err(|e| read(e.to_string()))
 }
 
 fn bad_cgroup(path: &str) -> Option<&'static str> {

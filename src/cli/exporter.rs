@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// A directory of *.prom files; may be given more than once (exporter.collectors.textfile.directories)
     #[arg(long = "collector.textfile.directory", value_name = "DIR")]
     textfile: Vec<String>,
+    /// process-exporter's configuration file (exporter.collectors.process_groups.config_file)
+    #[arg(long = "process-names", alias = "config.path", value_name = "FILE")]
+    process_names: Option<PathBuf>,
     /// What node_exporter's other flags say.
     #[arg(skip)]
     pub(super) foreign: Foreign,
@@ -55,6 +58,9 @@ impl Command for Args {
             config.exporter.collectors.textfile.directories.clone_from(&self.textfile);
         }
         let collectors = &mut config.exporter.collectors;
+        if let Some(file) = &self.process_names {
+            collectors.process_groups.config_file = Some(file.clone());
+        }
         collectors.disable_defaults |= self.foreign.disable_defaults;
         collectors.enabled.extend(self.foreign.enabled.iter().cloned());
         collectors.disabled.extend(self.foreign.disabled.iter().cloned());

@@ -32,7 +32,7 @@ impl Grouping {
             rules.iter().enumerate().map(|(i, rule)| Matcher::new(i, rule)).collect::<Result<Vec<_>, _>>()?;
         let mut budgets: Vec<(String, u64)> = Vec::new();
         for (i, (rule, matcher)) in rules.iter().zip(&matchers).enumerate() {
-            let Some(name) = matcher.name.literal() else { continue };
+            let Some(name) = matcher.name.literal().filter(|_| !matcher.borrowed) else { continue };
             let bytes = rule.memory_budget_bytes();
             match budgets.iter().find(|(known, _)| known == name) {
                 None => budgets.push((name.to_owned(), bytes)),
@@ -176,6 +176,13 @@ mod tests {
         assert_eq!(name("{{.ExeBase}} {{.ExeFull}}").as_deref(), Some("java /opt/jdk/bin/java"));
         assert_eq!(name("{{.Username}}:{{.PID}}").as_deref(), Some("www-data:7"));
         assert_eq!(name("").as_deref(), Some("java"), "as process-exporter: the program's name");
+        assert_eq!(name("a {{- .Comm -}} b").as_deref(), Some("ajavab"));
+        assert_eq!(name("{{ index .Matches \"heap\" }}").as_deref(), Some("1g"));
+        assert_eq!(
+            name("{{.Cgroups}} {{index .Cgroups 1}}").as_deref(),
+            Some("[/system.slice/redis.service /] /")
+        );
+        assert_eq!(name("{{.StartTime}}").as_deref(), Some("0"));
     }
 
     #[test]
@@ -206,6 +213,16 @@ mod tests {
         assert!(with_exe("java", &plain) && with_exe("/opt/jdk/bin/java", &plain));
         assert!(!with_exe("/usr/bin/java", &plain) && !with_exe("javac", &plain));
         assert!(!with_exe("java", &process("kthreadd", &[])));
+    }
+
+    #[test]
+    fn a_rule_of_process_exporter_means_what_it_means_there() {
+        let mut renamed = process("postgres", &["postgres: writer"]);
+        renamed.exe = Some("/usr/bin/postgres".into());
+        let borrowed = Rule { exe: vec!["postgres".into()], borrowed: true, ..rule("db") };
+        assert_eq!(group(std::slice::from_ref(&borrowed), &renamed), None);
+        assert_eq!(group(std::slice::from_ref(&borrowed), &process("x", &["/a/postgres"])).unwrap(), "db");
+        assert_eq!(Grouping::new(&[borrowed]).unwrap().budgets().count(), 0);
     }
 
     #[test]

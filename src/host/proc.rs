@@ -2,6 +2,8 @@
 //!
 //! Source: `Documentation/filesystems/proc.rst`.
 
+mod classes;
+mod life;
 mod resources;
 mod smaps;
 mod stat;
@@ -10,6 +12,8 @@ mod status;
 use super::tree::{Tree, gone};
 use super::{Host, HostError, ParseError};
 use crate::host::parse::number;
+pub use classes::{CLASSES, Class, Proportional, proportional_by_class};
+pub use life::{Life, Mark, parse_wchan, threads, wchan};
 pub use resources::{Io, OpenFiles, io, open_files_limit};
 pub use smaps::{Mapping, Rollup, VmFlags, smaps, smaps_rollup};
 pub use stat::{Stat, stat};
@@ -34,6 +38,8 @@ pub struct Identity {
     pub cgroups: Vec<String>,
     /// The effective user id.
     pub uid: Option<u32>,
+    /// The process that started it, or that took it over; 0 is nobody.
+    pub parent: u32,
     /// Whether it is a thread of the kernel.
     pub kernel_thread: bool,
 }
@@ -94,6 +100,7 @@ pub fn identity_in(tree: &mut Tree, pid: u32) -> Result<Option<Identity>, HostEr
             cmdline,
             cgroups,
             uid: status.uid,
+            parent: stat.parent,
             kernel_thread: status.kernel_thread.unwrap_or(false),
         })),
         _ => Ok(None),
@@ -169,6 +176,19 @@ fn link(path: &Path) -> Result<Option<String>, HostError> {
         Err(e) if gone(&e) || e.kind() == std::io::ErrorKind::PermissionDenied => Ok(None),
         Err(e) => Err(HostError::read(path, e)),
     }
+}
+
+/// The parsed text of a file that one read gives whole ([`Tree::record`]); `None` where there is no such file.
+pub(crate) fn record<T>(
+    tree: &mut Tree,
+    parts: &[&str],
+    parser: impl FnOnce(&str) -> Result<T, ParseError>,
+) -> Result<Option<T>, HostError> {
+    let result = match tree.record(parts)? {
+        None => return Ok(None),
+        Some(bytes) => parser(&String::from_utf8_lossy(bytes)),
+    };
+    result.map(Some).map_err(|e| HostError::parse(tree.path(parts), e))
 }
 
 /// The parsed text of a file of the tree; `None` where there is no such file.

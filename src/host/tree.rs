@@ -37,7 +37,11 @@ impl Tree {
     /// The present bytes of the file at `parts`; `None` where there is no such file, or where
     /// what it belongs to (a process, a group) went away while it was read.
     pub fn read_bytes(&mut self, parts: &[&str]) -> Result<Option<&[u8]>, HostError> {
-        let result = File::open(self.path(parts)).and_then(|file| fill(&file, &mut self.text));
+        let result = File::open(self.path(parts)).and_then(|file| fill_from(&file, &mut self.text, 0));
+        self.taken(result)
+    }
+
+    fn taken(&self, result: io::Result<usize>) -> Result<Option<&[u8]>, HostError> {
         match result {
             Ok(length) if length > FILE_BYTES_MAX => {
                 Err(HostError::TooLong { path: PathBuf::from(&self.path) })
@@ -46,6 +50,17 @@ impl Tree {
             Err(e) if gone(&e) => Ok(None),
             Err(e) => Err(HostError::read(Path::new(&self.path), e)),
         }
+    }
+
+    /// The present bytes of a file that the kernel gives whole to one read that has room for it, as all files of a
+    /// process are that have no entry for each mapping: asking again only to hear that there is no more is spared.
+    pub fn record(&mut self, parts: &[&str]) -> Result<Option<&[u8]>, HostError> {
+        let room = self.text.len();
+        let result = File::open(self.path(parts)).and_then(|mut file| {
+            let length = file.read(&mut self.text)?;
+            if length < room { Ok(length) } else { fill_from(&file, &mut self.text, length) }
+        });
+        self.taken(result)
     }
 
     /// The present text of the file at `parts`, as [`Tree::read_bytes`]. Bytes that are no UTF-8
@@ -60,9 +75,9 @@ pub(super) fn gone(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::ENXIO))
 }
 
-/// Reads `file` to its end; what stands in `text` after the returned length is of no meaning.
-fn fill(mut file: &File, text: &mut Vec<u8>) -> io::Result<usize> {
-    let mut length = 0;
+/// Reads `file` to its end behind the first `length` bytes of `text`; what stands there after the returned length is
+/// of no meaning.
+fn fill_from(mut file: &File, text: &mut Vec<u8>, mut length: usize) -> io::Result<usize> {
     while length <= FILE_BYTES_MAX {
         if length == text.len() {
             text.resize(length * 2, 0);
@@ -90,6 +105,7 @@ mod tests {
         for length in [100_000, 8192, 8191, 3, 0] {
             std::fs::write(dir.path().join("7/stat"), "x".repeat(length)).unwrap();
             assert_eq!(tree.read(&["7", "stat"]).unwrap().map(|t| t.len()), Some(length));
+            assert_eq!(tree.record(&["7", "stat"]).unwrap().map(<[u8]>::len), Some(length));
         }
         assert_eq!(tree.read(&["8", "stat"]).unwrap(), None);
         assert!(tree.read(&["7"]).unwrap_err().to_string().contains("/7: "));

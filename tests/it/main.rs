@@ -25,6 +25,7 @@ mod one_of_each;
 mod page;
 mod parity;
 mod parsers;
+mod process_exporter;
 mod processes;
 mod promtool;
 mod reclaim;

@@ -45,6 +45,8 @@ fn parse_all(text: &str) {
     _ = proc::open_files_limit(text);
     _ = proc::smaps(text);
     _ = proc::smaps_rollup(text);
+    _ = proc::proportional_by_class(text);
+    _ = proc::parse_wchan(text);
     _ = proc::cgroups(text);
     _ = proc::boot_time(text);
     _ = arp::devices(text).count();

@@ -24,7 +24,12 @@ struct Sleeper(Child);
 
 impl Sleeper {
     fn start(seconds: &str) -> Self {
-        Self(Command::new("sleep").arg(seconds).spawn().unwrap())
+        let child = Command::new("sleep").arg(seconds).spawn().unwrap();
+        // A program has begun a moment before it has its arguments.
+        while !std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap().contains(seconds) {
+            std::thread::yield_now();
+        }
+        Self(child)
     }
 }
 
@@ -111,7 +116,8 @@ fn a_process_that_runs_another_program_changes_its_group_and_is_counted_once() {
     }
     let first = page(&mut *collector, &host);
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"go\n").unwrap();
-    while std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap() != "sleep\n" {
+    // The kernel sets the name first, and the arguments a moment later.
+    while !std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap().starts_with("sleep") {
         std::thread::yield_now();
     }
     let second = page(&mut *collector, &host);
@@ -223,4 +229,149 @@ fn a_host_without_proc_is_a_failure_and_counted() {
 fn is_root() -> bool {
     let me = headroom::host::proc::status_of(&Host::default(), std::process::id()).unwrap();
     me.is_some_and(|status| status.uid == Some(0))
+}
+
+#[test]
+fn a_process_that_rests_is_shown_as_it_is_and_one_that_works_again_is_read_again() {
+    let host = Host::default();
+    let mut collector =
+        collector("process_groups", &host, &with_rules(vec![rule("worker", "headroom-rests-1")]));
+    let script = "while read n; do exec 9</dev/null; i=0; while [ $i -lt $n ]; do i=$((i+1)); done; echo; done; : headroom-rests-1";
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let cpu = "namedprocess_namegroup_cpu_seconds_total{groupname=\"worker\",mode=\"user\"}";
+    let files = series("open_filedesc", "worker");
+    let lines = |page: &str| -> Vec<String> {
+        page.lines().filter(|l| l.contains("\"worker\"")).map(str::to_owned).collect()
+    };
+    while !std::fs::read_to_string(format!("/proc/{}/cmdline", child.id())).unwrap().starts_with("sh") {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let first = page(&mut *collector, &host);
+    for _ in 0..3 {
+        let again = page(&mut *collector, &host);
+        let same = |page: &str| -> Vec<String> {
+            // Pages may be shared with more or fewer processes by now.
+            lines(page)
+                .into_iter()
+                .filter(|l| !l.contains("pss_bytes") && !l.contains("proportional"))
+                .collect()
+        };
+        assert_eq!(same(&again), same(&first));
+    }
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"300000\n").unwrap();
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let after = page(&mut *collector, &host);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(value(&after, cpu).unwrap() > value(&first, cpu).unwrap(), "{after}");
+    assert_eq!(value(&after, &files).unwrap(), value(&first, &files).unwrap() + 1.0);
+}
+
+#[test]
+fn memory_that_others_take_from_a_process_that_rests_is_seen() {
+    // A file that is cut takes its pages from whoever maps it, without that process running.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mapped");
+    std::fs::write(&path, vec![1; 32 << 20]).unwrap();
+    let script = format!(
+        "import mmap,time\nf=open('{}','rb')\nm=mmap.mmap(f.fileno(),0,prot=mmap.PROT_READ)\ns=sum(m[i] for i in range(0,len(m),4096))\nprint(1,flush=True)\ntime.sleep(60) # headroom-mapped-1",
+        path.display()
+    );
+    let started = Command::new("python3").args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn();
+    let Ok(mut child) = started else {
+        eprintln!("SKIPPED: python3 is not installed");
+        return;
+    };
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let host = Host::default();
+    let mut collector =
+        collector("process_groups", &host, &with_rules(vec![rule("mapper", "headroom-mapped-1")]));
+    let mut resident = || {
+        let page = page(&mut *collector, &host);
+        value(&page, "namedprocess_namegroup_memory_bytes{groupname=\"mapper\",memtype=\"resident\"}")
+            .unwrap()
+    };
+    let before = (0..3).map(|_| resident()).fold(0.0, f64::max);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    let after = resident();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(before - after > f64::from(30 << 20), "{before} before, {after} after");
+}
+
+#[test]
+fn children_belong_to_their_ancestors_group_if_that_is_asked_for() {
+    let host = Host::default();
+    let script = "sh -c 'sleep 65.5 & wait' & wait; : headroom-family-1";
+    let mut child = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    let mut counts = Vec::new();
+    for children in [None, Some(true)] {
+        let mut options = with_rules(vec![rule("family", "^sh -c .*headroom-family-1$")]);
+        options.process_groups.children = children;
+        let mut collector = collector("process_groups", &host, &options);
+        let pages = [page(&mut *collector, &host), page(&mut *collector, &host)];
+        counts.push(pages.map(|page| value(&page, &series("num_procs", "family")).unwrap()));
+    }
+    Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]).status().unwrap();
+    child.wait().unwrap();
+    assert_eq!(counts, [[1.0, 1.0], [3.0, 3.0]]);
+}
+
+#[test]
+fn counters_of_threads_and_of_their_group_do_not_go_back_when_a_thread_ends() {
+    let host = Host::default();
+    let script = "import threading,sys\ndef work(e):\n  s=0\n  for i in range(600000): s+=i\n  print(1,flush=True)\n  e.wait()\n\
+                  es=[threading.Event() for _ in range(2)]\nts=[threading.Thread(target=work,args=(e,)) for e in es]\n\
+                  [t.start() for t in ts]\nfor e,t in zip(es,ts):\n  sys.stdin.readline(); e.set(); t.join(); print(2,flush=True)\n\
+                  sys.stdin.readline() # headroom-threads-1";
+    let started = Command::new("python3")
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let Ok(mut child) = started else {
+        eprintln!("SKIPPED: python3 is not installed");
+        return;
+    };
+    let mut answer = [0; 2];
+    let mut read =
+        |child: &mut Child| std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut answer).unwrap();
+    read(&mut child);
+    read(&mut child);
+    let mut collector =
+        collector("process_groups", &host, &with_rules(vec![rule("py", "headroom-threads-1")]));
+    let switches =
+        "namedprocess_namegroup_context_switches_total{groupname=\"py\",ctxswitchtype=\"voluntary\"}";
+    let of_threads = |page: &str| -> Vec<f64> {
+        let lines = page.lines().filter(|l| l.contains("_thread_cpu_seconds_total{groupname=\"py\""));
+        lines.map(|l| l.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
+    };
+    let mut last = page(&mut *collector, &host);
+    assert_eq!(value(&last, &series("num_threads", "py")), Some(3.0));
+    assert!(of_threads(&last).iter().sum::<f64>() > 0.0, "{last}");
+    for left in [2.0, 1.0] {
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+        read(&mut child);
+        let now = page(&mut *collector, &host);
+        assert_eq!(value(&now, &series("num_threads", "py")), Some(left));
+        assert!(value(&now, switches).unwrap() >= value(&last, switches).unwrap(), "{now}");
+        assert!(left < 2.0 || of_threads(&now).iter().sum::<f64>() >= of_threads(&last).iter().sum());
+        last = now;
+    }
+    assert_eq!(
+        of_threads(&last),
+        Vec::<f64>::new(),
+        "a process with one thread has no threads to tell apart"
+    );
+    let before = value(&last, switches).unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+    child.wait().unwrap();
+    assert_eq!(value(&page(&mut *collector, &host), switches), Some(before));
 }

@@ -1,8 +1,11 @@
 //! The families of process groups, with process-exporter's names, labels and help texts, and ours.
 
+mod named;
+
 use super::groups::{Group, Groups};
+use super::sampler::Coverage;
 use crate::host::group::Grouping;
-use crate::host::proc::clock_ticks_per_second;
+use crate::host::proc::{CLASSES, Proportional, clock_ticks_per_second};
 use crate::metric::{Desc, Sink, Value, single};
 
 const GROUP: &[&str] = &["groupname"];
@@ -21,7 +24,7 @@ const MAJOR_FAULTS: Desc<'static> =
     Desc::counter("namedprocess_namegroup_major_page_faults_total", "Major page faults", GROUP);
 const MINOR_FAULTS: Desc<'static> =
     Desc::counter("namedprocess_namegroup_minor_page_faults_total", "Minor page faults", GROUP);
-/// Of the main threads, as process-exporter without `-threads`; see /proc/PID/status.
+/// Of all threads if they are told apart, else of the main ones, as in process-exporter; see /proc/PID/status.
 const SWITCHES: Desc<'static> = Desc::counter(
     "namedprocess_namegroup_context_switches_total",
     "Context switches",
@@ -58,6 +61,26 @@ const BUDGET: Desc<'static> = Desc::gauge(
     "headroom_process_group_memory_budget_bytes",
     "How much memory the named process group may use by its rule, in bytes.",
     GROUP,
+);
+const PSS: Desc<'static> = Desc::gauge(
+    "headroom_process_group_pss_bytes",
+    "Memory of this group by class of mapping, shared pages in proportion to who shares them, as last looked at.",
+    &["groupname", "class"],
+);
+const SWAP_PSS: Desc<'static> = Desc::gauge(
+    "headroom_process_group_swap_pss_bytes",
+    "Swap that this group uses by class of mapping, shared pages in proportion, as last looked at.",
+    &["groupname", "class"],
+);
+const WAITING: Desc<'static> = Desc::gauge(
+    "headroom_process_groups_unread_processes",
+    "Processes whose mappings are still to be read for the first time; groups that have some have no PSS yet.",
+    &[],
+);
+const OLDEST: Desc<'static> = Desc::gauge(
+    "headroom_process_groups_pss_age_seconds",
+    "How long ago the mappings were read that wait longest to be read again.",
+    &[],
 );
 const CUT: Desc<'static> = Desc::gauge(
     "headroom_process_groups_cut",
@@ -108,13 +131,20 @@ pub(super) struct View<'a> {
     pub(super) grouping: &'a Grouping,
     pub(super) boot_seconds: Option<u64>,
     pub(super) open_files: bool,
+    pub(super) threads: bool,
+    /// Set if memory is read in proportion to who shares it.
+    pub(super) coverage: Option<Coverage>,
 }
 
 impl View<'_> {
     /// Writes all groups, family by family.
     pub(super) fn write(&self, out: &mut dyn Sink) {
         write_counters(self.groups, out);
-        write_gauges(self.groups, out);
+        write_gauges(self.groups, self.coverage, out);
+        named::wchans(self.groups, out);
+        if self.threads {
+            named::threads(self.groups, out);
+        }
         if self.open_files {
             plain(self.groups, &OPEN_FILES, out, |g| held(g, g.now.open_files));
             plain(self.groups, &WORST_RATIO, out, |g| g.now.worst_ratio);
@@ -130,7 +160,38 @@ impl View<'_> {
             budgets.for_each(|(name, bytes)| out.sample(&[name], Value::U64(bytes)));
         }
         single(out, &CUT, self.groups.cut());
+        if let Some(coverage) = self.coverage {
+            write_classes(self.groups, out);
+            single(out, &WAITING, coverage.waiting);
+            if let Some(oldest) = coverage.oldest {
+                single(out, &OLDEST, oldest.as_secs_f64());
+            }
+        }
     }
+}
+
+fn write_classes(groups: &Groups, out: &mut dyn Sink) {
+    type Part = fn(&Proportional) -> u64;
+    let kinds: [(&Desc<'_>, Part); 2] = [(&PSS, |p| p.resident_bytes), (&SWAP_PSS, |p| p.swapped_bytes)];
+    for (desc, part) in kinds {
+        split(groups, desc, out, |g| {
+            let mut sums = memory(g).into_iter().flatten();
+            CLASSES.map(|(_, name)| (name, sums.next().map(|sum| Value::U64(part(&sum)))))
+        });
+    }
+}
+
+/// The memory of a group by class, if that of all members is known.
+fn memory(group: &Group) -> Option<[Proportional; 5]> {
+    let sums = group.now.memory.or_else(|| (group.now.processes == 0).then(Default::default));
+    sums.filter(|_| group.now.unread == 0)
+}
+
+/// The same over all classes, in memory and in swap.
+fn proportional(group: &Group) -> Option<(u64, u64)> {
+    let mut all = Proportional::default();
+    memory(group)?.into_iter().for_each(|class| all.add(class));
+    Some((all.resident_bytes, all.swapped_bytes))
 }
 
 /// A sum over the members: of no members it is zero, of members that could not be read it is absent.
@@ -156,13 +217,18 @@ fn write_counters(groups: &Groups, out: &mut dyn Sink) {
     });
 }
 
-fn write_gauges(groups: &Groups, out: &mut dyn Sink) {
+fn write_gauges(groups: &Groups, sampled: Option<Coverage>, out: &mut dyn Sink) {
     plain(groups, &NUM_PROCS, out, |g| Some(g.now.processes));
     split(groups, &MEMORY, out, |g| {
         [
             ("resident", Some(Value::U64(g.now.resident_bytes))),
             ("virtual", Some(Value::U64(g.now.virtual_bytes))),
             ("swapped", held(g, g.now.swapped_bytes).map(Value::U64)),
+            (
+                "proportionalResident",
+                sampled.and_then(|_| proportional(g)).map(|(memory, _)| Value::U64(memory)),
+            ),
+            ("proportionalSwapped", sampled.and_then(|_| proportional(g)).map(|(_, swap)| Value::U64(swap))),
         ]
     });
     plain(groups, &THREADS, out, |g| Some(g.now.threads));

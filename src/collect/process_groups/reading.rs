@@ -3,13 +3,23 @@
 use super::counts::Counts;
 use super::families::Errors;
 use super::refused;
-use crate::host::proc::{self, Identity, OpenFiles, Stat};
+use crate::host::proc::{self, Identity, Life, OpenFiles, Proportional, Stat};
 use crate::host::{Host, HostError, Tree};
+use std::collections::HashSet;
+use std::sync::Arc;
 
-/// What was read of a process in one pass; absent is what could not be read.
+/// What was read of a process in one pass.
 pub(super) struct Reading {
     pub(super) counts: Counts,
+    pub(super) held: Held,
+}
+
+/// What a process holds and where it stands; absent is what could not be read.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
     pub(super) state: char,
+    /// The kernel's function in which the main thread waits.
+    pub(super) wchan: Option<Arc<str>>,
     pub(super) threads: u64,
     pub(super) start_ticks: u64,
     pub(super) resident_bytes: u64,
@@ -20,15 +30,30 @@ pub(super) struct Reading {
     pub(super) open_files_ratio: Option<f64>,
 }
 
+/// What was read of a thread.
+pub(super) struct ThreadReading {
+    pub(super) counts: Counts,
+    pub(super) name: String,
+    pub(super) state: char,
+    pub(super) wchan: Option<Arc<str>>,
+    pub(super) start_ticks: u64,
+}
+
 /// Reads the files of processes through one buffer.
 pub(super) struct Reader {
     tree: Tree,
     open_files: Option<OpenFiles>,
+    /// The functions that were met; the kernel has so many, and no more.
+    functions: HashSet<Arc<str>>,
 }
 
 impl Reader {
     pub(super) fn new(host: &Host, open_files: bool) -> Self {
-        Self { tree: Tree::new(&host.procfs), open_files: open_files.then(|| OpenFiles::detect(host)) }
+        Self {
+            tree: Tree::new(&host.procfs),
+            open_files: open_files.then(|| OpenFiles::detect(host)),
+            functions: HashSet::new(),
+        }
     }
 
     pub(super) fn counts_open_files(&self) -> bool {
@@ -36,11 +61,45 @@ impl Reader {
     }
 
     pub(super) fn stat(&mut self, pid: &str) -> Result<Option<Stat>, HostError> {
-        proc::parsed(&mut self.tree, &[pid, "stat"], proc::stat)
+        proc::record(&mut self.tree, &[pid, "stat"], proc::stat)
     }
 
     pub(super) fn identity(&mut self, pid: u32) -> Result<Option<Identity>, HostError> {
         proc::identity_in(&mut self.tree, pid)
+    }
+
+    /// The process's signs of life; none where they cannot be read, and then all is to be read.
+    pub(super) fn life(&mut self, pid: &str) -> Option<Life> {
+        Life::of_process(&mut self.tree, pid).ok().flatten()
+    }
+
+    pub(super) fn thread_life(&mut self, pid: &str, thread: &str) -> Option<Life> {
+        Life::of_thread(&mut self.tree, pid, thread).ok().flatten()
+    }
+
+    /// The threads of a process; none where they cannot be listed.
+    pub(super) fn threads(&mut self, pid: &str, errors: &mut Errors) -> Vec<u32> {
+        let listed = proc::threads(&mut self.tree, pid);
+        errors.partial += u64::from(listed.is_err());
+        listed.ok().flatten().unwrap_or_default()
+    }
+
+    /// Reads one thread; `None` when it went away meanwhile, as threads do, or cannot be read.
+    pub(super) fn thread(&mut self, pid: &str, thread: &str) -> Option<ThreadReading> {
+        let tree = &mut self.tree;
+        let of = |file| [pid, "task", thread, file];
+        let stat = proc::record(tree, &of("stat"), proc::stat).ok()??;
+        let status = proc::record(tree, &of("status"), proc::status).ok()??;
+        let io = proc::record(tree, &of("io"), proc::io).ok().flatten();
+        let wchan =
+            proc::wchan(tree, &of("wchan")).ok().flatten().map(|name| known(&mut self.functions, &name));
+        Some(ThreadReading {
+            counts: Counts::new(&stat, &status, io),
+            state: stat.state,
+            wchan,
+            start_ticks: stat.start_ticks,
+            name: stat.comm,
+        })
     }
 
     /// Reads what `stat` does not say; `None` when the process went away meanwhile.
@@ -50,22 +109,24 @@ impl Reader {
         stat: &Stat,
         errors: &mut Errors,
     ) -> Result<Option<Reading>, HostError> {
-        let Some(status) = proc::parsed(&mut self.tree, &[pid, "status"], proc::status)? else {
+        let tree = &mut self.tree;
+        let Some(status) = proc::record(tree, &[pid, "status"], proc::status)? else {
             return Ok(None);
         };
-        let io = proc::parsed(&mut self.tree, &[pid, "io"], proc::io);
-        let io = permitted(io, &mut errors.partial)?;
+        let io = permitted(proc::record(tree, &[pid, "io"], proc::io), &mut errors.partial)?;
         let open_files = match self.open_files {
-            Some(way) => permitted(way.count(&mut self.tree, pid), &mut errors.partial)?,
+            Some(way) => permitted(way.count(tree, pid), &mut errors.partial)?,
             None => None,
         };
         let open_files_ratio = match open_files {
-            Some(count) => self.ratio(pid, count, errors)?,
+            Some(count) => ratio(tree, pid, count, errors)?,
             None => None,
         };
-        Ok(Some(Reading {
-            counts: Counts::new(stat, &status, io),
+        let wchan = permitted(proc::wchan(tree, &[pid, "wchan"]), &mut errors.partial)?;
+        let wchan = wchan.map(|name| known(&mut self.functions, &name));
+        let held = Held {
             state: stat.state,
+            wchan,
             threads: stat.threads,
             start_ticks: stat.start_ticks,
             resident_bytes: stat.resident_bytes,
@@ -73,16 +134,34 @@ impl Reader {
             swapped_bytes: status.swap_bytes,
             open_files,
             open_files_ratio,
-        }))
+        };
+        Ok(Some(Reading { counts: Counts::new(stat, &status, io), held }))
     }
 
-    fn ratio(&mut self, pid: &str, open: u64, errors: &mut Errors) -> Result<Option<f64>, HostError> {
-        let limit = proc::parsed(&mut self.tree, &[pid, "limits"], proc::open_files_limit);
-        Ok(permitted(limit, &mut errors.partial)?.map(|limit| match limit {
-            Some(limit) => open as f64 / limit.max(1) as f64,
-            None => 0.0,
-        }))
+    /// The memory of a process by class; `None` where it went away, or this kernel or the rights do not give it.
+    pub(super) fn memory(&mut self, pid: &str, errors: &mut Errors) -> Option<Box<[Proportional; 5]>> {
+        let read = proc::parsed(&mut self.tree, &[pid, "smaps"], proc::proportional_by_class);
+        errors.partial += u64::from(read.is_err());
+        read.ok().flatten().map(Box::new)
     }
+}
+
+fn ratio(tree: &mut Tree, pid: &str, open: u64, errors: &mut Errors) -> Result<Option<f64>, HostError> {
+    let limit = proc::record(tree, &[pid, "limits"], proc::open_files_limit);
+    Ok(permitted(limit, &mut errors.partial)?.map(|limit| match limit {
+        Some(limit) => open as f64 / limit.max(1) as f64,
+        None => 0.0,
+    }))
+}
+
+/// The name of a function, which all that wait in it share.
+fn known(functions: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(function) = functions.get(name) {
+        return Arc::clone(function);
+    }
+    let function: Arc<str> = name.into();
+    functions.insert(Arc::clone(&function));
+    function
 }
 
 /// What was read; absent, and counted, where the rights do not suffice.

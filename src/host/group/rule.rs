@@ -32,6 +32,10 @@ pub struct Rule {
     pub user: Vec<String>,
     /// How much memory the group may use; [`MEMORY_BUDGET_DEFAULT`] if absent.
     pub memory_budget: Option<ByteSize>,
+    /// Whether the rule stands in a file of process-exporter. Then it means what it means there: `exe` is the first
+    /// argument alone, the group has no budget, and it is shown once it has had a process.
+    #[serde(skip)]
+    pub borrowed: bool,
 }
 
 impl Rule {
@@ -93,6 +97,7 @@ pub(super) struct Matcher {
     cmdline: Vec<Regex>,
     cgroup: Vec<String>,
     user: Vec<String>,
+    pub(super) borrowed: bool,
 }
 
 impl Matcher {
@@ -124,6 +129,7 @@ impl Matcher {
             cmdline,
             cgroup: rule.cgroup.iter().map(|path| path.trim_end_matches('/').to_owned()).collect(),
             user: rule.user.clone(),
+            borrowed: rule.borrowed,
         })
     }
 
@@ -134,7 +140,7 @@ impl Matcher {
     /// The name of the group that the rule puts the process into; `None` if it does not match.
     pub(super) fn name_of(&self, identity: &Identity, users: &Users) -> Option<Cow<'_, str>> {
         let cheap = one_of(&self.comm, |entry| comm_is(entry, &identity.comm))
-            && one_of(&self.exe, |entry| runs(identity, entry))
+            && one_of(&self.exe, |entry| runs(identity, entry, !self.borrowed))
             && one_of(&self.cgroup, |entry| identity.cgroups.iter().any(|path| within(path, entry)))
             && one_of(&self.user, |entry| {
                 users.name(identity.uid).is_some_and(|name| name == entry.as_str())
@@ -162,9 +168,10 @@ fn one_of(entries: &[String], agrees: impl FnMut(&String) -> bool) -> bool {
     entries.is_empty() || entries.iter().any(agrees)
 }
 
-/// Whether the process runs the program that `entry` names, by base name or by whole path.
-fn runs(identity: &Identity, entry: &str) -> bool {
-    let mut paths = identity.cmdline.first().into_iter().chain(&identity.exe);
+/// Whether the process runs the program that `entry` names, by base name or by whole path: as its first argument says
+/// and, if `real` is asked for, as the kernel knows.
+fn runs(identity: &Identity, entry: &str, real: bool) -> bool {
+    let mut paths = identity.cmdline.first().into_iter().chain(identity.exe.iter().filter(|_| real));
     if entry.contains('/') {
         return paths.any(|path| path == entry);
     }

@@ -10,6 +10,8 @@ pub struct Stat {
     pub comm: String,
     /// `R`, `S`, `D`, `Z`, … as ps prints it.
     pub state: char,
+    /// The process that started it, or that took it over when that one ended; 0 is nobody.
+    pub parent: u32,
     /// Page faults that needed no disk.
     pub minor_faults: u64,
     /// Page faults that needed a disk.
@@ -38,7 +40,9 @@ pub fn stat(text: &str) -> Result<Stat, ParseError> {
     let state = words.next().and_then(|w| w.chars().next()).ok_or_else(bad)?;
     // `state` is field 3 of the table in proc.rst; each skip below counts the fields passed over.
     let mut field = |skip: usize, want: &str| number::<u64>(words.nth(skip), 1, want);
-    let minor_faults = field(6, "field 10, minor faults")?;
+    let parent = field(0, "field 4, the parent's id")?;
+    let parent = u32::try_from(parent).map_err(|_| ParseError::new(1, "field 4, the parent's id"))?;
+    let minor_faults = field(5, "field 10, minor faults")?;
     let major_faults = field(1, "field 12, major faults")?;
     let user_ticks = field(1, "field 14, user time")?;
     let system_ticks = field(0, "field 15, system time")?;
@@ -52,6 +56,7 @@ pub fn stat(text: &str) -> Result<Stat, ParseError> {
     Ok(Stat {
         comm,
         state,
+        parent,
         minor_faults,
         major_faults,
         user_ticks,
@@ -74,7 +79,7 @@ mod tests {
     fn a_name_may_hold_spaces_and_parentheses() {
         let stat = stat(LINE).unwrap();
         assert_eq!((stat.comm.as_str(), stat.state), ("a) b (c)", 'S'));
-        assert_eq!((stat.minor_faults, stat.major_faults), (5120, 7));
+        assert_eq!((stat.parent, stat.minor_faults, stat.major_faults), (1, 5120, 7));
         assert_eq!((stat.user_ticks, stat.system_ticks), (21, 34));
         assert_eq!((stat.threads, stat.start_ticks), (8, 123_456));
         assert_eq!(stat.virtual_bytes, 4_096_000);
