@@ -278,10 +278,6 @@ has() {
     grep -Fq -- "$1" <<<"$2"
 }
 
-lacks() {
-    ! grep -q -- "$1" <<<"$2"
-}
-
 refused() {
     ! "$@" 2>/dev/null
 }
