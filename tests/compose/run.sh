@@ -214,6 +214,7 @@ check_exporter() {
     root=$(stat -fc '%b %S' / | awk '{ printf "%.0f", $1 * $2 }')
     check "it sees the host's root file system" \
         has "mountpoint=\"/\"} $root" "$(as_integers <<<"$page")"
+    check "no collector fails" refused grep -q 'collector failed' <(compose logs --no-color exporter)
     # Those whose subject every machine has; others have nothing to say where the device is not there.
     local collector
     for collector in cgroup cpu diskstats filefd filesystem loadavg meminfo netclass netdev netstat os process_groups \
