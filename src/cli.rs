@@ -3,6 +3,8 @@
 mod check;
 mod demo;
 mod exporter;
+mod flags;
+mod foreign;
 mod optimizer;
 mod service;
 mod up;
@@ -57,10 +59,7 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve this machine's metrics for Prometheus
-    #[command(
-        after_help = "--collector.NAME, --no-collector.NAME and --collector.disable-defaults work as in node_exporter; \
-                            its other flags are named in a warning and have no effect."
-    )]
+    #[command(after_help = flags::help())]
     Exporter(exporter::Args),
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
@@ -89,7 +88,13 @@ enum Command {
 
 /// Runs the command that `arguments` ask for.
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    let (arguments, foreign) = exporter::split_foreign(arguments.into_iter().collect());
+    let (arguments, foreign) = match foreign::split(arguments.into_iter().collect(), &Cli::command()) {
+        Ok(split) => split,
+        Err(why) => {
+            let _printed = writeln!(io::stderr(), "headroom: {why}");
+            return ExitCode::from(FAILED);
+        }
+    };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(e) => {
@@ -108,15 +113,17 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
     }
 }
 
-fn dispatch(cli: Cli, foreign: exporter::Foreign) -> anyhow::Result<u8> {
+fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
     match cli.command {
         Command::Exporter(mut args) => {
             args.foreign = foreign;
             let config = prepare(&cli.common, |config| args.apply(config))?;
-            for flag in &args.foreign.unknown {
-                tracing::warn!(flag, "this flag of node_exporter is not supported and has no effect");
+            if !args.foreign.unknown.is_empty() {
+                let flags = args.foreign.unknown.join(" ");
+                tracing::warn!(flags, "these flags of node_exporter are not supported and have no effect");
             }
-            service::run(&cli.common, config, args)
+            let foreign = args.foreign.clone();
+            service::run(&cli.common, config, args).map_err(|e| foreign.explain(e))
         }
         Command::Optimizer(args) => {
             service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args)

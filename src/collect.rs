@@ -264,6 +264,8 @@ pub struct Options {
     pub rapl: rapl::Options,
     /// Of `slabinfo`.
     pub slabinfo: slabinfo::Options,
+    /// Of `stat`.
+    pub stat: stat::Options,
     /// Of `sysctl`.
     pub sysctl: sysctl::Options,
     /// Of `systemd`.
@@ -272,6 +274,8 @@ pub struct Options {
     pub tapestats: tapestats::Options,
     /// Of `textfile`.
     pub textfile: textfile::Options,
+    /// Of `vmstat`.
+    pub vmstat: vmstat::Options,
     /// Of `wifi`.
     pub wifi: wifi::Options,
 }

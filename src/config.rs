@@ -62,6 +62,7 @@ impl Default for Log {
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// A line for people.
+    #[value(alias = "logfmt")]
     Text,
     /// A JSON object a line.
     Json,

@@ -26,6 +26,7 @@ pub mod interrupt;
 pub mod ipvs;
 pub mod kept;
 pub mod kstat;
+pub mod link;
 pub mod listing;
 pub mod md;
 pub mod memory;

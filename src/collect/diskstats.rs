@@ -3,12 +3,12 @@
 mod device;
 mod families;
 
-use super::{CollectError, Collector, Entry, filter};
+use super::filter::Choice;
+use super::{CollectError, Collector, Entry};
 use crate::host::{Host, Kept, disk};
 use crate::metric::{Desc, Sink, Value};
 use device::Device;
 use families::{ATA, COUNTS, DEVICE_MAPPER, FILESYSTEM, INFO};
-use regex_lite::Regex;
 use serde::Deserialize;
 
 /// This collector's line in the list.
@@ -16,8 +16,10 @@ pub const ENTRY: Entry = Entry {
     name: "diskstats",
     on: true,
     make: |host, options| {
-        let exclude = filter::pattern("diskstats.devices_exclude", &options.diskstats.devices_exclude)?;
-        Ok(Box::new(Diskstats { exclude, file: host.proc_file("diskstats"), devices: Vec::new() }))
+        let Options { devices_include, devices_exclude } = &options.diskstats;
+        let default = Options::default().devices_exclude;
+        let choice = Choice::over("diskstats.devices", devices_include, devices_exclude, &default)?;
+        Ok(Box::new(Diskstats { choice, file: host.proc_file("diskstats"), devices: Vec::new() }))
     },
 };
 
@@ -25,19 +27,25 @@ pub const ENTRY: Entry = Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Names of devices that are left out, as a regular expression; none if empty.
+    /// Names of devices that alone are shown, as a regular expression; all if empty.
+    pub devices_include: String,
+    /// Names of devices that are left out, as a regular expression; none if empty. Its default gives way to
+    /// `devices_include`.
     pub devices_exclude: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
         // Memory disks, loops, floppies, and partitions: their disk counts what they count.
-        Self { devices_exclude: r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$".into() }
+        Self {
+            devices_include: String::new(),
+            devices_exclude: r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$".into(),
+        }
     }
 }
 
 struct Diskstats {
-    exclude: Option<Regex>,
+    choice: Choice,
     file: Kept,
     /// All devices in the file's order, those that are left out as well.
     devices: Vec<Device>,
@@ -45,7 +53,7 @@ struct Diskstats {
 
 impl Collector for Diskstats {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let Self { exclude, file, devices } = self;
+        let Self { choice, file, devices } = self;
         let mut count = 0;
         file.parse_lines(|text| {
             disk::disks(text).try_for_each(|disk| {
@@ -53,7 +61,7 @@ impl Collector for Diskstats {
                 if devices.get(count).is_none_or(|device| !device.is(&disk)) {
                     // Something was plugged in or out: this place and those behind it are made anew.
                     devices.truncate(count);
-                    let shown = exclude.as_ref().is_none_or(|pattern| !pattern.is_match(disk.name));
+                    let shown = choice.shows(disk.name);
                     devices.push(Device::new(host, &disk, shown));
                 }
                 if let Some(device) = devices.get_mut(count) {

@@ -1,12 +1,12 @@
 //! The collector of mounted file systems: size, free space, files, and mounts that do not answer (`node_filesystem_*`).
 
-use super::{CollectError, Collector, Entry, filter};
+use super::filter::Choice;
+use super::{CollectError, Collector, Entry};
 use crate::host::kept::ended;
 use crate::host::mount::{self, Mount};
 use crate::host::space::{Answer, Space, Spaces};
 use crate::host::{Host, HostError, Kept};
 use crate::metric::{Desc, Sink, Value};
-use regex_lite::Regex;
 use serde::Deserialize;
 use std::io;
 use std::path::PathBuf;
@@ -18,13 +18,23 @@ pub const ENTRY: Entry = Entry {
     name: "filesystem",
     on: true,
     make: |host, options| {
-        let options = &options.filesystem;
+        let (options, default) = (&options.filesystem, Options::default());
+        let choice = |key, include: &str, exclude: &str, default: &str| {
+            Choice::over(&format!("filesystem.{key}"), include, exclude, default)
+        };
         Ok(Box::new(Filesystem {
-            mount_points_exclude: filter::pattern(
-                "filesystem.mount_points_exclude",
+            mount_points: choice(
+                "mount_points",
+                &options.mount_points_include,
                 &options.mount_points_exclude,
+                &default.mount_points_exclude,
             )?,
-            fs_types_exclude: filter::pattern("filesystem.fs_types_exclude", &options.fs_types_exclude)?,
+            fs_types: choice(
+                "fs_types",
+                &options.fs_types_include,
+                &options.fs_types_exclude,
+                &default.fs_types_exclude,
+            )?,
             // The mounts of the first process are the host's; where it is hidden, our own have to do.
             files: ["1/mountinfo", "self/mountinfo"].map(|name| host.proc_file(name)),
             spaces: Spaces::new(options.mount_timeout),
@@ -40,9 +50,15 @@ pub const ENTRY: Entry = Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Mount points that are left out, as a regular expression; none if empty.
+    /// Mount points that alone are shown, as a regular expression; all if empty.
+    pub mount_points_include: String,
+    /// Mount points that are left out, as a regular expression; none if empty. Its default gives way to
+    /// `mount_points_include`.
     pub mount_points_exclude: String,
-    /// Kinds of file systems that are left out, as a regular expression; none if empty.
+    /// Kinds of file systems that alone are shown, as a regular expression; all if empty.
+    pub fs_types_include: String,
+    /// Kinds of file systems that are left out, as a regular expression; none if empty. Its default gives way to
+    /// `fs_types_include`.
     pub fs_types_exclude: String,
     /// How long a pass waits for its mounts; one that is silent for longer is left alone until it answers.
     #[serde(with = "humantime_serde")]
@@ -52,6 +68,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            mount_points_include: String::new(),
+            fs_types_include: String::new(),
             mount_points_exclude: "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|\
                                    var/lib/containers/storage/.+)($|/)"
                 .into(),
@@ -99,8 +117,8 @@ const SPACE: [(Desc<'static>, Take); 5] = [
 ];
 
 struct Filesystem {
-    mount_points_exclude: Option<Regex>,
-    fs_types_exclude: Option<Regex>,
+    mount_points: Choice,
+    fs_types: Choice,
     files: [Kept; 2],
     spaces: Spaces,
     /// The text that the mounts were made of: as long as it is the same, they are.
@@ -150,11 +168,7 @@ impl Filesystem {
         self.mounts.clear();
         for mut mount in mounts {
             mount.mount_point = below(&host.rootfs.to_string_lossy(), mount.mount_point);
-            let excluded =
-                |pattern: &Option<Regex>, text: &str| pattern.as_ref().is_some_and(|p| p.is_match(text));
-            if excluded(&self.mount_points_exclude, &mount.mount_point)
-                || excluded(&self.fs_types_exclude, &mount.fs_type)
-            {
+            if !self.mount_points.shows(&mount.mount_point) || !self.fs_types.shows(&mount.fs_type) {
                 continue;
             }
             // Mounted twice on the same place: what is seen there is the later one.

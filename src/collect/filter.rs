@@ -40,6 +40,12 @@ impl Choice {
         Err(OptionError { key: format!("{key}_include"), why })
     }
 
+    /// The same, where the `default` of what is excluded gives way to a pattern that includes.
+    pub(super) fn over(key: &str, include: &str, exclude: &str, default: &str) -> Result<Self, OptionError> {
+        let gives_way = !include.is_empty() && exclude == default;
+        Self::either(key, include, if gives_way { "" } else { exclude })
+    }
+
     /// Whether `name` is shown.
     pub(super) fn shows(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|pattern| pattern.is_match(name))

@@ -29,11 +29,20 @@ pub struct Options {
     pub ignored_devices: String,
     /// Whether the speed of a device that has none (-1) is left out.
     pub ignore_invalid_speed: bool,
+    /// Whether the kernel is asked over netlink rather than by /sys/class/net.
+    pub netlink: bool,
+    /// Whether netlink's counts are shown besides, for who leaves out `netdev`.
+    pub netlink_with_stats: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ignored_devices: "^$".into(), ignore_invalid_speed: false }
+        Self {
+            ignored_devices: "^$".into(),
+            ignore_invalid_speed: false,
+            netlink: false,
+            netlink_with_stats: false,
+        }
     }
 }
 

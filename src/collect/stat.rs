@@ -2,11 +2,23 @@
 
 use super::{CollectError, Collector, Entry};
 use crate::host::{Host, Kept, stat};
-use crate::metric::{Desc, Sink, single};
+use crate::metric::{Desc, Sink, Value, single};
+use serde::Deserialize;
 
 /// This collector's line in the list.
-pub const ENTRY: Entry =
-    Entry { name: "stat", on: true, make: |host, _| Ok(Box::new(Stat { file: host.proc_file("stat") })) };
+pub const ENTRY: Entry = Entry {
+    name: "stat",
+    on: true,
+    make: |host, options| Ok(Box::new(Stat { file: host.proc_file("stat"), softirq: options.stat.softirq })),
+};
+
+/// What is shown besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Whether soft interrupts are shown by kind, summed over all processors.
+    pub softirq: bool,
+}
 
 const INTERRUPTS: Desc<'static> =
     Desc::counter("node_intr_total", "Total number of interrupts serviced.", &[]);
@@ -18,9 +30,14 @@ const RUNNING: Desc<'static> =
     Desc::gauge("node_procs_running", "Number of processes in runnable state.", &[]);
 const BLOCKED: Desc<'static> =
     Desc::gauge("node_procs_blocked", "Number of processes blocked waiting for I/O to complete.", &[]);
+const SOFTIRQS: Desc<'static> = Desc::counter("node_softirqs_total", "Number of softirq calls.", &["vector"]);
+/// The kinds of soft interrupts, in the kernel's order.
+const VECTORS: [&str; 10] =
+    ["hi", "timer", "net_tx", "net_rx", "block", "block_iopoll", "tasklet", "sched", "hrtimer", "rcu"];
 
 struct Stat {
     file: Kept,
+    softirq: bool,
 }
 
 impl Collector for Stat {
@@ -36,6 +53,12 @@ impl Collector for Stat {
         ] {
             if let Some(value) = value {
                 single(out, desc, value);
+            }
+        }
+        if let Some(counts) = stat.softirqs.filter(|_| self.softirq) {
+            out.family(&SOFTIRQS);
+            for (vector, count) in VECTORS.iter().zip(counts) {
+                out.sample(&[vector], Value::U64(count));
             }
         }
         Ok(())

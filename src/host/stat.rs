@@ -52,6 +52,8 @@ pub struct Stat {
     pub running: Option<u64>,
     /// Tasks that wait for I/O.
     pub blocked: Option<u64>,
+    /// Soft interrupts by kind, in the kernel's order (`enum` in `include/linux/interrupt.h`).
+    pub softirqs: Option<[u64; 10]>,
 }
 
 /// The counts of /proc/stat.
@@ -66,11 +68,25 @@ pub fn stat(text: &str) -> Result<Stat, ParseError> {
             Some("btime") => &mut out.boot_time_seconds,
             Some("procs_running") => &mut out.running,
             Some("procs_blocked") => &mut out.blocked,
+            Some("softirq") => {
+                out.softirqs = softirqs(words, n)?;
+                continue;
+            }
             _ => continue,
         };
         *slot = Some(number(words.next(), n, "a name and a whole number")?);
     }
     Ok(out)
+}
+
+/// The counts behind their sum, which comes first; `None` from a kernel that knows fewer kinds.
+fn softirqs<'a>(words: impl Iterator<Item = &'a str>, n: usize) -> Result<Option<[u64; 10]>, ParseError> {
+    let (mut out, mut words) = ([0; 10], words.skip(1));
+    for slot in &mut out {
+        let Some(word) = words.next() else { return Ok(None) };
+        *slot = number(Some(word), n, "`softirq` and 11 whole numbers")?;
+    }
+    Ok(Some(out))
 }
 
 #[cfg(test)]
@@ -103,5 +119,9 @@ mod tests {
         );
         assert_eq!((out.forks, out.running, out.blocked), (Some(8), Some(1), None));
         assert!(stat("ctxt\n").is_err() && stat("btime x\n").is_err());
+        let soft = stat("softirq 55 1 2 3 4 5 6 7 8 9 10\n").unwrap().softirqs;
+        assert_eq!((soft, out.softirqs), (Some([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), None));
+        assert_eq!(stat("softirq 55 1 2 3\n").unwrap().softirqs, None);
+        assert!(stat("softirq 55 1 2 3 x\n").is_err());
     }
 }

@@ -97,7 +97,11 @@ fn options_choose_devices_and_the_form_of_names() {
     unpack(dir.path());
     let host = at(dir.path());
     let options = Options {
-        netclass: netclass::Options { ignored_devices: "^eth".into(), ignore_invalid_speed: true },
+        netclass: netclass::Options {
+            ignored_devices: "^eth".into(),
+            ignore_invalid_speed: true,
+            ..Default::default()
+        },
         rapl: rapl::Options { enable_zone_label: true },
         ..Default::default()
     };
