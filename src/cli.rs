@@ -140,7 +140,7 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
         Command::Check(check) => check.run(),
         Command::Completion { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut script);
+            clap_complete::generate(shell, &mut flags::completed(Cli::command()), "headroom", &mut script);
             io::stdout().write_all(&script)?;
             Ok(0)
         }

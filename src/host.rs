@@ -17,6 +17,7 @@ pub mod disk;
 pub mod drbd;
 pub mod ethtool;
 pub mod free;
+pub mod generic;
 pub mod glob;
 pub mod group;
 pub mod hand;

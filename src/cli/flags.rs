@@ -1,6 +1,7 @@
 //! node_exporter's options of collectors: each flag, and the key of the configuration that it stands over.
 
-use crate::collect::Options;
+use crate::collect::{Options, REGISTRY};
+use clap::{Arg, ArgAction, Command};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -264,6 +265,28 @@ pub(super) const COLLECTORS: &[&str] = &[
     "thermal",
 ];
 
+/// The command line with these flags in it: for a shell that completes them. (For reading, they stay outside: clap would
+/// have to be told anew what `--no-` and a later version's flags mean.)
+pub(super) fn completed(command: Command) -> Command {
+    let flag = |name: String, wants: bool| {
+        // The command is made once and lives as long as the process.
+        let name: &'static str = name.leak();
+        Arg::new(name).long(name).action(if wants { ArgAction::Append } else { ArgAction::SetTrue })
+    };
+    let switch = |name: &str| ["", "no-"].map(|no| flag(format!("{no}collector.{name}"), false));
+    let collectors = REGISTRY.iter().map(|entry| entry.name).flat_map(switch);
+    let options = FLAGS.iter().filter(|flag| flag.today.is_none());
+    let (switches, values): (Vec<_>, Vec<_>) = options.partition(|flag| flag.is_switch());
+    let switches = switches.into_iter().flat_map(|flag| switch(flag.name));
+    let values = values.into_iter().map(|option| flag(format!("collector.{}", option.name), true));
+    let all = collectors
+        .chain(switches)
+        .chain(values)
+        .chain([flag("collector.disable-defaults".to_owned(), false)]);
+    let all: Vec<Arg> = all.collect();
+    command.mut_subcommand("exporter", |exporter| exporter.args(all))
+}
+
 /// A duration as Go writes it: `1m30s`, `1.5h`, `250ms`; `None` if it is none, or less than nothing.
 fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -293,8 +316,8 @@ fn duration(text: &str) -> Option<Duration> {
 /// The section of `headroom exporter --help` about these flags.
 pub(super) fn help() -> String {
     let mut out = "Flags of node_exporter:\n  \
-        --collector.NAME, --no-collector.NAME, --collector.disable-defaults,\n  \
-        --collector.NAME.OPTION=VALUE, or --collector.NAME.OPTION and --no-collector.NAME.OPTION of switches:\n"
+        --collector.NAME, --no-collector.NAME, --collector.disable-defaults, and --collector.NAME.OPTION over \
+        exporter.collectors.NAME.OPTION (switches also as --no-collector.NAME.OPTION):\n"
         .to_owned();
     let names: BTreeSet<&str> = FLAGS.iter().filter_map(|flag| Some(flag.name.split_once('.')?.0)).collect();
     for name in names {
@@ -371,6 +394,23 @@ mod tests {
             let today = flag.today.map(|today| FLAGS.iter().find(|flag| flag.name == today).unwrap());
             assert!(today.is_none_or(|today| today.key() == flag.key() && today.today.is_none()));
         }
+    }
+
+    #[test]
+    fn shells_complete_them() {
+        let mut command = completed(<crate::cli::Cli as clap::CommandFactory>::command());
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut command, "headroom", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for flag in [
+            "--no-collector.arp",
+            "--no-collector.arp.netlink",
+            "--collector.netdev.device-include",
+            "--web.listen-address",
+        ] {
+            assert!(script.split_whitespace().any(|word| word == flag), "{flag}");
+        }
+        assert!(!script.contains("--no-collector.netdev.device-include"));
     }
 
     #[test]

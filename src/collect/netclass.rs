@@ -1,5 +1,7 @@
 //! The collector of network devices' properties: /sys/class/net (`node_network_*`).
 
+mod netlink;
+
 use super::family::{Opening, by_name, whole};
 use super::{CollectError, Collector, Entry, filter};
 use crate::host::attribute::Reader;
@@ -15,7 +17,7 @@ pub const ENTRY: Entry = Entry {
     make: |host, options| {
         Ok(Box::new(Netclass {
             ignored: filter::pattern("netclass.ignored_devices", &options.netclass.ignored_devices)?,
-            ignore_invalid_speed: options.netclass.ignore_invalid_speed,
+            options: options.netclass.clone(),
             devices: Listing::new(host.sysfs.join("class/net")),
         }))
     },
@@ -105,17 +107,20 @@ const NUMBERS: [(&str, Desc<'static>); 17] = [
 const FLAGS: usize = 7;
 const SPEED: usize = 14;
 /// The kernel counts speeds in millions of bits a second.
-const SPEED_BYTES: i128 = 1_000_000 / 8;
+const SPEED_BYTES: u64 = 1_000_000 / 8;
 
 struct Netclass {
     ignored: Option<Regex>,
-    ignore_invalid_speed: bool,
+    options: Options,
     devices: Listing<Attributes>,
 }
 
 impl Collector for Netclass {
-    fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let Self { ignored, ignore_invalid_speed, devices } = self;
+    fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+        let Self { ignored, options, devices } = self;
+        if options.netlink {
+            return netlink::collect(host, ignored.as_ref(), options.netlink_with_stats, out);
+        }
         devices
             .refresh(|path, name, is_file| {
                 // The one ordinary file there, bonding_masters, is no device.
@@ -127,7 +132,7 @@ impl Collector for Netclass {
         for (_, device) in devices.items_mut() {
             device.read(&mut reader)?;
         }
-        write(devices, *ignore_invalid_speed, out);
+        write(devices, options.ignore_invalid_speed, out);
         Ok(())
     }
 }
@@ -152,7 +157,7 @@ fn write(devices: &Listing<Attributes>, ignore_invalid_speed: bool, out: &mut dy
             if place != SPEED {
                 return Some(whole(number));
             }
-            (number >= 0 || !ignore_invalid_speed).then(|| whole(number.saturating_mul(SPEED_BYTES)))
+            (number >= 0 || !ignore_invalid_speed).then(|| whole(number.saturating_mul(SPEED_BYTES.into())))
         };
         by_name(out, desc, devices.items().map(|(name, device)| (name, value(device))));
     }

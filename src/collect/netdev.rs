@@ -1,8 +1,9 @@
 //! The collector of network devices: bytes, packets, errors and drops (`node_network_*_total`).
 
 mod addresses;
-mod families;
+pub(super) mod families;
 
+use super::family::by_name;
 use super::filter::Choice;
 use super::{CollectError, Collector, Entry};
 use crate::host::{Host, HostError, Kept, link, net, system};
@@ -15,11 +16,13 @@ pub const ENTRY: Entry = Entry {
     name: "netdev",
     on: true,
     make: |host, options| {
+        let shares_families = options.netclass.netlink && options.netclass.netlink_with_stats;
         let options = &options.netdev;
         Ok(Box::new(Netdev {
             choice: Choice::either("netdev.device", &options.device_include, &options.device_exclude)?,
             options: options.clone(),
             file: host.proc_file("net/dev"),
+            shares_families,
             families: &PLAIN,
             devices: Vec::new(),
         }))
@@ -61,6 +64,7 @@ struct Netdev {
     choice: Choice,
     options: Options,
     file: Kept,
+    shares_families: bool,
     /// What the counts of this pass are called.
     families: &'static [Desc<'static>],
     /// All devices in the kernel's order, those that are left out as well.
@@ -100,7 +104,11 @@ impl Collector for Netdev {
             }
         }
         let addresses = if address_info { addresses::read(&self.choice)? } else { Vec::new() };
-        write(self.families, &self.devices, label_ifalias, out);
+        // `netclass` may have written some of these counts already.
+        let shared = self.shares_families;
+        let families = self.families.iter().enumerate();
+        let families: Vec<_> = families.filter(|(_, desc)| !shared || !out.has_family(desc.name)).collect();
+        write(&families, &self.devices, label_ifalias, out);
         addresses::write(&addresses, out);
         Ok(())
     }
@@ -109,7 +117,7 @@ impl Collector for Netdev {
 impl Netdev {
     /// Reads /proc/net/dev; `None` if it is not there.
     fn read(&mut self, host: &Host) -> Result<Option<()>, HostError> {
-        let Self { choice, options, file, families, devices } = self;
+        let Self { choice, options, file, families, devices, .. } = self;
         *families = if options.enable_detailed_metrics { &PLAIN_RENAMED } else { &PLAIN };
         let mut count = 0;
         let read = file.parse_lines(|text| {
@@ -146,6 +154,21 @@ impl Netdev {
         }
         devices.truncate(count);
         Ok(())
+    }
+}
+
+/// Writes netlink's counts of devices.
+pub(super) fn write_counts<'a>(
+    links: impl Iterator<Item = &'a link::Link> + Clone,
+    families: &[Desc<'static>],
+    out: &mut dyn Sink,
+) {
+    for (i, desc) in families.iter().enumerate() {
+        let count = |link: &link::Link| match i {
+            link::COUNTS => link.no_handler,
+            _ => link.counts.and_then(|counts| counts.get(i).copied()),
+        };
+        by_name(out, desc, links.clone().map(|link| (link.name.as_str(), count(link).map(Value::U64))));
     }
 }
 
@@ -188,8 +211,8 @@ impl Device {
     }
 }
 
-fn write(families: &[Desc<'static>], devices: &[Device], with_alias: bool, out: &mut dyn Sink) {
-    for (i, desc) in families.iter().enumerate() {
+fn write(families: &[(usize, &Desc<'static>)], devices: &[Device], with_alias: bool, out: &mut dyn Sink) {
+    for &(i, desc) in families {
         let value = |device: &Device| device.counts.get(i).copied().flatten();
         let mut open = false;
         for device in devices.iter().filter(|device| device.shown) {

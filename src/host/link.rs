@@ -2,7 +2,8 @@
 //!
 //! Sources: rtnetlink(7), `include/uapi/linux/if_link.h`, `include/uapi/linux/if_addr.h`.
 
-use super::netlink::{Netlink, Question, attribute, attributes, text, u8_at, u16_at, u32_at, u64_at};
+use super::generic::Generic;
+use super::netlink::{Netlink, Question, attribute, attributes, encode, text, u8_at, u16_at, u32_at, u64_at};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -61,6 +62,44 @@ pub struct Address {
     pub address: IpAddr,
     /// How many of its bits are those of the network.
     pub prefix: u8,
+}
+
+/// How a device's cable works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cable {
+    /// The number of the device.
+    pub device: u32,
+    /// Millions of bits a second; `None` while that is unknown.
+    pub speed_megabits: Option<u32>,
+    /// Whether both sides send at the same time (`DUPLEX_*`).
+    pub duplex: Option<u8>,
+}
+
+/// The cables of all devices whose drivers tell; none where the kernel cannot be asked (before Linux 5.6).
+pub fn cables() -> io::Result<Vec<Cable>> {
+    const GET_LINK_MODES: u8 = 4;
+    const HEADER: u16 = 1;
+    /// There are attributes inside.
+    const NESTED: u16 = 0x8000;
+    let mut out = Vec::new();
+    if let Some(mut kernel) = Generic::open("ethtool")? {
+        kernel.all(GET_LINK_MODES, &encode(HEADER | NESTED, &[]), |inside| out.extend(cable(inside)))?;
+    }
+    Ok(out)
+}
+
+fn cable(inside: &[u8]) -> Option<Cable> {
+    const HEADER: u16 = 1;
+    const DEVICE: u16 = 1;
+    const SPEED: u16 = 5;
+    const DUPLEX: u16 = 6;
+    const UNKNOWN: u32 = u32::MAX;
+    let speed = attribute(inside, SPEED).and_then(|content| u32_at(content, 0));
+    Some(Cable {
+        device: u32_at(attribute(attribute(inside, HEADER)?, DEVICE)?, 0)?,
+        speed_megabits: speed.filter(|speed| *speed != UNKNOWN),
+        duplex: attribute(inside, DUPLEX).and_then(|content| u8_at(content, 0)),
+    })
 }
 
 /// All devices, in the order of their numbers.
@@ -146,7 +185,6 @@ fn address(message: &[u8]) -> Option<Address> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::encode;
     use super::*;
 
     fn u64s(all: impl Iterator<Item = u64>) -> Vec<u8> {
@@ -193,6 +231,21 @@ mod tests {
         assert_eq!(address(&[head.to_vec(), encode(1, &[10, 0, 0])].concat()), None);
         let six = address(&[head.to_vec(), encode(1, &[0; 16])].concat()).unwrap();
         assert!(six.address.is_ipv6());
+    }
+
+    #[test]
+    fn a_cable_of_unknown_speed_has_none() {
+        let header = encode(0x8001, &encode(1, &4_u32.to_ne_bytes()));
+        let bytes = |speed: u32| [header.clone(), encode(5, &speed.to_ne_bytes()), encode(6, &[1])].concat();
+        let known = Cable { device: 4, speed_megabits: Some(1000), duplex: Some(1) };
+        assert_eq!(cable(&bytes(1000)), Some(known));
+        assert_eq!(cable(&bytes(u32::MAX)).unwrap().speed_megabits, None);
+        // The last three bytes only fill up.
+        for cut in 0..bytes(1000).len() - 3 {
+            let cut = cable(&bytes(1000)[..cut]);
+            assert!(cut.is_none_or(|cut| cut != known));
+        }
+        assert!(cables().is_ok());
     }
 
     #[test]

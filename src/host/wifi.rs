@@ -2,8 +2,8 @@
 //!
 //! Sources: `include/uapi/linux/nl80211.h`, `include/uapi/linux/genetlink.h`.
 
-use super::netlink::{Netlink, Question, attribute, attributes, encode, text, u8_at, u16_at, u32_at, u64_at};
-use rustix::net::netlink::GENERIC;
+use super::generic::Generic;
+use super::netlink::{attribute, attributes, encode, text, u8_at, u16_at, u32_at, u64_at};
 use std::io;
 
 /// A wireless device.
@@ -80,31 +80,24 @@ pub struct Station {
 const IFINDEX: u16 = 3;
 const IFNAME: u16 = 4;
 const MAC: u16 = 6;
-/// Bytes of the head that generic netlink puts before the attributes.
-const HEAD_BYTES: usize = 4;
 
 /// All wireless devices; `None` if the kernel knows nothing of such.
 pub fn interfaces() -> io::Result<Option<Vec<Interface>>> {
     const GET_INTERFACE: u8 = 5;
     const GET_STATION: u8 = 17;
     const GET_SCAN: u8 = 32;
-    let mut netlink = Netlink::open(Some(GENERIC))?;
-    let family = match family(&mut netlink) {
-        Ok(family) => family,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
+    let Some(mut kernel) = Generic::open("nl80211")? else { return Ok(None) };
     let mut out = Vec::new();
-    ask(&mut netlink, family, GET_INTERFACE, &[], |inside| out.extend(interface(inside)))?;
+    kernel.all(GET_INTERFACE, &[], |inside| out.extend(interface(inside)))?;
     for interface in &mut out {
         let which =
             [encode(IFINDEX, &interface.index.to_ne_bytes()), encode(MAC, &interface.address)].concat();
         let Interface { network: found, stations, .. } = interface;
         // The network that the device is in is one of all that it has heard of.
-        let scan = ask(&mut netlink, family, GET_SCAN, &which, |inside| {
+        let scan = kernel.all(GET_SCAN, &which, |inside| {
             *found = found.take().or_else(|| network(inside));
         });
-        let talk = ask(&mut netlink, family, GET_STATION, &which, |inside| stations.extend(station(inside)));
+        let talk = kernel.all(GET_STATION, &which, |inside| stations.extend(station(inside)));
         // Some kinds of devices have neither.
         for result in [scan, talk] {
             if let Err(e) = result
@@ -115,34 +108,6 @@ pub fn interfaces() -> io::Result<Option<Vec<Interface>>> {
         }
     }
     Ok(Some(out))
-}
-
-/// The number that nl80211 has here.
-fn family(netlink: &mut Netlink) -> io::Result<u16> {
-    const CONTROL: u16 = 0x10;
-    const GET_FAMILY: u8 = 3;
-    const FAMILY_ID: u16 = 1;
-    const FAMILY_NAME: u16 = 2;
-    let request = [vec![GET_FAMILY, 1, 0, 0], encode(FAMILY_NAME, b"nl80211\0")].concat();
-    let mut found = None;
-    netlink.ask(Question::One, CONTROL, &request, |message| {
-        let inside = message.get(HEAD_BYTES..).unwrap_or_default();
-        found = attribute(inside, FAMILY_ID).and_then(|content| u16_at(content, 0));
-    })?;
-    found.ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-fn ask(
-    netlink: &mut Netlink,
-    family: u16,
-    command: u8,
-    which: &[u8],
-    mut each: impl FnMut(&[u8]),
-) -> io::Result<()> {
-    let request = [&[command, 1, 0, 0], which].concat();
-    netlink.ask(Question::All, family, &request, |message| {
-        each(message.get(HEAD_BYTES..).unwrap_or_default());
-    })
 }
 
 /// A device; none if it has no name, as the virtual ones that belong to another.

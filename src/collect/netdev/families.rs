@@ -61,7 +61,7 @@ pub(super) const PLAIN_RENAMED: [Desc<'static>; 17] = {
 };
 
 /// In the order of `struct rtnl_link_stats64`.
-pub(super) const DETAILED: [Desc<'static>; 24] = [
+pub(in crate::collect) const DETAILED: [Desc<'static>; 24] = [
     RECEIVE_PACKETS,
     TRANSMIT_PACKETS,
     RECEIVE_BYTES,
