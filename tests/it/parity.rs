@@ -1,6 +1,7 @@
 //! The same series as node_exporter's: on its own recorded host, where the recording is at hand, and on this machine.
 
 use crate::stack::{HEADROOM, Running, eventually, free_address, get, program};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -162,6 +163,9 @@ fn same_live(flags: &[&str]) {
         left = compare(&script, &own, &theirs);
     }
     assert_eq!(left.0, Vec::<String>::new(), "{}", left.1);
+    let (shared, other) = other_values(&own, &theirs);
+    assert!(shared > 1000, "only {shared} series in both");
+    assert_eq!(other, Vec::<String>::new());
     let output = ours.output();
     let warnings: Vec<_> = output.lines().filter(|line| line.contains("no effect")).collect();
     assert!(warnings.len() <= 1, "{output}");
@@ -170,6 +174,52 @@ fn same_live(flags: &[&str]) {
     let named = warnings.iter().flat_map(|line| line.split(['"', ' '])).filter(|word| word.starts_with("--"));
     let unknown: Vec<_> = named.filter(|flag| !known.iter().any(|known| known == flag)).collect();
     assert_eq!(unknown, Vec::<&str>::new());
+}
+
+/// The values of a page, but for those that are about the exporter itself.
+fn samples(url: &str) -> BTreeMap<String, f64> {
+    const OWN: [&str; 8] = [
+        "#",
+        "go_",
+        "process_",
+        "promhttp_",
+        "node_exporter_",
+        "node_scrape_",
+        "node_textfile_",
+        "node_time_",
+    ];
+    let page = get(url).unwrap().1;
+    let lines = page.lines().filter(|line| !OWN.iter().any(|start| line.starts_with(start)));
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ')?;
+        Some((series.to_owned(), value.parse().ok()?))
+    };
+    lines.filter_map(sample).collect()
+}
+
+/// How many series both have, and those whose value is not between two that the other one shows before and after, however
+/// often they are asked.
+fn other_values(own: &str, theirs: &str) -> (usize, Vec<String>) {
+    let mut last: Option<BTreeSet<String>> = None;
+    let mut shared = 0;
+    for _ in 0..20 {
+        let (before, ours, after) = (samples(theirs), samples(own), samples(theirs));
+        let both = |series: &String| Some((*before.get(series)?, *ours.get(series)?, *after.get(series)?));
+        let between = |(before, ours, after): (f64, f64, f64)| {
+            let slack = 1e-9 * before.abs();
+            ours >= before.min(after) - slack && ours <= before.max(after) + slack
+        };
+        shared = before.keys().filter(|series| both(series).is_some()).count();
+        let other = before.keys().filter(|series| both(series).is_some_and(|values| !between(values)));
+        let other: BTreeSet<String> =
+            other.filter(|series| last.as_ref().is_none_or(|last| last.contains(*series))).cloned().collect();
+        let done = other.is_empty();
+        last = Some(other);
+        if done {
+            break;
+        }
+    }
+    (shared, last.unwrap_or_default().into_iter().collect())
 }
 
 /// What differs beyond what is expected, and all that the script said.
