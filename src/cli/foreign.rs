@@ -108,8 +108,7 @@ impl Argument<'_> {
     fn switch(&self) -> Result<bool, String> {
         let on = self.name == self.positive;
         match self.value.as_deref() {
-            None => Ok(on),
-            Some("true") => Ok(on),
+            None | Some("true") => Ok(on),
             Some("false") => Ok(!on),
             Some(value) => Err(format!("--{}: `{value}` should be true or false", self.name)),
         }

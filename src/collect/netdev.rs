@@ -32,6 +32,7 @@ pub const ENTRY: Entry = Entry {
 /// Which devices are shown, and what of them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each of node_exporter's flags")]
 pub struct Options {
     /// Whether the kernel is asked over netlink for what /proc/net/dev does not have, and where that is not there.
     pub netlink: bool,
@@ -159,7 +160,7 @@ impl Netdev {
 
 /// Writes netlink's counts of devices.
 pub(super) fn write_counts<'a>(
-    links: impl Iterator<Item = &'a link::Link> + Clone,
+    links: &(impl Iterator<Item = &'a link::Link> + Clone),
     families: &[Desc<'static>],
     out: &mut dyn Sink,
 ) {

@@ -202,7 +202,7 @@ mod tests {
             encode(16, &[6]),
             encode(20, b"uplink\0"),
             encode(47, &4_u32.to_ne_bytes()),
-            encode(0x8000 | 52, &names),
+            encode(0x8034, &names),
             encode(23, &u64s(1..=25)),
         ];
         let bytes = [head.to_vec(), inside.concat()].concat();

@@ -77,19 +77,22 @@ fn known() -> BTreeMap<String, Family> {
     all
 }
 
-/// What no captured host can hold, because it asks the kernel and not a file: file systems, the clock, uname; and what the
-/// scraper says of its collectors.
+/// What no captured host can hold, because it asks the kernel and not a file: file systems, network devices in detail, the
+/// clock, uname; and what the scraper says of its collectors.
 fn live_page() -> String {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("1")).unwrap();
     std::fs::write(dir.path().join("1/mountinfo"), "25 1 254:0 / / rw - ext4 /dev/vda rw\n").unwrap();
     std::fs::write(dir.path().join("a.prom"), "a 1\n").unwrap();
+    std::fs::write(dir.path().join("stat"), "softirq 55 1 2 3 4 5 6 7 8 9 10\n").unwrap();
     let host = Host { procfs: dir.path().to_owned(), rootfs: "/".into(), ..crate::page::host("machine") };
     let mut options = Options {
         disable_defaults: true,
-        enabled: ["filesystem", "time", "uname", "textfile"].map(String::from).to_vec(),
+        enabled: ["filesystem", "netdev", "stat", "time", "uname", "textfile"].map(String::from).to_vec(),
         ..Options::default()
     };
+    options.stat.softirq = true;
+    (options.netdev.enable_detailed_metrics, options.netdev.address_info) = (true, true);
     options.textfile.directories = vec![dir.path().display().to_string()];
     let mut out = TextEncoder::default();
     Scraper::new(host, &options).unwrap().scrape(&mut out);
