@@ -172,7 +172,6 @@ fn files_that_are_missing_or_directories_are_no_panic() {
         "meminfo_numa",
         "mountstats",
         "netclass",
-        "netdev",
         "netstat",
         "nfs",
         "nfsd",

@@ -144,7 +144,7 @@ fn logs_are_json_when_asked_for() {
     eventually("the exporter answers", 20, || get(&format!("http://{address}/-/healthy")));
     let lines: Vec<serde_json::Value> =
         running.output().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().any(|l| l["flag"] == "--collector.perf" && l["level"] == "WARN"), "{lines:?}");
+    assert!(lines.iter().any(|l| l["flags"] == "--collector.perf" && l["level"] == "WARN"), "{lines:?}");
     assert!(lines.iter().any(|l| l["listener"] == "exporter"), "{lines:?}");
 }
 
