@@ -5,6 +5,7 @@ mod process_names;
 use crate::host::Host;
 use crate::host::group::{Grouping, Rule};
 use crate::{client, collect, exporter, optimize, stack};
+use optimize::policy::Rung;
 use process_names::process_names;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -221,7 +222,6 @@ impl Config {
         }
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
-        let actions: Vec<&str> = optimize::action::REGISTRY.iter().map(|a| a.name()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
             let key = |field: &str| format!("optimizer.policies[{i}].{field}");
             if policy.matchers.is_empty() {
@@ -230,9 +230,7 @@ impl Config {
                     "at least one matcher: a policy for every alert would be a mistake".into(),
                 );
             }
-            if let Some(name) = policy.ladder.iter().find(|n| !actions.contains(&n.as_str())) {
-                return error(key("ladder"), unknown(name, &actions));
-            }
+            check_ladder(&policy.ladder).map_err(|(place, why)| (key("ladder") + &place, why))?;
             if policy.target.is_some() == policy.target_label.is_some() {
                 return error(key("target"), "either `target` or `target_label`, and not both".into());
             }
@@ -287,6 +285,18 @@ impl Config {
         let Paths { procfs, sysfs, rootfs, udev_data } = self.paths.clone();
         Host { procfs, sysfs, rootfs, udev_data }
     }
+}
+
+/// Whether the rungs are actions with good options.
+fn check_ladder(ladder: &[Rung]) -> Result<(), (String, String)> {
+    let actions: Vec<&str> = optimize::action::REGISTRY.iter().map(|a| a.name()).collect();
+    for (i, rung) in ladder.iter().enumerate() {
+        let Some(action) = optimize::action::find(&rung.action) else {
+            return Err((format!("[{i}]"), unknown(&rung.action, &actions)));
+        };
+        action.check(&rung.with).map_err(|why| (format!("[{i}].with"), why))?;
+    }
+    Ok(())
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {

@@ -9,8 +9,10 @@ pub mod guard;
 pub mod journal;
 pub mod metrics;
 pub mod observe;
+pub mod pause;
 pub mod policy;
 pub mod record;
+pub mod request;
 pub mod store;
 pub mod verify;
 
@@ -54,7 +56,7 @@ impl Default for Options {
             name: "give-back".into(),
             matchers,
             target_label: Some("groupname".into()),
-            ladder: vec!["app_hook".into()],
+            ladder: vec![policy::Rung::from("app_hook")],
             ..Policy::default()
         };
         Self {

@@ -10,6 +10,7 @@ use crate::optimize::api::{Api, OwnPage, WRITERS_MAX};
 use crate::optimize::executor::{Executor, Settings};
 use crate::optimize::metrics::Metrics;
 use crate::optimize::observe::Observer;
+use crate::optimize::pause::Pause;
 use crate::optimize::store::Store;
 use crate::serve::{self, Handler, Limits, Listener, Reload, Token};
 use anyhow::{Context, Result};
@@ -165,7 +166,8 @@ impl Service {
         {
             return Err(e.into());
         }
-        let executor = Executor::start(store, metrics, now_millis, settings(&self.config)?)?;
+        let executor =
+            Executor::start(store, metrics, (now_millis, Pause::new(&state)), settings(&self.config)?)?;
         let shared = Arc::clone(executor.shared());
         if self.config.optimizer.targets.is_empty() {
             tracing::warn!(

@@ -1,27 +1,27 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
-use super::action::{self, Action, Plan, Scene};
+mod measure;
+mod tally;
+
+use super::action::{self, Action, Plan, Scene, Watch};
 use super::executor::{Settings, Shared, end, wait};
 use super::guard::{self, Admission, Guard, admit, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
-use super::policy::{Policy, Target};
+use super::policy::{self, Condition, Policy, Target};
 use super::record::StepState;
 use super::store::StoreError;
-use super::verify::{Verdict, verdict};
+use super::verify::Verdict;
 use crate::host::HostError;
 use crate::host::hand::Hand;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tally::Tally;
 
-/// Readings of which the median counts.
-const READINGS: usize = 3;
-/// Time between two readings before an action.
-const READING_EVERY: Duration = Duration::from_millis(30);
-/// Time between two readings while an action's gain may still show.
-const SETTLE_EVERY: Duration = Duration::from_millis(150);
 /// When refaults and pressure are read once more.
 const AFTERMATH: Duration = Duration::from_mins(1);
+/// A wait between two rungs that is longer is spent in the queue, so that other runs can act meanwhile.
+const WAIT_HERE_MAX: Duration = Duration::from_secs(1);
 
 /// A run in a worker's hands.
 pub struct Climb {
@@ -31,6 +31,10 @@ pub struct Climb {
     pub policy: Policy,
     /// Its target.
     pub target: Target,
+    /// What must be so before each rung.
+    pub condition: Condition,
+    /// Decide and record, but do nothing.
+    pub dry_run: bool,
     /// The settings with which it began.
     pub settings: Arc<Settings>,
 }
@@ -58,6 +62,8 @@ enum Stop {
     Ended(Ending),
     /// A guard lets it wait; nothing was done yet.
     Deferred(Guard, i64),
+    /// The next rung has its time, in milliseconds since the epoch.
+    Later(i64),
     /// The journal cannot be written: nothing more may be done.
     Journal,
 }
@@ -81,16 +87,9 @@ enum No {
     Guard(Guard, i64),
 }
 
-/// What the rungs so far came to.
-#[derive(Default)]
-struct Tally {
-    freed_bytes: u64,
-    steps: usize,
-    notes: Vec<String>,
-}
-
 /// A rung that may be begun: everything but the intent.
 struct Rung<'a> {
+    /// Its place in the ladder, from 0.
     number: usize,
     action: &'static dyn Action,
     plan: &'a Plan,
@@ -110,15 +109,20 @@ impl Climb {
                 let waiting = wait(shared, &self.run, *guard, *until, names);
                 shared.store.with(|j| j.defer(&[waiting]))
             }
+            Stop::Later(until) => {
+                shared.store.with(|j| j.defer(&[self.waiting(*until, "the next rung's time")]))
+            }
             // Back in the queue as it is: what was begun stays begun.
             Stop::Journal => {
-                let reason = "the journal could not be written".to_owned();
-                let (policy, target) = (names.0.to_owned(), names.1.to_owned());
-                let waiting = Waiting { run: self.run.id, not_before: 0, reason, policy, target };
-                shared.store.with(|j| j.defer(&[waiting]))
+                shared.store.with(|j| j.defer(&[self.waiting(0, "the journal could not be written")]))
             }
         };
         insist(shared, &mut write);
+    }
+
+    fn waiting(&self, not_before: i64, reason: &str) -> Waiting {
+        let (policy, target) = (self.policy.name.clone(), self.target.name.clone());
+        Waiting { run: self.run.id, not_before, reason: reason.to_owned(), policy, target }
     }
 
     fn climb(&self, shared: &Shared) -> Stop {
@@ -131,26 +135,51 @@ impl Climb {
     }
 
     fn ladder(&self, shared: &Shared, tally: &mut Tally) -> Stop {
-        for name in &self.policy.ladder {
-            if self.run.rungs_begun.contains(name) {
-                tally.notes.push(format!("{name}: begun before an interruption, not repeated"));
+        for (number, rung) in self.policy.ladder.iter().enumerate() {
+            if self.run.rungs_begun.contains(&number) {
+                let why = if self.run.interrupted { "an interruption, not repeated" } else { "the wait" };
+                tally.notes.push(format!("{}: begun before {why}", rung.action));
                 continue;
             }
-            match self.rung(shared, name, tally) {
-                Ok(()) => {}
-                Err(stop) => return stop,
+            let steps = tally.steps;
+            if let Err(stop) = self.rung(shared, number, rung, tally) {
+                return stop;
+            }
+            let more = number + 1 < self.policy.ladder.len();
+            if tally.steps > steps
+                && more
+                && let Err(stop) = self.pause(shared, rung)
+            {
+                return stop;
             }
         }
         // The last rung's effect is judged like any other's: by what is there now.
         match self.look(shared) {
-            Ok((_, before)) => Stop::Ended(tally.ending(self, self.need(&before).is_none())),
+            Ok((_, before)) => Stop::Ended(tally.ending(self, self.need(&before, tally).is_none())),
             Err(e) => e.into(),
         }
     }
 
+    /// The time between a rung and the next.
+    fn pause(&self, shared: &Shared, rung: &policy::Rung) -> Result<(), Stop> {
+        let wait = rung.wait.unwrap_or(self.policy.wait);
+        if wait > WAIT_HERE_MAX {
+            return Err(Stop::Later((shared.clock)().saturating_add(millis(wait))));
+        }
+        // Why it was cut short, the next rung finds out.
+        let _cut_short = Watch::new(WAIT_HERE_MAX * 2, &|| shared.held()).sleep(wait);
+        Ok(())
+    }
+
     /// One rung. `Ok` means that the next one follows.
-    fn rung(&self, shared: &Shared, name: &str, tally: &mut Tally) -> Result<(), Stop> {
-        let number = self.run.rungs_begun.len() + tally.steps;
+    fn rung(
+        &self,
+        shared: &Shared,
+        number: usize,
+        rung: &policy::Rung,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        let name = rung.action.as_str();
         if shared.stopping() {
             return Err(Stop::Deferred(Guard::Concurrency, 0));
         }
@@ -169,12 +198,14 @@ impl Climb {
             self.refuse(shared, Guard::Protected);
             return Err(Stop::Ended(Ending::new("refused", format!("protected: {why}"))));
         }
-        let Some(want_bytes) = self.need(&before) else {
+        let Some(want_bytes) = self.need(&before, tally) else {
             return Err(Stop::Ended(tally.ending(self, true)));
         };
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
-        let scene = Scene { target: &self.target, members: &members, before: &before, want_bytes };
-        let plan = match action.plan(&scene) {
+        let scene =
+            Scene { target: &self.target, members: &members, before: &before, want_bytes, with: &rung.with };
+        let planned = action.plan(&scene);
+        let plan = match planned.and_then(|p| action.permit(&p.intent, &self.settings.host).map(|()| p)) {
             Ok(plan) => plan,
             Err(refusal) => {
                 shared.metrics.actions.with_label_values(&[name, "refused"]).inc();
@@ -187,7 +218,7 @@ impl Climb {
             tally.notes.push(format!("{name}: less to gain than {}", options.guards.min_gain));
             return Ok(());
         }
-        if options.dry_run {
+        if self.dry_run {
             self.refuse(shared, Guard::DryRun);
             shared.metrics.actions.with_label_values(&[name, "dry_run"]).inc();
             let want = bytesize::ByteSize::b(want_bytes).display().iec();
@@ -197,6 +228,8 @@ impl Climb {
         let rung = Rung { number, action, plan: &plan, before: &before, members: &members, want_bytes };
         let step = match self.intend(shared, &rung, tally.steps > 0)? {
             Ok(step) => step,
+            // Held by a person: it goes on from here when that ends.
+            Err(No::Guard(guard @ Guard::Paused, until)) => return Err(Stop::Deferred(guard, until)),
             Err(No::Resolved) => return Err(Stop::Ended(tally.resolved())),
             Err(No::Guard(guard, _)) if tally.steps > 0 => {
                 self.refuse(shared, guard);
@@ -225,6 +258,9 @@ impl Climb {
             if j.is_resolved(self.run.id)? {
                 return Ok(Err(No::Resolved));
             }
+            if shared.pause.why().is_some() {
+                return Ok(Err(No::Guard(Guard::Paused, now.saturating_add(millis(guard::ASK_AGAIN)))));
+            }
             let mut past = j.past(self.run.id, &self.target.name, guard::window(now))?;
             if acted || !self.run.rungs_begun.is_empty() {
                 // Cool-downs lie between runs, not between the rungs of one; the rate limit counts all.
@@ -246,11 +282,13 @@ impl Climb {
         );
         let begun = Instant::now();
         let mut hand = Hand::new(self.settings.host.clone());
-        let done = rung.action.execute(&rung.plan.intent, &mut hand);
+        let held = || shared.held();
+        let watch = Watch::new(rung.action.time_max(), &held);
+        let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);
         let after = self.settle(shared, rung);
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
-            Ok(after) => verdict(rung.before, after, min_gain),
+            Ok(after) => rung.action.verify(rung.before, after, min_gain),
             Err(e) => Verdict::Unknown { why: e.to_string() },
         };
         let (state, detail) = match &done {
@@ -258,7 +296,7 @@ impl Climb {
             Err(e) => (StepState::Failed, e.to_string()),
         };
         let detail = match &verdict {
-            Verdict::Freed { .. } => detail,
+            Verdict::Freed { .. } | Verdict::Applied => detail,
             Verdict::NoGain { why } | Verdict::Unknown { why } => format!("{detail}; {why}"),
         };
         // An action that failed may have gained all the same, and then it counts as what it gained.
@@ -290,67 +328,15 @@ impl Climb {
             detail: Some(detail),
             after: after.ok().as_ref().and_then(json),
             aftermath_due: Some(now.saturating_add(millis(AFTERMATH))),
+            // What failed half way may stand as well; to undo what is not there does no harm.
+            lease_until: rung.plan.lease.map(|l| now.saturating_add(millis(l))),
         };
         insist(shared, &mut || shared.store.with(|j| j.end_step(step, &outcome, now)));
     }
 
-    /// The target's processes, and the median of a few readings of it and the machine.
-    fn look(&self, shared: &Shared) -> Result<(Vec<Member>, Observation), HostError> {
-        let observer = &self.settings.observer;
-        let members = observer.members(&self.target)?;
-        let mut readings = Vec::with_capacity(READINGS);
-        for n in 0..READINGS {
-            if n > 0 {
-                std::thread::sleep(READING_EVERY);
-            }
-            readings.push(observer.observe(&self.target, &members, (shared.clock)())?);
-        }
-        Ok((members, median(readings)))
-    }
-
-    /// Reads until the gain shows, or the time for it is over. Each three readings in a row give a median; the one that
-    /// shows most counts, because others soon take what has become available.
-    fn settle(&self, shared: &Shared, rung: &Rung<'_>) -> Result<Observation, HostError> {
-        let deadline = Instant::now() + self.settings.options.settle;
-        let gain = |seen: &Observation| verdict(rung.before, seen, 0).bytes();
-        let mut readings: Vec<Observation> = Vec::new();
-        let mut best: Option<Observation> = None;
-        loop {
-            readings.push(self.settings.observer.observe(&self.target, rung.members, (shared.clock)())?);
-            let last = readings.split_off(readings.len().saturating_sub(READINGS));
-            readings = last;
-            let seen = median(readings.clone());
-            if let unknown @ Verdict::Unknown { .. } = verdict(rung.before, &seen, 0) {
-                // The target has gone: what its end gave back is not the action's doing.
-                tracing::debug!(run = self.run.id, ?unknown, "nothing left to measure");
-                return Ok(seen);
-            }
-            if readings.len() == READINGS && best.as_ref().is_none_or(|b| gain(&seen) >= gain(b)) {
-                best = Some(seen);
-            }
-            let enough = best.as_ref().is_some_and(|b| gain(b) >= rung.want_bytes);
-            if enough || Instant::now() >= deadline {
-                return Ok(best.unwrap_or_else(|| median(readings)));
-            }
-            let pause = if readings.len() < READINGS { READING_EVERY } else { SETTLE_EVERY };
-            std::thread::sleep(pause);
-        }
-    }
-
     /// The bytes that would end the trouble, as measured; `None` if there is none.
-    fn need(&self, seen: &Observation) -> Option<u64> {
-        if let Some(ratio) = self.policy.available_below_ratio {
-            let total = seen.machine.total_bytes as f64;
-            let short = total.mul_add(ratio, -(seen.machine.available_bytes as f64));
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "positive, and below the machine's memory"
-            )]
-            return (short > 0.0).then_some(short as u64);
-        }
-        let budget = self.target.memory_budget?.as_u64();
-        seen.target.as_ref()?.bytes.checked_sub(budget).filter(|&over| over > 0)
+    fn need(&self, seen: &Observation, tally: &Tally) -> Option<u64> {
+        self.condition.need(seen, &self.target, tally.freed_bytes)
     }
 
     fn refuse(&self, shared: &Shared, guard: Guard) {
@@ -364,60 +350,11 @@ impl Climb {
     }
 }
 
-impl Tally {
-    /// A run that freed memory was effective, whatever ended it.
-    fn closing(&self, ending: Ending) -> Ending {
-        if self.freed_bytes == 0 || ending.result == "effective" {
-            return ending;
-        }
-        let freed = bytesize::ByteSize::b(self.freed_bytes).display().iec();
-        Ending::new("effective", self.words(&format!("{freed} freed, then: {}", ending.reason)))
-    }
-
-    fn resolved(&self) -> Ending {
-        let result = if self.freed_bytes > 0 {
-            "effective"
-        } else if self.steps > 0 {
-            "no_gain"
-        } else {
-            "resolved"
-        };
-        Ending::new(result, self.words("the alert is resolved"))
-    }
-
-    fn ending(&self, climb: &Climb, over: bool) -> Ending {
-        let interrupted = !climb.run.rungs_begun.is_empty();
-        let (result, why) = match (self.freed_bytes > 0, self.steps > 0, over) {
-            (true, _, true) => ("effective", "the trouble is over"),
-            (true, _, false) => ("effective", "the ladder's end; not all that was wanted"),
-            (false, true, _) if self.notes.iter().any(|n| n.ends_with(": failed")) => {
-                ("failed", "the ladder's end")
-            }
-            (false, true, _) => ("no_gain", "the ladder's end"),
-            (false, false, _) if interrupted => ("interrupted", "nothing more to do"),
-            (false, false, true) => ("stale", "the condition is gone, as measured here"),
-            (false, false, false) => ("refused", "no action of the ladder can help"),
-        };
-        Ending::new(result, self.words(why))
-    }
-
-    fn words(&self, why: &str) -> String {
-        if self.notes.is_empty() { why.to_owned() } else { format!("{why} ({})", self.notes.join("; ")) }
-    }
-}
-
 /// Writes until it is written or the process ends: an outcome must not be lost because the disk was full for a while.
 fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) {
     while write().is_err() && !shared.stopping() {
         std::thread::sleep(Duration::from_secs(1));
     }
-}
-
-/// The reading whose reachable memory is the median.
-fn median(mut readings: Vec<Observation>) -> Observation {
-    readings.sort_by_key(|o| o.machine.reachable_bytes());
-    let middle = readings.len() / 2;
-    readings.into_iter().nth(middle).unwrap_or_default()
 }
 
 fn json(observation: &Observation) -> Option<String> {

@@ -1,16 +1,19 @@
 //! The executor: takes runs from the journal, asks policy and guards, and hands them to workers.
 
+mod aftermath;
+mod undo;
+
 use super::action;
 use super::climb::{Climb, Ending};
 use super::guard::{Admission, admit, millis};
 use super::journal::{Ended, OpenRun, Waiting};
 use super::metrics::Metrics;
 use super::observe::Observer;
-use super::policy::{Decision, decide};
+use super::pause::Pause;
+use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::store::{Store, StoreError};
 use super::{Options, guard};
 use crate::host::Host;
-use crate::host::hand::Hand;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -22,8 +25,6 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(500);
 /// How often old runs are forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
-/// Between two tries to put back what an interruption left.
-const UNDO_EVERY: Duration = Duration::from_secs(30);
 /// Runs looked at in one turn.
 const TURN: usize = 32;
 
@@ -52,6 +53,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The time.
     pub clock: Clock,
+    /// The emergency stop.
+    pub pause: Pause,
     settings: Mutex<Arc<Settings>>,
     busy: Mutex<HashSet<String>>,
     stopping: AtomicBool,
@@ -81,6 +84,14 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 
+    /// Why no action may go on, if that is so.
+    pub fn held(&self) -> Option<String> {
+        if self.stopping() {
+            return Some("Headroom ends".to_owned());
+        }
+        self.pause.why().map(|why| format!("paused: {why}"))
+    }
+
     fn announce(&self, settings: &Settings) {
         let targets = &settings.options.targets;
         let pairs = action::REGISTRY.iter().flat_map(|a| targets.iter().map(|t| (a.name(), t.name.as_str())));
@@ -108,7 +119,7 @@ impl Executor {
     pub fn start(
         store: Store,
         metrics: Metrics,
-        clock: Clock,
+        (clock, pause): (Clock, Pause),
         settings: Settings,
     ) -> Result<Self, ExecutorError> {
         let (wake, inbox) = sync_channel(1);
@@ -116,6 +127,7 @@ impl Executor {
             store,
             metrics,
             clock,
+            pause,
             settings: Mutex::new(Arc::new(settings)),
             busy: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -141,6 +153,7 @@ impl Executor {
         while !self.shared.busy().is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
+        undo::all_leases(&self.shared);
         // A thread that waits for a disk that does not answer cannot be waited for.
         while self.thread.as_ref().is_some_and(|t| !t.is_finished()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
@@ -149,7 +162,8 @@ impl Executor {
 }
 
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
-    let mut recovery = Recovery::default();
+    let mut recovery = undo::Recovery::default();
+    let mut leases = undo::Leases::default();
     let mut expired_at: Option<Instant> = None;
     while !shared.stopping() {
         let mut turn = || -> Result<bool, StoreError> {
@@ -159,7 +173,9 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
                 shared.store.with(|j| j.expire((shared.clock)().saturating_sub(keep)))?;
                 expired_at = Some(Instant::now());
             }
-            aftermaths(shared)?;
+            aftermath::look(shared)?;
+            leases.go_on(shared)?;
+            shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));
             let more = decide_all(shared)?;
             let (waiting, active) = shared.store.with(|j| j.open_counts())?;
             shared.metrics.runs_waiting.set(waiting);
@@ -175,60 +191,6 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-}
-
-/// Puts right what an interruption left behind, before anything else is done. A step is marked only after that: an end
-/// in the middle finds it again, and to put back twice does no harm. What cannot be put back now is tried again.
-#[derive(Default)]
-struct Recovery {
-    /// Unfinished steps with action and plan, once they were read.
-    steps: Option<Vec<(i64, String, String)>>,
-    tried_at: Option<Instant>,
-}
-
-impl Recovery {
-    fn go_on(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        let steps = if let Some(steps) = &mut self.steps {
-            steps
-        } else {
-            let steps = shared.store.with(|j| j.requeue().and_then(|()| j.unfinished()))?;
-            self.steps.insert(steps)
-        };
-        if steps.is_empty() || self.tried_at.is_some_and(|t| t.elapsed() < UNDO_EVERY) {
-            return Ok(());
-        }
-        self.tried_at = Some(Instant::now());
-        let mut hand = Hand::new(shared.settings().host.clone());
-        let mut left = Vec::new();
-        for (step, name, plan) in steps.drain(..) {
-            if put_back(&mut hand, step, &name, &plan) {
-                shared.store.with(|j| j.interrupt(step, (shared.clock)()))?;
-                shared.metrics.actions.with_label_values(&[&name, "interrupted"]).inc();
-            } else {
-                left.push((step, name, plan));
-            }
-        }
-        *steps = left;
-        Ok(())
-    }
-}
-
-/// Whether nothing of an interrupted action is left behind.
-fn put_back(hand: &mut Hand, step: i64, name: &str, plan: &str) -> bool {
-    let plan = serde_json::from_str(plan).unwrap_or(serde_json::Value::Null);
-    match action::find(name).map(|a| a.undo(&plan, hand)) {
-        Some(Ok(Some(note))) => {
-            tracing::warn!(step, action = name, note, "put back what an interrupted action left");
-        }
-        Some(Err(e)) => {
-            tracing::error!(step, action = name, error = %e, "cannot put back what an interrupted action left; it is tried again");
-            return false;
-        }
-        Some(Ok(None)) | None => {
-            tracing::warn!(step, action = name, "an action was interrupted; it is not repeated");
-        }
-    }
-    true
 }
 
 /// Decides on the runs whose turn it is; true if there may be more that need not wait.
@@ -259,20 +221,15 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
     }
     let settings = shared.settings();
     let options = &settings.options;
-    let (policy, target) = match decide(&options.policies, &options.targets, &settings.own_names, &run.labels)
-    {
-        Decision::Act { policy, target } => (policy, target),
-        Decision::Nothing { policy, reason } => {
-            let policy = policy.map(str::to_owned);
-            return finish(&Ending { policy, ..Ending::new("no_policy", reason) });
-        }
-        Decision::OtherHost { instance } => {
-            let reason = format!(
-                "the alert is about {instance:?}, which is not this machine; see optimizer.instances"
-            );
-            return finish(&Ending::new("refused", reason));
-        }
+    let errand = match errand(options, &settings.own_names, run) {
+        Ok(errand) => errand,
+        Err(ending) => return finish(&ending),
     };
+    let (policy, target) = (&errand.policy, &errand.target);
+    if shared.pause.why().is_some() {
+        let until = now.saturating_add(millis(guard::ASK_AGAIN));
+        return Ok(Some(wait(shared, run, guard::Guard::Paused, until, (&policy.name, &target.name))));
+    }
     let past = shared.store.with(|j| j.past(run.id, &target.name, guard::window(now)))?;
     let (active, busy) = {
         let set = shared.busy();
@@ -281,10 +238,13 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
     if let Admission::Defer { guard, until } = admit(now, &past, active, busy, &options.guards) {
         return Ok(Some(wait(shared, run, guard, until, (&policy.name, &target.name))));
     }
+    let dry_run = options.dry_run || run.request.as_ref().is_some_and(|r| r.dry_run);
     let climb = Climb {
         run: run.clone(),
         policy: policy.clone(),
         target: target.clone(),
+        condition: errand.condition,
+        dry_run,
         settings: Arc::clone(&settings),
     };
     if !shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))? {
@@ -302,6 +262,37 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         return finish(&Ending::new("failed", format!("cannot start a thread for the run: {e}")));
     }
     Ok(None)
+}
+
+/// What a run is to do.
+struct Errand {
+    policy: Policy,
+    target: Target,
+    condition: Condition,
+}
+
+/// Policy, target and condition of a run, or how it ends without them.
+fn errand(options: &Options, own_names: &[String], run: &OpenRun) -> Result<Errand, Ending> {
+    if let Some(request) = &run.request {
+        let (policy, target, condition) = request
+            .decide(&options.policies, &options.targets)
+            .map_err(|reason| Ending::new("no_policy", reason))?;
+        return Ok(Errand { policy, target, condition });
+    }
+    match decide(&options.policies, &options.targets, own_names, &run.labels) {
+        Decision::Act { policy, target } => {
+            Ok(Errand { policy: policy.clone(), target: target.clone(), condition: policy.condition() })
+        }
+        Decision::Nothing { policy, reason } => {
+            Err(Ending { policy: policy.map(str::to_owned), ..Ending::new("no_policy", reason) })
+        }
+        Decision::OtherHost { instance } => {
+            let reason = format!(
+                "the alert is about {instance:?}, which is not this machine; see optimizer.instances"
+            );
+            Err(Ending::new("refused", reason))
+        }
+    }
 }
 
 /// Holds a target while a run acts on it, and lets it go even if the run's thread should panic.
@@ -340,23 +331,6 @@ pub(super) fn end(shared: &Shared, run: i64, ending: &Ending) -> Result<(), Stor
     if shared.store.with(|j| j.end_run(run, &ended, (shared.clock)()))? {
         shared.metrics.runs.with_label_values(&[result]).inc();
         tracing::info!(run, result, reason, "run ended");
-    }
-    Ok(())
-}
-
-/// Looks once more at targets of steps whose minute is over.
-fn aftermaths(shared: &Shared) -> Result<(), StoreError> {
-    let now = (shared.clock)();
-    let settings = shared.settings();
-    for (step, name, due) in shared.store.with(|j| j.aftermaths_due(now))? {
-        // Long after the minute (the process was down) the figure would tell of something else.
-        let in_time = now.saturating_sub(due) < 60_000;
-        let target = settings.options.targets.iter().find(|t| t.name == name).filter(|_| in_time);
-        let seen = target.and_then(|t| {
-            let members = settings.observer.members(t).ok()?;
-            serde_json::to_string(&settings.observer.observe(t, &members, now).ok()?).ok()
-        });
-        shared.store.with(|j| j.end_aftermath(step, seen.as_deref()))?;
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 pub const RATE_WINDOW: Duration = Duration::from_hours(1);
 /// Headroom's own name, whatever the configuration protects.
 const OWN_COMM: &str = "headroom";
-/// A run that waits for a free worker asks again after this time.
-const BUSY_RETRY: Duration = Duration::from_millis(500);
+/// A run that waits for a free worker, or for the end of a pause, asks again after this time.
+pub const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The limits that all actions share.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -68,6 +68,8 @@ impl Default for Options {
 /// Which guard said no; the `guard` label of `headroom_optimizer_guard_refusals_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
+    /// A person holds all actions.
+    Paused,
     /// Nothing is done in a dry run.
     DryRun,
     /// Too soon after another run on this target.
@@ -86,7 +88,8 @@ pub enum Guard {
 
 impl Guard {
     /// All guards, so that each counter exists from the start.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Paused,
         Self::DryRun,
         Self::TargetCooldown,
         Self::GlobalCooldown,
@@ -99,6 +102,7 @@ impl Guard {
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Paused => "paused",
             Self::DryRun => "dry_run",
             Self::TargetCooldown => "cooldown_target",
             Self::GlobalCooldown => "cooldown_global",
@@ -128,7 +132,7 @@ pub enum Admission {
 pub fn admit(now: i64, past: &Past, active: usize, busy_target: bool, options: &Options) -> Admission {
     let later = |guard, until| Admission::Defer { guard, until };
     if active >= options.concurrent_runs.max(1) || busy_target {
-        return later(Guard::Concurrency, now.saturating_add(millis(BUSY_RETRY)));
+        return later(Guard::Concurrency, now.saturating_add(millis(ASK_AGAIN)));
     }
     let waits = [
         (Guard::TargetCooldown, past.last_step_on_target_at, options.target_cooldown),

@@ -4,49 +4,24 @@
 //! Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
 
 mod episode;
+mod lease;
+mod request;
 mod rows;
+mod schema;
 
 use super::alert::Alert;
 use super::record::{Entry, Filter, StepState};
+use super::request::Request;
 use crate::matching::Labels;
 use rows::{entry, step};
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
 
-/// The version of the tables; a file of a newer version is refused.
-const SCHEMA_VERSION: i64 = 1;
 /// How long another process may hold the file before it counts as held: a restart overlaps for a moment.
 const BUSY: Duration = Duration::from_millis(500);
 /// The newest entries that one page of the record holds at most.
 pub const PAGE_MAX: usize = 500;
-
-const SCHEMA: &str = "
-CREATE TABLE episode (
-    fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL, alertname TEXT NOT NULL,
-    labels TEXT NOT NULL, annotations TEXT NOT NULL, resolved_at INTEGER, ends_at INTEGER,
-    first_seen_at INTEGER NOT NULL, last_seen_at INTEGER NOT NULL, deliveries INTEGER NOT NULL,
-    PRIMARY KEY (fingerprint, starts_at)
-) STRICT;
-CREATE TABLE run (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL,
-    state TEXT NOT NULL, result TEXT, reason TEXT, policy TEXT, target TEXT,
-    queued_at INTEGER NOT NULL, not_before INTEGER NOT NULL, ended_at INTEGER,
-    UNIQUE (fingerprint, starts_at)
-) STRICT;
-CREATE INDEX run_open ON run (id) WHERE ended_at IS NULL;
-CREATE TABLE step (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
-    rung INTEGER NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL,
-    plan TEXT NOT NULL, begun_at INTEGER NOT NULL, ended_at INTEGER, verdict TEXT, freed_bytes INTEGER,
-    detail TEXT, before TEXT NOT NULL, after TEXT, aftermath TEXT, aftermath_due INTEGER,
-    UNIQUE (run, rung)
-) STRICT;
-CREATE INDEX step_begun ON step (begun_at);
-CREATE INDEX step_target ON step (target, begun_at);
-CREATE INDEX step_open ON step (id) WHERE state = 'begun';
-CREATE INDEX step_due ON step (aftermath_due) WHERE aftermath_due IS NOT NULL;
-";
 
 /// What the journal could not do.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +40,8 @@ pub enum JournalError {
     Held,
     /// The file was written by a newer Headroom.
     #[error(
-        "the journal has version {found}, this Headroom knows {SCHEMA_VERSION}: use the newer one, or move the file away"
+        "the journal has version {found}, this Headroom knows {}: use the newer one, or move the file away",
+        schema::VERSION
     )]
     Newer {
         /// The file's version.
@@ -87,10 +63,14 @@ pub struct OpenRun {
     pub resolved: bool,
     /// The reason for which it waits, as last recorded.
     pub reason: Option<String>,
-    /// Rungs of the ladder that were begun, in their order.
-    pub rungs_begun: Vec<String>,
+    /// What was asked for, where it was no alert.
+    pub request: Option<Request>,
+    /// Rungs of the ladder that were begun, by their place in it, in their order.
+    pub rungs_begun: Vec<usize>,
     /// What they verifiably freed.
     pub freed_bytes: u64,
+    /// Whether one of them was cut off.
+    pub interrupted: bool,
 }
 
 /// What guards ask of the past.
@@ -121,6 +101,8 @@ pub struct Outcome<'a> {
     pub after: Option<String>,
     /// When to look once more, in milliseconds since the epoch.
     pub aftermath_due: Option<i64>,
+    /// When to undo what was done, for an effect that does not end by itself.
+    pub lease_until: Option<i64>,
 }
 
 /// A run that waits.
@@ -175,16 +157,7 @@ impl Journal {
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         let mut journal = Self { db };
-        let found: i64 = journal.db.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-        if found > SCHEMA_VERSION {
-            return Err(JournalError::Newer { found });
-        }
-        if found == 0 {
-            let tx = journal.db.transaction()?;
-            tx.execute_batch(SCHEMA)?;
-            tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            tx.commit()?;
-        }
+        schema::bring_up(&mut journal.db)?;
         Ok(journal)
     }
 
@@ -205,7 +178,7 @@ impl Journal {
     /// a page in the log.
     pub fn probe(&mut self) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
-        tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        tx.pragma_update(None, "user_version", clamp(schema::VERSION))?;
         tx.commit()?;
         Ok(())
     }
@@ -214,26 +187,28 @@ impl Journal {
     /// set back.
     pub fn runnable(&self, now: i64, horizon: i64, count: usize) -> Result<Vec<OpenRun>, JournalError> {
         let mut query = self.db.prepare_cached(
-            "SELECT run.id, labels, resolved_at IS NOT NULL, run.reason
+            "SELECT run.id, labels, resolved_at IS NOT NULL, run.reason, request
              FROM run JOIN episode USING (fingerprint, starts_at)
              WHERE ended_at IS NULL AND state IN ('queued', 'waiting')
                AND (not_before <= ?1 OR not_before > ?2 OR resolved_at IS NOT NULL)
              ORDER BY not_before, run.id LIMIT ?3",
         )?;
-        let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, String>(1)?, r.get(2)?, r.get(3)?));
+        let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?));
         let rows = query.query_map(params![now, now.saturating_add(horizon), clamp(count)], row)?;
-        let rows = rows.collect::<Result<Vec<(i64, String, bool, Option<String>)>, _>>()?;
+        let rows = rows.collect::<Result<Vec<(i64, String, bool, Option<String>, Option<String>)>, _>>()?;
         let mut steps = self.db.prepare_cached(
-            "SELECT action, coalesce(freed_bytes, 0) FROM step WHERE run = ?1 ORDER BY rung",
+            "SELECT rung, coalesce(freed_bytes, 0), state = 'interrupted' FROM step WHERE run = ?1 ORDER BY rung",
         )?;
         rows.into_iter()
-            .map(|(id, labels, resolved, reason)| {
-                let begun = steps.query_map([id], |r| Ok((r.get(0)?, r.get(1)?)))?;
-                let begun = begun.collect::<Result<Vec<(String, i64)>, _>>()?;
-                let freed_bytes = begun.iter().filter_map(|(_, bytes)| u64::try_from(*bytes).ok()).sum();
-                let rungs_begun = begun.into_iter().map(|(action, _)| action).collect();
+            .map(|(id, labels, resolved, reason, request)| {
+                let begun = steps.query_map([id], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+                let begun = begun.collect::<Result<Vec<(i64, i64, bool)>, _>>()?;
+                let freed_bytes = begun.iter().filter_map(|b| u64::try_from(b.1).ok()).sum();
+                let interrupted = begun.iter().any(|b| b.2);
+                let rungs_begun = begun.into_iter().filter_map(|b| usize::try_from(b.0).ok()).collect();
                 let labels = serde_json::from_str(&labels)?;
-                Ok(OpenRun { id, labels, resolved, reason, rungs_begun, freed_bytes })
+                let request = request.map(|r| serde_json::from_str(&r)).transpose()?;
+                Ok(OpenRun { id, labels, resolved, reason, request, rungs_begun, freed_bytes, interrupted })
             })
             .collect()
     }
@@ -306,7 +281,7 @@ impl Journal {
     pub fn end_step(&mut self, step: i64, outcome: &Outcome<'_>, now: i64) -> Result<(), JournalError> {
         self.db.execute(
             "UPDATE step SET state = ?2, verdict = ?3, freed_bytes = ?4, detail = ?5, after = ?6, aftermath_due = ?7,
-             ended_at = ?8 WHERE id = ?1",
+             lease_until = ?8, ended_at = ?9 WHERE id = ?1",
             params![
                 step,
                 outcome.state.as_str(),
@@ -315,6 +290,7 @@ impl Journal {
                 outcome.detail,
                 outcome.after,
                 outcome.aftermath_due,
+                outcome.lease_until,
                 now
             ],
         )?;
@@ -398,7 +374,7 @@ impl Journal {
     pub fn entries(&self, filter: &Filter) -> Result<Vec<Entry>, JournalError> {
         let mut query = self.db.prepare_cached(
             "SELECT run.id, run.fingerprint, run.starts_at, alertname, labels, annotations, resolved_at, deliveries,
-                    state, result, run.reason, policy, target, queued_at, ended_at
+                    state, result, run.reason, policy, target, queued_at, ended_at, origin, request
              FROM run JOIN episode USING (fingerprint, starts_at)
              WHERE (?1 IS NULL OR run.id < ?1) AND (?2 IS NULL OR alertname = ?2) AND (?3 IS NULL OR target = ?3)
                AND (?4 IS NULL OR coalesce(result, state) = ?4) AND (?5 IS NULL OR queued_at >= ?5)
@@ -421,7 +397,7 @@ impl Journal {
         let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
         let mut steps = self.db.prepare_cached(
             "SELECT id, rung, action, target, state, plan, begun_at, ended_at, verdict, freed_bytes, detail, before, after,
-                    aftermath FROM step WHERE run = ?1 ORDER BY rung",
+                    aftermath, lease_until, harm FROM step WHERE run = ?1 ORDER BY rung",
         )?;
         for entry in &mut entries {
             entry.steps = steps.query_map([entry.id], step)?.collect::<Result<_, _>>()?;

@@ -5,10 +5,20 @@ use super::guard::Guard;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// How a run can end.
-pub const RUN_RESULTS: [&str; 9] =
-    ["effective", "no_gain", "refused", "no_policy", "stale", "resolved", "interrupted", "failed", "dry_run"];
-const ACTION_RESULTS: [&str; 7] =
-    ["freed", "no_gain", "failed", "interrupted", "refused", "unknown", "dry_run"];
+pub const RUN_RESULTS: [&str; 10] = [
+    "effective",
+    "exhausted",
+    "no_gain",
+    "refused",
+    "no_policy",
+    "stale",
+    "resolved",
+    "interrupted",
+    "failed",
+    "dry_run",
+];
+const ACTION_RESULTS: [&str; 8] =
+    ["freed", "applied", "no_gain", "failed", "interrupted", "refused", "unknown", "dry_run"];
 const NOTIFICATION_RESULTS: [&str; 5] = ["accepted", "invalid", "unauthorized", "too_large", "unavailable"];
 
 /// All counters of the optimizer.
@@ -19,6 +29,8 @@ pub struct Metrics {
     pub(super) runs: IntCounterVec,
     pub(super) runs_active: IntGauge,
     pub(super) runs_waiting: IntGauge,
+    pub(super) leases: IntGauge,
+    pub(super) paused: IntGauge,
     pub(super) actions: IntCounterVec,
     pub(super) action_seconds: HistogramVec,
     pub(super) freed_bytes: IntCounterVec,
@@ -67,6 +79,8 @@ impl Metrics {
             runs: counter("runs_total", "Ended runs by result.", &["result"])?,
             runs_active: gauge("runs_active", "Runs that act now.")?,
             runs_waiting: gauge("runs_waiting", "Runs that wait for their turn or for a guard.")?,
+            leases: gauge("effects_standing", "Effects of actions that stand until they are undone.")?,
+            paused: gauge("paused", "Whether a person holds all actions.")?,
             actions: counter(
                 "actions_total",
                 "Actions by what the measurement said.",

@@ -1,8 +1,9 @@
 //! Which alert leads to which ladder of actions on which target.
 
+use super::observe::Observation;
 use crate::matching::{Labels, Matcher};
 use bytesize::ByteSize;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,8 +23,105 @@ pub struct Policy {
     /// The condition that is measured before each rung, where it is not the target's budget: available memory
     /// below this share (0 to 1) of the machine's.
     pub available_below_ratio: Option<f64>,
+    /// Time between a rung that was not enough and the next.
+    #[serde(with = "humantime_serde")]
+    pub wait: Duration,
     /// The actions, mildest first.
-    pub ladder: Vec<String>,
+    pub ladder: Vec<Rung>,
+}
+
+impl Policy {
+    /// What must be so before each rung.
+    pub fn condition(&self) -> Condition {
+        self.available_below_ratio.map_or(Condition::OverBudget, Condition::AvailableBelow)
+    }
+}
+
+/// What must be so, as Headroom itself measures it, for an action to begin; and by how much, which is what is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// The target holds more than its budget.
+    OverBudget,
+    /// Less than this share of the machine's memory is available.
+    AvailableBelow(f64),
+    /// Somebody asked for so many bytes.
+    Asked(u64),
+}
+
+impl Condition {
+    /// The bytes that would end the trouble, `freed_bytes` of them being given back already; `None` if there is none.
+    pub fn need(&self, seen: &Observation, target: &Target, freed_bytes: u64) -> Option<u64> {
+        let bytes = match self {
+            Self::OverBudget => {
+                let holds = seen.target.as_ref()?.bytes;
+                holds.saturating_sub(target.memory_budget?.as_u64())
+            }
+            Self::AvailableBelow(ratio) => {
+                let total = seen.machine.total_bytes as f64;
+                let short = total.mul_add(*ratio, -(seen.machine.available_bytes as f64));
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a cast keeps to the bounds, and 0 is no trouble"
+                )]
+                let short = short as u64;
+                short
+            }
+            Self::Asked(bytes) => bytes.saturating_sub(freed_bytes),
+        };
+        Some(bytes).filter(|&b| b > 0)
+    }
+}
+
+/// A rung of a ladder: in a file the action's name alone, or with its options.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Rung {
+    /// The action's name.
+    pub action: String,
+    /// Time after this rung, if it was not enough; the policy's if not given.
+    #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub wait: Option<Duration>,
+    /// The action's own options; null without.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub with: serde_json::Value,
+}
+
+impl From<&str> for Rung {
+    fn from(action: &str) -> Self {
+        Self { action: action.to_owned(), ..Self::default() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rung {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = Rung;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an action's name, or `action`, `wait` and `with`")
+            }
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Rung, E> {
+                Ok(Rung::from(name))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Rung, A::Error> {
+                let Full { action, wait, with } =
+                    Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Rung { action, wait, with })
+            }
+        }
+        from.deserialize_any(Either)
+    }
+}
+
+/// A rung with its options, as a file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Full {
+    action: String,
+    #[serde(default, with = "humantime_serde")]
+    wait: Option<Duration>,
+    #[serde(default)]
+    with: serde_json::Value,
 }
 
 /// Something that the user allows Headroom to touch.

@@ -61,6 +61,10 @@ pub struct Entry {
     pub queued_at_millis: i64,
     /// When it ended.
     pub ended_at_millis: Option<i64>,
+    /// Who asked: `alert`, `pressure` or `hand`.
+    pub origin: String,
+    /// What was asked for, where it was no alert.
+    pub request: serde_json::Value,
     /// Verified bytes of all steps.
     pub freed_bytes: u64,
     /// What was done, in order.
@@ -86,7 +90,7 @@ pub struct Step {
     pub begun_at_millis: i64,
     /// When the outcome was written.
     pub ended_at_millis: Option<i64>,
-    /// What the measurement says: `freed`, `no_gain` or `unknown`.
+    /// What the measurement says: `freed`, `applied`, `no_gain` or `unknown`.
     pub verdict: Option<String>,
     /// Verified bytes.
     pub freed_bytes: Option<u64>,
@@ -98,6 +102,10 @@ pub struct Step {
     pub after: serde_json::Value,
     /// Pressure and refaults in the minute after.
     pub aftermath: serde_json::Value,
+    /// When its effect will be undone; absent once it is, and for what ends by itself.
+    pub lease_until_millis: Option<i64>,
+    /// Why it was harmful, if it was.
+    pub harm: Option<String>,
 }
 
 /// Which entries to return.

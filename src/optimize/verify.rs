@@ -3,6 +3,19 @@
 use super::observe::Observation;
 use bytesize::ByteSize;
 
+/// What kind of effect an action has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The target goes on and holds less. What an ending process takes along is no gain.
+    GivesBack,
+    /// The target's processes end, or others take their place: what they took along is the gain.
+    Ends,
+    /// The target is held back, without any memory that must come of it; a gain counts all the same.
+    Brakes,
+    /// Somebody else was asked to do something, which shows later, if at all.
+    HandsOver,
+}
+
 /// What the measurement says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -11,6 +24,8 @@ pub enum Verdict {
         /// Verified bytes.
         bytes: u64,
     },
+    /// What was to be done is done, and no bytes were to come of it.
+    Applied,
     /// Less than what counts; `why` says on which side.
     NoGain {
         /// What was measured.
@@ -28,6 +43,7 @@ impl Verdict {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Freed { .. } => "freed",
+            Self::Applied => "applied",
             Self::NoGain { .. } => "no_gain",
             Self::Unknown { .. } => "unknown",
         }
@@ -40,6 +56,28 @@ impl Verdict {
             _ => 0,
         }
     }
+}
+
+/// What the measurements say of an action with this kind of effect.
+pub fn judge(effect: Effect, before: &Observation, after: &Observation, min_gain_bytes: u64) -> Verdict {
+    match effect {
+        Effect::GivesBack => verdict(before, after, min_gain_bytes),
+        Effect::Ends => ended(before, after, min_gain_bytes),
+        Effect::Brakes => match verdict(before, after, min_gain_bytes) {
+            Verdict::NoGain { .. } => Verdict::Applied,
+            other => other,
+        },
+        Effect::HandsOver => Verdict::Applied,
+    }
+}
+
+/// The same comparison where processes were to end: what they took along is the gain.
+fn ended(before: &Observation, after: &Observation, min_gain_bytes: u64) -> Verdict {
+    let Some(held) = &before.target else {
+        return Verdict::Unknown { why: "the target could not be measured before".into() };
+    };
+    let holds = after.target.as_ref().map_or(0, |t| t.bytes);
+    compare(held.bytes.saturating_sub(holds), before, after, min_gain_bytes)
 }
 
 /// Compares before and after. Resident size alone can lie (pages moved into a compressed swap on the same RAM; page
@@ -57,6 +95,10 @@ pub fn verdict(before: &Observation, after: &Observation, min_gain_bytes: u64) -
     let ended: u64 =
         held.resident_by_pid.iter().filter(|(pid, _)| !lives(*pid)).map(|(_, bytes)| bytes).sum();
     let fell = held.bytes.saturating_sub(holds.bytes).saturating_sub(ended);
+    compare(fell, before, after, min_gain_bytes)
+}
+
+fn compare(fell: u64, before: &Observation, after: &Observation, min_gain_bytes: u64) -> Verdict {
     let rose = after.machine.reachable_bytes().saturating_sub(before.machine.reachable_bytes());
     let bytes = fell.min(rose);
     if bytes >= min_gain_bytes.max(1) {
@@ -116,6 +158,19 @@ mod tests {
         assert_eq!(verdict(&before, &with(&[(1, 512)], 612), 8 * MIB).as_str(), "no_gain");
         let some = verdict(&before, &with(&[(1, 500)], 612), 8 * MIB);
         assert_eq!(some, Verdict::Freed { bytes: 12 * MIB });
+    }
+
+    #[test]
+    fn the_effect_says_how_to_judge() {
+        let (before, gone) = (observation(Some(500), 100), observation(None, 600));
+        let same = observation(Some(500), 100);
+        assert_eq!(judge(Effect::Ends, &before, &gone, MIB), Verdict::Freed { bytes: 500 * MIB });
+        assert_eq!(judge(Effect::Ends, &before, &same, MIB).as_str(), "no_gain");
+        assert_eq!(judge(Effect::GivesBack, &before, &gone, MIB).as_str(), "unknown");
+        assert_eq!(judge(Effect::Brakes, &before, &same, MIB), Verdict::Applied);
+        let less = observation(Some(400), 200);
+        assert_eq!(judge(Effect::Brakes, &before, &less, MIB), Verdict::Freed { bytes: 100 * MIB });
+        assert_eq!(judge(Effect::HandsOver, &before, &less, MIB), Verdict::Applied);
     }
 
     #[test]

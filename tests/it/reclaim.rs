@@ -34,7 +34,7 @@ fn without_swap_pageout_is_refused_and_says_why() {
     let optimizer = on_processes(&holder, NO_GAIN_MIB);
     optimizer.notify(&[alert("held", "ab", "firing")], 200);
     let entry = optimizer.ended(20);
-    assert_eq!(entry["result"], "refused", "{entry:#}");
+    assert_eq!(entry["result"], "exhausted", "{entry:#}");
     assert!(entry["reason"].as_str().unwrap().contains("pageout: there is no free swap"), "{entry:#}");
     assert_eq!(entry["steps"].as_array().unwrap().len(), 0, "{entry:#}");
     assert_eq!(
@@ -52,7 +52,7 @@ fn without_swap_a_group_of_anonymous_memory_is_left_alone_with_its_limit() {
     let optimizer = on_group(&group, NO_GAIN_MIB);
     optimizer.notify(&[alert("held", "ab", "firing")], 200);
     let entry = optimizer.ended(20);
-    assert_eq!(entry["result"], "refused", "{entry:#}");
+    assert_eq!(entry["result"], "exhausted", "{entry:#}");
     assert!(entry["reason"].as_str().unwrap().contains("cgroup_reclaim: "), "{entry:#}");
     assert_eq!(entry["freed_bytes"], 0);
     assert_eq!(limit(&group), LIMIT_BYTES);
@@ -93,7 +93,7 @@ fn compressible_memory_moved_to_swap_is_freed() {
         optimizer.notify(&[alert("held", "ab", "firing")], 200);
         let entry = optimizer.ended(40);
         report("compressible, pageout", &entry);
-        verdict_is(&entry, "freed", "effective")?;
+        verdict_is(&entry, "freed", "exhausted")?;
         let freed = entry["freed_bytes"].as_u64().unwrap();
         assert!(freed >= MIN_GAIN_MIB * MIB && freed <= fell(&entry), "{entry:#}");
         assert_eq!(optimizer.metric(FREED_BY_PAGEOUT), freed as f64);
@@ -154,7 +154,7 @@ fn a_groups_anonymous_memory_goes_to_a_swap_that_compresses_and_that_is_freed() 
         let entry = optimizer.ended(40);
         report("compressible, v1 group", &entry);
         assert_eq!(limit(&group), LIMIT_BYTES);
-        verdict_is(&entry, "freed", "effective")
+        verdict_is(&entry, "freed", "exhausted")
     });
 }
 
@@ -212,10 +212,7 @@ fn killed_with_the_limit_lowered_it_puts_it_back_at_the_next_start() {
     optimizer.restart();
     let entry = optimizer.ended(20);
     assert_eq!(limit(&group), LIMIT_BYTES, "{entry:#}");
-    assert_eq!(
-        (&entry["result"], &entry["steps"][0]["state"]),
-        (&"interrupted".into(), &"interrupted".into())
-    );
+    assert_eq!((&entry["result"], &entry["steps"][0]["state"]), (&"exhausted".into(), &"interrupted".into()));
     assert_eq!(entry["steps"].as_array().unwrap().len(), 1, "{entry:#}");
     assert!(optimizer.running.output().contains(&format!("was {lowered} bytes and is as before")));
 }
@@ -292,7 +289,7 @@ fn no_gain(entry: &Value) -> Result<(), Miss> {
     if rose(entry) >= i64::try_from(NO_GAIN_MIB).unwrap() {
         return Err(Miss::Noise);
     }
-    assert_eq!((&entry["result"], &entry["freed_bytes"]), (&"no_gain".into(), &0.into()), "{entry:#}");
+    assert_eq!((&entry["result"], &entry["freed_bytes"]), (&"exhausted".into(), &0.into()), "{entry:#}");
     assert_eq!(entry["steps"][0]["verdict"], "no_gain", "{entry:#}");
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! The protocol is in `docs/app-hook.md`. The application's own count is noted and never believed.
 
-use super::{ActError, Action, Plan, Refusal, Scene, intent};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent};
 use crate::client::{self, Call};
 use crate::host::hand::Hand;
 use crate::serve::Token;
@@ -46,6 +46,17 @@ impl Action for AppHook {
         "app_hook"
     }
 
+    fn explain(&self) -> Explanation {
+        Explanation {
+            what: "asks the application to give memory back, and lets it choose what",
+            cost: "what the application drops it must make or load again: a colder cache, a pause of its collector",
+            capabilities: &[],
+            needs: "a hook in the target's configuration; docs/app-hook.md has the protocol",
+            verified: "the target's memory must fall and the machine's available memory rise; the application's own count is noted and never believed",
+            undone: "not needed: the application fills up again by itself",
+        }
+    }
+
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
         let hook =
             scene.target.hook.as_ref().ok_or_else(|| Refusal("the target has no hook configured".into()))?;
@@ -59,7 +70,7 @@ impl Action for AppHook {
         Plan::new(Some(held), &intent)
     }
 
-    fn execute(&self, plan: &Value, _: &mut Hand) -> Result<String, ActError> {
+    fn execute(&self, plan: &Value, _: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let failed = |why: String| ActError::Failed(format!("the hook {}: {why}", intent.url));
         let token = intent.token_file.as_deref().map(Token::from_file).transpose();

@@ -3,7 +3,7 @@
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst`, `Documentation/admin-guide/cgroup-v1/memory.rst`.
 
 use super::swapping::{Trial, room};
-use super::{ActError, Action, Plan, Refusal, Scene, intent};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent};
 use crate::host::hand::Hand;
 use crate::host::read_once;
 use bytesize::ByteSize;
@@ -11,12 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// What one write asks for. A large one blocks for seconds under load, and cannot be stopped.
 const CHUNK_BYTES: u64 = 16 << 20;
-/// All writes together take no longer than this, by more than one chunk.
-const TIME_MAX: Duration = Duration::from_secs(10);
 /// A write that moves less than this share of a chunk shows that there is no more to take.
 const PROGRESS_SHARE: u64 = 8;
 /// How often the limit is put back if signals come in between.
@@ -39,6 +36,17 @@ struct Intent {
 impl Action for CgroupReclaim {
     fn name(&self) -> &'static str {
         "cgroup_reclaim"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            what: "has the kernel reclaim from the target's control group, page cache first, in small steps",
+            cost: "pages that are wanted again are read again, from the disk or from swap",
+            capabilities: &[],
+            needs: "the right to write the group's memory.reclaim (version 2), or its memory.limit_in_bytes (version 1)",
+            verified: "the group's memory must fall and the machine's available memory rise",
+            undone: "not needed; the limit that is lowered for a moment on version 1 is put back at once, also after a crash",
+        }
     }
 
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
@@ -72,9 +80,9 @@ impl Action for CgroupReclaim {
         Plan::new(Some(takable), &intent)
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand) -> Result<String, ActError> {
+    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
-        let (begun, trial) = (Instant::now(), Trial::begin(hand.host())?);
+        let trial = Trial::begin(hand.host())?;
         let mut file_only = intent.version == 2;
         let (mut start, mut last, mut taken) = (None, None, 0);
         let why = loop {
@@ -92,8 +100,11 @@ impl Action for CgroupReclaim {
             }
             let asked = intent.bytes.saturating_sub(taken);
             let chunk = CHUNK_BYTES.min(asked).min(now.saturating_sub(intent.floor_bytes));
-            if let Some(end) = end(asked, chunk, begun.elapsed()) {
+            if let Some(end) = end(asked, chunk) {
                 break end.to_owned();
+            }
+            if let Some(why) = watch.end() {
+                break format!("until {why}");
             }
             if let Some(why) = trial.futile(hand.host())? {
                 break why;
@@ -134,11 +145,11 @@ impl Action for CgroupReclaim {
 }
 
 /// Why the action ends here, before a chunk of this size; `None` while it goes on.
-fn end(asked: u64, chunk: u64, elapsed: Duration) -> Option<&'static str> {
+fn end(asked: u64, chunk: u64) -> Option<&'static str> {
     match (asked, chunk) {
         (0, _) => Some("as much as was asked for"),
         (_, 0) => Some("down to the group's protection"),
-        _ => (elapsed > TIME_MAX).then_some("until the time was over"),
+        _ => None,
     }
 }
 

@@ -3,19 +3,17 @@
 //! Sources: madvise(2), process_madvise(2), `Documentation/filesystems/proc.rst` (clear_refs, smaps).
 
 use super::swapping::{Trial, room};
-use super::{ActError, Action, Plan, Refusal, Scene, intent};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent};
 use crate::host::hand::{Hand, HeldProcess};
 use crate::host::proc::{self, Mapping};
 use crate::host::{Host, HostError};
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What one call advises, at most.
 const CHUNK_BYTES: u64 = 16 << 20;
-/// All calls together take no longer than this, by more than one chunk.
-const TIME_MAX: Duration = Duration::from_secs(10);
 /// How long pages are watched to tell the touched from the cold.
 const WATCH: Duration = Duration::from_secs(1);
 /// A mapping of which more than this share was touched while it was watched is not cold.
@@ -34,6 +32,17 @@ struct Intent {
 impl Action for Pageout {
     fn name(&self) -> &'static str {
         "pageout"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            what: "moves anonymous memory that is not in use to swap, by process_madvise(MADV_PAGEOUT)",
+            cost: "what is wanted again comes back by major faults; a compressed swap costs processor time",
+            capabilities: &["CAP_SYS_NICE", "CAP_SYS_PTRACE"],
+            needs: "free swap that does not lie in the same memory, or that is seen to compress; CAP_SYS_PTRACE for other users' processes only",
+            verified: "available memory must rise: resident size alone also falls where nothing is gained",
+            undone: "not needed: pages come back when they are touched",
+        }
     }
 
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
@@ -55,7 +64,7 @@ impl Action for Pageout {
         Plan::new(Some(takable), &Intent { processes, bytes: scene.want_bytes.min(takable) })
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand) -> Result<String, ActError> {
+    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let progress = |moved: u64| {
             let [moved, asked] = [moved, intent.bytes].map(|b| ByteSize::b(b).display().iec());
@@ -72,14 +81,18 @@ impl Action for Pageout {
             let Some(stat) = proc::stat_of(hand.host(), pid)? else { continue };
             held.push(Held { process, start_ticks, resident_bytes: stat.resident_bytes });
         }
-        std::thread::sleep(WATCH);
-        let begun = Instant::now();
+        if let Some(why) = watch.sleep(WATCH) {
+            return Ok(format!("moved nothing until {why}"));
+        }
         let trial = Trial::begin(hand.host())?;
         let mut moved = 0;
         for process in held.iter().map(|h| &h.process) {
             for range in chunks(&cold(hand.host(), process)?) {
-                if moved >= intent.bytes || begun.elapsed() > TIME_MAX {
+                if moved >= intent.bytes {
                     return Ok(format!("moved {}", progress(moved)));
+                }
+                if let Some(why) = watch.end() {
+                    return Ok(format!("moved {} until {why}", progress(moved)));
                 }
                 match hand.page_out(process, &[range]) {
                     Ok(_) => {}

@@ -36,6 +36,8 @@ pub(super) fn entry(r: &Row<'_>) -> rusqlite::Result<Entry> {
         target: r.get(12)?,
         queued_at_millis: r.get(13)?,
         ended_at_millis: r.get(14)?,
+        origin: r.get(15)?,
+        request: json_or_null(r, 16)?,
         freed_bytes: 0,
         steps: Vec::new(),
     })
@@ -58,5 +60,7 @@ pub(super) fn step(r: &Row<'_>) -> rusqlite::Result<Step> {
         before: json_or_null(r, 11)?,
         after: json_or_null(r, 12)?,
         aftermath: json_or_null(r, 13)?,
+        lease_until_millis: r.get(14)?,
+        harm: r.get(15)?,
     })
 }

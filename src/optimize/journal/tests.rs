@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::optimize::alert::Status;
+use crate::optimize::request::Origin;
 
 fn alert(status: Status, fingerprint: &str, starts: i64) -> Alert {
     Alert {
@@ -86,7 +87,7 @@ fn a_step_without_an_outcome_is_interrupted_and_not_begun_again() {
     j.interrupt(1, 5).unwrap();
     assert_eq!(j.unfinished().unwrap(), []);
     let run = j.runnable(7, 100, 9).unwrap().remove(0);
-    assert_eq!(run.rungs_begun, ["app_hook"]);
+    assert_eq!((run.rungs_begun, run.interrupted), (vec![0], true));
     assert_eq!(j.entries(&all()).unwrap()[0].steps[0].state, "interrupted");
 }
 
@@ -203,4 +204,80 @@ fn the_file_is_its_owners_alone() {
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.path());
     }
+}
+
+#[test]
+fn a_journal_of_the_first_version_is_brought_up_with_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("j.sqlite");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(schema::STEPS[0]).unwrap();
+    old.execute_batch(
+        "INSERT INTO episode VALUES ('a', 10000000000, 'A', '{}', '{}', NULL, NULL, 1, 1, 1);
+         INSERT INTO run (fingerprint, starts_at, state, queued_at, not_before) VALUES ('a', 10000000000, 'acting', 1, 1);
+         INSERT INTO step (run, rung, action, target, state, plan, begun_at, before)
+             VALUES (1, 0, 'app_hook', 't', 'begun', '{}', 2, '{}');
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(old);
+    let mut j = Journal::open(&path).unwrap();
+    assert_eq!(j.unfinished().unwrap().len(), 1);
+    assert_eq!(j.notify(&[alert(Status::Firing, "a", 10)], 3).unwrap(), Notified::default());
+    let entry = j.entries(&all()).unwrap().remove(0);
+    assert_eq!((entry.origin.as_str(), entry.request), ("alert", serde_json::Value::Null));
+    assert_eq!((entry.steps[0].lease_until_millis, entry.steps[0].harm.as_deref()), (None, None));
+}
+
+#[test]
+fn each_wish_of_a_person_is_a_run_of_its_own() {
+    let (_dir, mut j) = journal();
+    let wish = Request {
+        origin: Origin::Hand,
+        name: "by hand".into(),
+        target: "t".into(),
+        bytes: 5,
+        ..Request::default()
+    };
+    assert_eq!(
+        [j.request(&wish, 7).unwrap(), j.request(&wish, 7).unwrap(), j.request(&wish, 3).unwrap()],
+        [1, 2, 3]
+    );
+    let run = j.runnable(7, 100, 9).unwrap().remove(0);
+    assert_eq!(run.request, Some(wish));
+    assert!(!run.resolved);
+    j.resolve(1, 9).unwrap();
+    assert!(j.is_resolved(1).unwrap() && !j.is_resolved(2).unwrap());
+    let entry = j.entries(&all()).unwrap().remove(0);
+    assert_eq!((entry.origin.as_str(), &entry.request["bytes"]), ("hand", &serde_json::json!(5)));
+}
+
+#[test]
+fn an_effect_is_due_when_its_time_or_its_trouble_is_over_or_nobody_watches_over_it() {
+    let (_dir, mut j) = journal();
+    j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "b", 10)], 1).unwrap();
+    let lease = |until| Outcome {
+        state: StepState::Done,
+        verdict: "applied",
+        freed_bytes: 0,
+        detail: Some("held".into()),
+        after: None,
+        aftermath_due: None,
+        lease_until: until,
+    };
+    for run in [1, 2] {
+        let step = j.begin_step(run, &STEP, 2).unwrap();
+        j.end_step(step, &lease(Some(100)), 3).unwrap();
+    }
+    let due = |j: &Journal, now| j.leases_due(now).unwrap().iter().map(|l| l.step).collect::<Vec<_>>();
+    assert_eq!((due(&j, 99), due(&j, 100), j.leases_standing().unwrap()), (vec![], vec![1, 2], 2));
+    j.notify(&[alert(Status::Resolved, "b", 10)], 50).unwrap();
+    assert_eq!(due(&j, 51), [2]);
+    j.undone(2, "put back").unwrap();
+    assert_eq!(due(&j, 51), [0_i64; 0]);
+    assert_eq!(j.entries(&all()).unwrap()[0].steps[0].detail.as_deref(), Some("held; put back"));
+    j.end_leases().unwrap();
+    assert_eq!(due(&j, 51), [1]);
+    j.undo_later(1, 60).unwrap();
+    assert_eq!((due(&j, 59), due(&j, 60)), (vec![], vec![1]));
 }

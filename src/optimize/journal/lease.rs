@@ -1,0 +1,53 @@
+//! Effects that stand until they are undone: which are due, and that they are gone.
+
+use super::{Journal, JournalError};
+use rusqlite::params;
+
+/// A step whose effect stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// Its number.
+    pub step: i64,
+    /// Its action.
+    pub action: String,
+    /// Its plan, as JSON.
+    pub plan: String,
+}
+
+impl Journal {
+    /// Effects whose time is over at `now`, or whose episode has ended, a few at a time.
+    pub fn leases_due(&self, now: i64) -> Result<Vec<Leased>, JournalError> {
+        let sql = "SELECT step.id, action, plan FROM step
+                   JOIN run ON run.id = step.run JOIN episode USING (fingerprint, starts_at)
+                   WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR resolved_at IS NOT NULL)
+                   ORDER BY step.id LIMIT 64";
+        let mut query = self.db.prepare_cached(sql)?;
+        let row = |r: &rusqlite::Row<'_>| Ok(Leased { step: r.get(0)?, action: r.get(1)?, plan: r.get(2)? });
+        Ok(query.query_map([now], row)?.collect::<Result<_, _>>()?)
+    }
+
+    /// How many effects stand.
+    pub fn leases_standing(&self) -> Result<i64, JournalError> {
+        let sql = "SELECT count(*) FROM step WHERE lease_until IS NOT NULL";
+        Ok(self.db.query_row(sql, [], |r| r.get(0))?)
+    }
+
+    /// All effects that stand are due now: the process that watched over them has ended, or is about to.
+    pub fn end_leases(&mut self) -> Result<usize, JournalError> {
+        Ok(self.db.execute("UPDATE step SET lease_until = 0 WHERE lease_until IS NOT NULL", [])?)
+    }
+
+    /// The effect is undone; `note` says how.
+    pub fn undone(&mut self, step: i64, note: &str) -> Result<(), JournalError> {
+        let sql =
+            "UPDATE step SET lease_until = NULL, detail = coalesce(detail || '; ', '') || ?2 WHERE id = ?1";
+        self.db.execute(sql, params![step, note])?;
+        Ok(())
+    }
+
+    /// The effect could not be undone now; it is tried again at `until`.
+    pub fn undo_later(&mut self, step: i64, until: i64) -> Result<(), JournalError> {
+        self.db.execute("UPDATE step SET lease_until = ?2 WHERE id = ?1", [step, until])?;
+        Ok(())
+    }
+}
