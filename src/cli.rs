@@ -61,7 +61,7 @@ enum Command {
         after_help = "--collector.NAME, --no-collector.NAME and --collector.disable-defaults work as in node_exporter; \
                             its other flags are named in a warning and have no effect."
     )]
-    Exporter(exporter::Args),
+    Exporter(Box<exporter::Args>),
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
@@ -89,7 +89,8 @@ enum Command {
 
 /// Runs the command that `arguments` ask for.
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    let (arguments, foreign) = exporter::split_foreign(arguments.into_iter().collect());
+    let arguments = exporter::process::with_two_dashes(arguments.into_iter().collect(), Cli::command);
+    let (arguments, foreign) = exporter::split_foreign(arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(e) => {
@@ -116,7 +117,7 @@ fn dispatch(cli: Cli, foreign: exporter::Foreign) -> anyhow::Result<u8> {
             for flag in &args.foreign.unknown {
                 tracing::warn!(flag, "this flag of node_exporter is not supported and has no effect");
             }
-            service::run(&cli.common, config, args)
+            service::run(&cli.common, config, *args)
         }
         Command::Optimizer(args) => {
             service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args)
@@ -169,9 +170,9 @@ fn load(common: &Common, flags: &dyn Fn(&mut Config)) -> anyhow::Result<Config> 
     if let Some(level) = &common.log_level {
         config.log.level.clone_from(level);
     }
-    let names = config.exporter.collectors.process_groups.config_file.clone();
+    let groups = config.exporter.collectors.process_groups.clone();
     flags(&mut config);
-    if config.exporter.collectors.process_groups.config_file != names {
+    if config.exporter.collectors.process_groups != groups {
         config.group_processes()?;
     }
     Ok(config)

@@ -1,5 +1,7 @@
 //! `headroom exporter`: its flags, among them node_exporter's.
 
+pub(super) mod process;
+
 use super::service::{Command, Parts};
 use crate::collect::REGISTRY;
 use crate::config::Config;
@@ -32,6 +34,8 @@ pub(super) struct Args {
     /// process-exporter's configuration file (exporter.collectors.process_groups.config_file)
     #[arg(long = "process-names", alias = "config.path", value_name = "FILE")]
     process_names: Option<PathBuf>,
+    #[command(flatten)]
+    process: process::ProcessFlags,
     /// What node_exporter's other flags say.
     #[arg(skip)]
     pub(super) foreign: Foreign,
@@ -57,6 +61,7 @@ impl Command for Args {
         if !self.textfile.is_empty() {
             config.exporter.collectors.textfile.directories.clone_from(&self.textfile);
         }
+        self.process.apply(config);
         let collectors = &mut config.exporter.collectors;
         if let Some(file) = &self.process_names {
             collectors.process_groups.config_file = Some(file.clone());
