@@ -1,10 +1,14 @@
 //! The command line: what can be typed, and the exit code of each outcome.
 
 mod check;
+#[cfg(target_os = "linux")]
 mod demo;
 mod exporter;
+#[cfg(target_os = "linux")]
 mod optimizer;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
+#[cfg(target_os = "linux")]
 mod up;
 
 use self::service::Command as _;
@@ -62,10 +66,13 @@ enum Command {
                             its other flags are named in a warning and have no effect."
     )]
     Exporter(Box<exporter::Args>),
+    #[cfg(target_os = "linux")]
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
+    #[cfg(target_os = "linux")]
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
     Up,
+    #[cfg(target_os = "linux")]
     /// Show the whole loop in about a minute, on real servers
     Demo(demo::Args),
     /// Check a configuration, or whether a server is ready
@@ -82,6 +89,7 @@ enum Command {
         /// The directory; it is made if it is missing
         directory: PathBuf,
     },
+    #[cfg(target_os = "linux")]
     /// The sample application of `headroom demo`
     #[command(hide = true)]
     DemoApp(demo::app::Args),
@@ -119,10 +127,13 @@ fn dispatch(cli: Cli, foreign: exporter::Foreign) -> anyhow::Result<u8> {
             }
             service::run(&cli.common, config, *args)
         }
+        #[cfg(target_os = "linux")]
         Command::Optimizer(args) => {
             service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args)
         }
+        #[cfg(target_os = "linux")]
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
+        #[cfg(target_os = "linux")]
         Command::Demo(args) => {
             if cli.common.config.is_some() || cli.common.state_dir.is_some() {
                 let notice =
@@ -139,6 +150,7 @@ fn dispatch(cli: Cli, foreign: exporter::Foreign) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Man { directory } => man(&directory),
+        #[cfg(target_os = "linux")]
         Command::DemoApp(args) => demo::app::run(&args),
     }
 }

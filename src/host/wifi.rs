@@ -3,7 +3,7 @@
 //! Sources: `include/uapi/linux/nl80211.h`, `include/uapi/linux/genetlink.h`.
 
 use super::netlink::{Netlink, Question, attribute, attributes, encode, text, u8_at, u16_at, u32_at, u64_at};
-use rustix::net::netlink::GENERIC;
+use crate::sys;
 use std::io;
 
 /// A wireless device.
@@ -88,7 +88,7 @@ pub fn interfaces() -> io::Result<Option<Vec<Interface>>> {
     const GET_INTERFACE: u8 = 5;
     const GET_STATION: u8 = 17;
     const GET_SCAN: u8 = 32;
-    let mut netlink = Netlink::open(Some(GENERIC))?;
+    let mut netlink = Netlink::open(sys::Netlink::Generic)?;
     let family = match family(&mut netlink) {
         Ok(family) => family,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
