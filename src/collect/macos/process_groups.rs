@@ -297,6 +297,43 @@ mod tests {
     }
 
     #[test]
+    fn what_this_process_did_is_counted_as_the_kernel_does() {
+        // Where there is a disk below, this is written to it.
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        std::io::Write::write_all(&mut file, &vec![1; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        let kernel = || {
+            let io = std::fs::read_to_string("/proc/self/io").unwrap();
+            let field = |name: &str| -> u64 {
+                io.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+            };
+            let stat = crate::host::proc::stat_of(&Host::default(), std::process::id()).unwrap().unwrap();
+            let millis =
+                (stat.user_ticks + stat.system_ticks) * 1000 / crate::host::proc::clock_ticks_per_second();
+            (millis, field("read_bytes:"), field("write_bytes:"))
+        };
+        let before = kernel();
+        let mut system = System::new().unwrap();
+        let own = sysinfo::Pid::from_u32(std::process::id());
+        system.refresh_processes_specifics(
+            ProcessesToUpdate::Some(&[own]),
+            true,
+            ProcessRefreshKind::everything(),
+        );
+        let found = reading(system.process(own).unwrap()).counts;
+        let after = kernel();
+        assert!(
+            (before.0..=after.0 + 20).contains(&found.cpu_millis),
+            "{found:?}, not {before:?} to {after:?}"
+        );
+        assert!((before.1..=after.1).contains(&found.read_bytes), "{found:?}, not {before:?} to {after:?}");
+        assert!(
+            (before.2..=after.2).contains(&found.written_bytes),
+            "{found:?}, not {before:?} to {after:?}"
+        );
+    }
+
+    #[test]
     fn all_processes_of_this_machine_are_in_groups() {
         let page = page(&ENTRY);
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
