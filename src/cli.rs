@@ -1,12 +1,16 @@
 //! The command line: what can be typed, and the exit code of each outcome.
 
 mod check;
+#[cfg(target_os = "linux")]
 mod demo;
 mod exporter;
 mod flags;
 mod foreign;
+#[cfg(target_os = "linux")]
 mod optimizer;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
+#[cfg(target_os = "linux")]
 mod up;
 
 use self::service::Command as _;
@@ -60,11 +64,14 @@ struct Common {
 enum Command {
     /// Serve this machine's metrics for Prometheus
     #[command(after_help = flags::help())]
-    Exporter(exporter::Args),
+    Exporter(Box<exporter::Args>),
+    #[cfg(target_os = "linux")]
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
+    #[cfg(target_os = "linux")]
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
     Up,
+    #[cfg(target_os = "linux")]
     /// Show the whole loop in about a minute, on real servers
     Demo(demo::Args),
     /// Check a configuration, or whether a server is ready
@@ -81,6 +88,7 @@ enum Command {
         /// The directory; it is made if it is missing
         directory: PathBuf,
     },
+    #[cfg(target_os = "linux")]
     /// The sample application of `headroom demo`
     #[command(hide = true)]
     DemoApp(demo::app::Args),
@@ -88,7 +96,8 @@ enum Command {
 
 /// Runs the command that `arguments` ask for.
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    let (arguments, foreign) = match foreign::split(arguments.into_iter().collect(), &Cli::command()) {
+    let arguments = exporter::process::with_two_dashes(arguments.into_iter().collect(), Cli::command);
+    let (arguments, foreign) = match foreign::split(arguments, &Cli::command()) {
         Ok(split) => split,
         Err(why) => {
             let _printed = writeln!(io::stderr(), "headroom: {why}");
@@ -123,12 +132,15 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
                 tracing::warn!(flags, "these flags of node_exporter are not supported and have no effect");
             }
             let foreign = args.foreign.clone();
-            service::run(&cli.common, config, args).map_err(|e| foreign.explain(e))
+            service::run(&cli.common, config, *args).map_err(|e| foreign.explain(e))
         }
+        #[cfg(target_os = "linux")]
         Command::Optimizer(args) => {
             service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args)
         }
+        #[cfg(target_os = "linux")]
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
+        #[cfg(target_os = "linux")]
         Command::Demo(args) => {
             if cli.common.config.is_some() || cli.common.state_dir.is_some() {
                 let notice =
@@ -145,6 +157,7 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Man { directory } => man(&directory),
+        #[cfg(target_os = "linux")]
         Command::DemoApp(args) => demo::app::run(&args),
     }
 }
@@ -176,9 +189,9 @@ fn load(common: &Common, flags: &dyn Fn(&mut Config)) -> anyhow::Result<Config> 
     if let Some(level) = &common.log_level {
         config.log.level.clone_from(level);
     }
-    let names = config.exporter.collectors.process_groups.config_file.clone();
+    let groups = config.exporter.collectors.process_groups.clone();
     flags(&mut config);
-    if config.exporter.collectors.process_groups.config_file != names {
+    if config.exporter.collectors.process_groups != groups {
         config.group_processes()?;
     }
     Ok(config)

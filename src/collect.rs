@@ -37,6 +37,8 @@ pub mod kernel_hung;
 pub mod ksmd;
 pub mod lnstat;
 pub mod loadavg;
+#[cfg(any(target_os = "macos", test))]
+mod macos;
 pub mod mdadm;
 pub mod meminfo;
 pub mod meminfo_numa;
@@ -73,8 +75,10 @@ pub mod tcpstat;
 pub mod textfile;
 pub mod thermal_zone;
 pub mod time;
+#[cfg(target_os = "linux")]
 pub mod timex;
 pub mod udp_queues;
+#[cfg(target_os = "linux")]
 pub mod uname;
 pub mod vmstat;
 pub mod watchdog;
@@ -133,8 +137,13 @@ pub struct OptionError {
     pub why: String,
 }
 
+/// All collectors of this system.
+#[cfg(target_os = "macos")]
+pub const REGISTRY: &[Entry] = macos::REGISTRY;
+
 /// All collectors, in the order in which they write. `textfile` stands last: it must not take the
 /// name of a family that another one owns.
+#[cfg(target_os = "linux")]
 pub const REGISTRY: &[Entry] = &[
     arp::ENTRY,
     bcache::ENTRY,

@@ -1,5 +1,6 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
+mod name_mapping;
 mod process_names;
 
 use crate::host::Host;
@@ -197,6 +198,17 @@ impl Config {
         if let Some(file) = &options.config_file {
             options.rules.extend(process_names(file)?);
         }
+        let named = match name_mapping::rules(&options.procnames, &options.namemapping) {
+            Ok(rules) if !rules.is_empty() && options.config_file.is_some() => {
+                Err(("config_file", "cannot stand beside procnames or namemapping".into()))
+            }
+            named => named,
+        };
+        options.rules.extend(named.map_err(|(key, why)| ConfigError::Value {
+            path: None,
+            key: format!("exporter.collectors.process_groups.{key}"),
+            why,
+        })?);
         Ok(())
     }
 

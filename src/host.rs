@@ -8,6 +8,7 @@ pub mod bcache;
 pub mod bcachefs;
 pub mod btrfs;
 pub mod cgroup;
+#[cfg(target_os = "linux")]
 pub mod clock;
 pub mod conntrack;
 pub mod container;

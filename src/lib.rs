@@ -17,4 +17,8 @@ pub mod metric;
 pub mod optimize;
 pub mod serve;
 pub mod stack;
+#[cfg(target_os = "linux")]
+pub mod sys;
+#[cfg(not(target_os = "linux"))]
+#[path = "sys/elsewhere.rs"]
 pub mod sys;

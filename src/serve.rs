@@ -242,12 +242,17 @@ impl Listener {
 }
 
 /// Has the kernel end the connection if its peer is gone, or does not read, for so long: hyper waits for ever to write.
+#[cfg(target_os = "linux")]
 fn end_if_unread(stream: &TcpStream, limit: Duration) {
     let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
     if let Err(e) = rustix::net::sockopt::set_tcp_user_timeout(stream, millis) {
         tracing::debug!(error = %e, "a connection has no limit on unread answers");
     }
 }
+
+/// Only Linux has such a limit.
+#[cfg(not(target_os = "linux"))]
+fn end_if_unread(_: &TcpStream, _: Duration) {}
 
 /// Tells a client beyond the limit why it is not served; it must not cost more than that.
 fn refuse(stream: &TcpStream, rejected: &IntCounter) {

@@ -1,11 +1,63 @@
-//! System calls that no library wraps. The only module with `unsafe`.
+//! System calls that no library wraps, and those that only Linux has. The only module with `unsafe`.
+//!
+//! Elsewhere its place is taken by `sys/elsewhere.rs`, which has the same names and no such calls.
 #![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
 
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+
+/// A part of the kernel that answers over netlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Netlink {
+    /// Devices, addresses, routes, neighbours.
+    Route,
+    /// Sockets.
+    SockDiag,
+    /// Whatever has a family of its own, found by name.
+    Generic,
+}
+
+/// A socket to ask a part of the kernel with.
+pub fn netlink(part: Netlink) -> io::Result<OwnedFd> {
+    let protocol: Option<Protocol> = match part {
+        Netlink::Route => None, // NETLINK_ROUTE is 0.
+        Netlink::SockDiag => Some(rustix::net::netlink::SOCK_DIAG),
+        Netlink::Generic => Some(rustix::net::netlink::GENERIC),
+    };
+    socket(AddressFamily::NETLINK, SocketType::RAW, protocol)
+}
+
+/// A socket to ask the kernel about network devices with.
+pub fn device_socket() -> io::Result<OwnedFd> {
+    socket(AddressFamily::INET, SocketType::DGRAM, None)
+}
+
+fn socket(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?)
+}
+
+/// The name that a network device has at present.
+pub fn device_name(socket: BorrowedFd<'_>, device: u32) -> io::Result<String> {
+    Ok(rustix::net::netdevice::index_to_name(socket, device)?)
+}
+
+/// A handle on a process, which stays its own when its number is given to another one.
+///
+/// Source: pidfd_open(2).
+pub fn hold_process(pid: Pid) -> io::Result<OwnedFd> {
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Whether a directory is the root of a mounted proc file system, and not a copy of one.
+pub fn is_procfs(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|s| s.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
 
 /// The most ranges that one call takes (`UIO_MAXIOV`).
 pub const RANGES_MAX: usize = 1024;

@@ -1,5 +1,7 @@
 //! `headroom exporter`: its flags, among them node_exporter's.
 
+pub(super) mod process;
+
 use super::foreign::Foreign;
 use super::service::{Command, Parts};
 use crate::config::Config;
@@ -28,6 +30,8 @@ pub(super) struct Args {
     /// process-exporter's configuration file (exporter.collectors.process_groups.config_file)
     #[arg(long = "process-names", alias = "config.path", value_name = "FILE")]
     process_names: Option<PathBuf>,
+    #[command(flatten)]
+    process: process::ProcessFlags,
     /// What node_exporter's flags say that are not flags here.
     #[arg(skip)]
     pub(super) foreign: Foreign,
@@ -50,6 +54,7 @@ impl Command for Args {
                 key.clone_from(path);
             }
         }
+        self.process.apply(config);
         let collectors = &mut config.exporter.collectors;
         if let Some(file) = &self.process_names {
             collectors.process_groups.config_file = Some(file.clone());

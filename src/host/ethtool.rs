@@ -3,8 +3,7 @@
 //! Source: `include/uapi/linux/ethtool.h`.
 
 use super::netlink::{text, u8_at, u32_at, u64_at};
-use crate::sys::{ETHTOOL_COUNTS_MAX, Ethtool as Question, ethtool};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use crate::sys::{ETHTOOL_COUNTS_MAX, Ethtool as Question, device_socket, ethtool};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -43,8 +42,7 @@ pub struct Ethtool(OwnedFd);
 impl Ethtool {
     /// Opens the socket.
     pub fn open() -> io::Result<Self> {
-        let (family, kind) = (AddressFamily::INET, SocketType::DGRAM);
-        Ok(Self(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?))
+        Ok(Self(device_socket()?))
     }
 
     /// The device's link; `None` if the driver does not tell.

@@ -3,7 +3,7 @@
 //! Source: `include/uapi/linux/genetlink.h`.
 
 use super::netlink::{Netlink, Question, attribute, encode, u16_at};
-use rustix::net::netlink::GENERIC;
+use crate::sys;
 use std::io;
 
 /// Bytes of the head that generic netlink puts before the attributes.
@@ -19,7 +19,7 @@ pub struct Generic {
 impl Generic {
     /// A connection to the part of this name; `None` if the kernel has none.
     pub fn open(name: &str) -> io::Result<Option<Self>> {
-        let mut netlink = Netlink::open(Some(GENERIC))?;
+        let mut netlink = Netlink::open(sys::Netlink::Generic)?;
         match family(&mut netlink, name) {
             Ok(family) => Ok(Some(Self { netlink, family })),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -2,7 +2,7 @@
 
 use super::{Host, HostError, proc};
 use crate::sys;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::Pid;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,10 +43,11 @@ impl Hand {
     /// Holds a process, if it is still the one that began at `start_ticks`; `None` if it has gone.
     pub fn hold(&self, pid: u32, start_ticks: u64) -> Result<Option<HeldProcess>, HostError> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let opened = number.map(|p| pidfd_open(p, PidfdFlags::empty()));
+        let opened = number.map(sys::hold_process);
         let fd = match opened {
-            None | Some(Err(rustix::io::Errno::SRCH)) => return Ok(None),
-            Some(Err(e)) => return Err(HostError::read(&self.host.procfs.join(pid.to_string()), e.into())),
+            None => return Ok(None),
+            Some(Err(e)) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+            Some(Err(e)) => return Err(HostError::read(&self.host.procfs.join(pid.to_string()), e)),
             Some(Ok(fd)) => fd,
         };
         // The handle first, then the look: a number that was given to another process in between shows here.

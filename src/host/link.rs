@@ -4,6 +4,7 @@
 
 use super::generic::Generic;
 use super::netlink::{Netlink, Question, attribute, attributes, encode, text, u8_at, u16_at, u32_at, u64_at};
+use crate::sys;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -105,14 +106,16 @@ fn cable(inside: &[u8]) -> Option<Cable> {
 /// All devices, in the order of their numbers.
 pub fn links() -> io::Result<Vec<Link>> {
     let mut out = Vec::new();
-    Netlink::open(None)?.ask(Question::All, GET_LINK, &[0; 16], |message| out.extend(link(message)))?;
+    Netlink::open(sys::Netlink::Route)?
+        .ask(Question::All, GET_LINK, &[0; 16], |message| out.extend(link(message)))?;
     Ok(out)
 }
 
 /// All addresses of all devices.
 pub fn addresses() -> io::Result<Vec<Address>> {
     let mut out = Vec::new();
-    Netlink::open(None)?.ask(Question::All, GET_ADDRESS, &[0; 8], |message| out.extend(address(message)))?;
+    Netlink::open(sys::Netlink::Route)?
+        .ask(Question::All, GET_ADDRESS, &[0; 8], |message| out.extend(address(message)))?;
     Ok(out)
 }
 

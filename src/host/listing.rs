@@ -1,9 +1,12 @@
 //! The entries of one directory (devices of a class, pools) between two looks, with what belongs to each.
 
 use super::HostError;
-use rustix::fs::{FileType, Mode, OFlags, RawDir};
+#[cfg(not(target_os = "linux"))]
+use rustix::fs::Dir;
+#[cfg(target_os = "linux")]
+use rustix::fs::RawDir;
+use rustix::fs::{FileType, Mode, OFlags};
 use std::io;
-use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
 /// The most entries that one directory may have.
@@ -35,6 +38,7 @@ impl<T> Listing<T> {
     /// Lists the directory anew, and tells whether entries came or went; `None` where there is no directory. For a
     /// new entry `make` gets its path, its name and whether it is an ordinary file, and returns the item, or nothing
     /// if the entry is not wanted.
+    #[allow(clippy::while_let_on_iterator, reason = "what Linux has is no iterator")]
     pub fn refresh(
         &mut self,
         mut make: impl FnMut(PathBuf, &str, bool) -> Option<T>,
@@ -48,8 +52,12 @@ impl<T> Listing<T> {
             }
             Err(e) => return Err(HostError::read(&self.path, e.into())),
         };
-        let mut buffer = [MaybeUninit::uninit(); 4096];
+        #[cfg(target_os = "linux")]
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        #[cfg(target_os = "linux")]
         let mut found = RawDir::new(&directory, &mut buffer);
+        #[cfg(not(target_os = "linux"))]
+        let mut found = Dir::read_from(&directory).map_err(|e| HostError::read(&self.path, e.into()))?;
         let known = self.entries.len();
         for entry in &mut self.entries {
             entry.seen = false;

@@ -3,10 +3,11 @@
 //!
 //! Source: rtnetlink(7), `include/uapi/linux/neighbour.h`.
 
+use crate::sys;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{RecvFlags, SendFlags};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// How long the question is: the head of a message and `struct ndmsg`.
@@ -35,12 +36,7 @@ pub struct Neighbours {
 impl Neighbours {
     /// A new socket.
     pub fn connect() -> io::Result<Self> {
-        let socket = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            None, // NETLINK_ROUTE is 0.
-        )?;
+        let socket = sys::netlink(sys::Netlink::Route)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
         Ok(Self { socket, bytes: vec![0; BYTES_MAX] })
     }
@@ -58,7 +54,7 @@ impl Neighbours {
 
     /// The name that a device has at present.
     pub fn name(&self, device: u32) -> io::Result<String> {
-        Ok(rustix::net::netdevice::index_to_name(&self.socket, device)?)
+        sys::device_name(self.socket.as_fd(), device)
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Source: netlink(7). Numbers are in the machine's own order of bytes.
 
-use rustix::net::netlink::SocketAddrNetlink;
+use crate::sys;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -39,12 +39,10 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// A connection to the part `protocol`; `None` is rtnetlink, whose number is 0.
-    pub fn open(protocol: Option<Protocol>) -> io::Result<Self> {
-        let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
-        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
+    /// A connection to a part of the kernel.
+    pub fn open(part: sys::Netlink) -> io::Result<Self> {
+        let socket = sys::netlink(part)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIME_MAX))?;
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM_BYTES_MAX], sequence: 0 })
     }
 
@@ -59,7 +57,8 @@ impl Netlink {
         self.sequence += 1;
         let flags = FLAG_REQUEST | if question == Question::All { FLAG_DUMP } else { FLAG_ACK };
         let request = message(kind, flags, self.sequence, payload);
-        rustix::net::sendto(&self.socket, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        // To a socket without a peer, which is the kernel.
+        rustix::net::send(&self.socket, &request, SendFlags::empty())?;
         loop {
             let (_, length) =
                 rustix::net::recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_kernel_answers_and_refuses() {
-        let mut netlink = Netlink::open(None).unwrap();
+        let mut netlink = Netlink::open(sys::Netlink::Route).unwrap();
         let mut links = 0;
         netlink.ask(Question::All, 18, &[0; 16], |_| links += 1).unwrap();
         assert!(links > 0);

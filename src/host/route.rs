@@ -3,6 +3,7 @@
 //! Sources: rtnetlink(7), `include/uapi/linux/rtnetlink.h`, `include/uapi/linux/gen_stats.h`.
 
 use super::netlink::{Netlink, Question, attribute, attributes, encode, text, u8_at, u16_at, u32_at, u64_at};
+use crate::sys;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -59,7 +60,7 @@ pub struct Queue {
 
 /// All unicast routes.
 pub fn routes() -> io::Result<Vec<Route>> {
-    let mut netlink = Netlink::open(None)?;
+    let mut netlink = Netlink::open(sys::Netlink::Route)?;
     let names = links(&mut netlink)?;
     let mut out = Vec::new();
     netlink.ask(Question::All, GET_ROUTE, &[0; 12], |message| {
@@ -70,7 +71,7 @@ pub fn routes() -> io::Result<Vec<Route>> {
 
 /// All queues.
 pub fn queues() -> io::Result<Vec<Queue>> {
-    let mut netlink = Netlink::open(None)?;
+    let mut netlink = Netlink::open(sys::Netlink::Route)?;
     let names = links(&mut netlink)?;
     let mut out = Vec::new();
     netlink.ask(Question::All, GET_QUEUE, &[0; 20], |message| out.extend(queue(message, &names)))?;

@@ -3,7 +3,7 @@
 //! Sources: sock_diag(7), `include/uapi/linux/inet_diag.h`.
 
 use super::netlink::{Netlink, Question, u8_at, u32_at};
-use rustix::net::netlink::SOCK_DIAG;
+use crate::sys;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -25,7 +25,7 @@ pub fn connections(six: bool) -> io::Result<Connections> {
     const IPV4: u8 = 2;
     const IPV6: u8 = 10;
     const ALL_STATES: u32 = 0xfff;
-    let mut netlink = Netlink::open(Some(SOCK_DIAG))?;
+    let mut netlink = Netlink::open(sys::Netlink::SockDiag)?;
     let mut out = Connections::default();
     for family in [IPV4, IPV6].into_iter().take(1 + usize::from(six)) {
         let mut request = vec![family, IPPROTO_TCP, 0, 0];

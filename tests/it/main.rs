@@ -27,6 +27,7 @@ mod page;
 mod parity;
 mod parsers;
 mod process_exporter;
+mod process_flags;
 mod processes;
 mod promtool;
 mod reclaim;

@@ -6,7 +6,7 @@ use headroom::host::Host;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,10 +26,10 @@ process_names:
 const BUSY: &str = "while read n; do i=0; while [ $i -lt $n ]; do i=$((i+1)); done; echo; done # lab busy";
 const PARENT: &str = "sleep 71.5 & wait # lab parent";
 
-struct Started(Child);
+pub(crate) struct Started(pub(crate) Child);
 
 impl Started {
-    fn new(command: &mut Command) -> Self {
+    pub(crate) fn new(command: &mut Command) -> Self {
         Self(command.stderr(Stdio::null()).spawn().unwrap())
     }
 }
@@ -41,11 +41,11 @@ impl Drop for Started {
     }
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn get(address: SocketAddr) -> String {
+pub(crate) fn get(address: SocketAddr) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut stream = loop {
         match TcpStream::connect(address) {
@@ -61,7 +61,7 @@ fn get(address: SocketAddr) -> String {
 }
 
 /// All samples of a page that are about groups, by series; labels stand in the order of their names.
-fn samples(page: &str) -> BTreeMap<String, f64> {
+pub(crate) fn samples(page: &str) -> BTreeMap<String, f64> {
     let lines = page.lines().filter(|l| l.starts_with("namedprocess_namegroup_"));
     let sample = |line: &str| {
         let (series, value) = line.rsplit_once(' ').unwrap();
@@ -78,7 +78,7 @@ fn close(ours: f64, theirs: f64, tolerance: f64) -> bool {
 }
 
 /// Where both stand now must agree.
-fn compare(ours: &BTreeMap<String, f64>, theirs: &BTreeMap<String, f64>) {
+pub(crate) fn compare(ours: &BTreeMap<String, f64>, theirs: &BTreeMap<String, f64>) {
     let lacks = |some: &BTreeMap<String, f64>, other: &BTreeMap<String, f64>| -> Vec<String> {
         some.keys().filter(|s| !other.contains_key(*s)).cloned().collect()
     };
@@ -120,14 +120,19 @@ fn compare_growth(ours: [&BTreeMap<String, f64>; 2], theirs: [&BTreeMap<String, 
     assert!(grown >= 2, "nothing grew, so nothing was compared");
 }
 
+/// process-exporter, if it is installed.
+pub(crate) fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = headroom::stack::supervise::find(&["prometheus-process-exporter", "process-exporter"], &path);
+    if found.is_none() {
+        eprintln!("SKIPPED: process-exporter is not installed");
+    }
+    found
+}
+
 #[test]
 fn process_exporter_says_the_same_with_the_same_file() {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let names = ["prometheus-process-exporter", "process-exporter"];
-    let Some(program) = headroom::stack::supervise::find(&names, &path) else {
-        eprintln!("SKIPPED: process-exporter is not installed");
-        return;
-    };
+    let Some(program) = program() else { return };
     let dir = tempfile::tempdir().unwrap();
     let rules = dir.path().join("names.yaml");
     std::fs::write(&rules, RULES).unwrap();

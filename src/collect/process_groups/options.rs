@@ -20,13 +20,17 @@ pub struct Options {
     pub rules: Vec<Rule>,
     /// A configuration file of process-exporter, whose rules stand behind the others.
     pub config_file: Option<PathBuf>,
+    /// Names of commands that are a group each, as `-procnames` has them.
+    pub procnames: Vec<String>,
+    /// Names of commands, each followed by an expression whose first group tells its processes apart.
+    pub namemapping: Vec<String>,
     /// How many groups there may be; processes of further ones are in none, and those groups are
     /// counted in `headroom_process_groups_cut`.
     pub groups_max: usize,
     /// Whether open files are counted.
     pub open_files: bool,
     /// Whether a process that no rule takes belongs to the group of its nearest ancestor that is in one. Absent: only
-    /// with a file of process-exporter, whose default this is; the optimizer knows the groups of rules alone.
+    /// with a choice of process-exporter's (file or names), whose default this is; the optimizer knows the groups of rules alone.
     pub children: Option<bool>,
     /// Whether threads are told apart by name.
     pub threads: bool,
@@ -50,6 +54,8 @@ impl Default for Options {
         Self {
             rules: Vec::new(),
             config_file: None,
+            procnames: Vec::new(),
+            namemapping: Vec::new(),
             groups_max: 1000,
             open_files: true,
             children: None,
@@ -79,6 +85,7 @@ impl Options {
     }
 
     pub(super) fn children(&self) -> bool {
-        self.children.unwrap_or(self.config_file.is_some())
+        let theirs = self.config_file.is_some() || !self.procnames.is_empty() || !self.namemapping.is_empty();
+        self.children.unwrap_or(theirs)
     }
 }

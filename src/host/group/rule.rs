@@ -36,6 +36,10 @@ pub struct Rule {
     /// argument alone, the group has no budget, and it is shown once it has had a process.
     #[serde(skip)]
     pub borrowed: bool,
+    /// Whether the name is followed by a colon and what a group of the expressions took, the first one that took
+    /// something; processes in which none did are not meant. As process-exporter's `-namemapping`.
+    #[serde(skip)]
+    pub told_apart: bool,
 }
 
 impl Rule {
@@ -68,6 +72,16 @@ pub enum RuleError {
         /// What is wrong with it.
         why: String,
     },
+    /// An expression is to take a part of the arguments, and has no group that could.
+    #[error("rule {} (`{name}`): the expression `{text}` has no group in parentheses", index + 1)]
+    NoGroup {
+        /// Which rule.
+        index: usize,
+        /// Its group's name.
+        name: String,
+        /// The expression.
+        text: String,
+    },
     /// The group's name asks for what there is not.
     #[error("rule {} (`{name}`): {why}", index + 1)]
     Name {
@@ -98,6 +112,7 @@ pub(super) struct Matcher {
     cgroup: Vec<String>,
     user: Vec<String>,
     pub(super) borrowed: bool,
+    told_apart: bool,
 }
 
 impl Matcher {
@@ -116,6 +131,9 @@ impl Matcher {
             })
         };
         let cmdline = rule.cmdline.iter().map(expression).collect::<Result<Vec<_>, _>>()?;
+        if let Some(without) = cmdline.iter().find(|r| rule.told_apart && r.captures_len() < 2) {
+            return Err(RuleError::NoGroup { index, name: name(), text: without.as_str().to_owned() });
+        }
         let captures: Vec<&str> = cmdline.iter().flat_map(|r| r.capture_names().flatten()).collect();
         let template = Template::new(&rule.name, &captures).map_err(|why| RuleError::Name {
             index,
@@ -130,6 +148,7 @@ impl Matcher {
             cgroup: rule.cgroup.iter().map(|path| path.trim_end_matches('/').to_owned()).collect(),
             user: rule.user.clone(),
             borrowed: rule.borrowed,
+            told_apart: rule.told_apart,
         })
     }
 
@@ -149,17 +168,23 @@ impl Matcher {
             return None;
         }
         let mut matches = Vec::new();
+        let mut part = None;
         if !self.cmdline.is_empty() {
             let arguments = identity.cmdline.join(" ");
             for expression in &self.cmdline {
                 let captures = expression.captures(&arguments)?;
+                if self.told_apart && part.is_none() {
+                    let taken = captures.iter().skip(1).flatten().find(|taken| !taken.as_str().is_empty());
+                    part = taken.map(|taken| taken.as_str().to_owned());
+                }
                 for name in expression.capture_names().flatten() {
                     let text = captures.name(name).map_or("", |m| m.as_str());
                     matches.push((name.to_owned(), text.to_owned()));
                 }
             }
         }
-        Some(self.name.fill(identity, users, &matches))
+        let name = self.name.fill(identity, users, &matches);
+        if self.told_apart { part.map(|part| Cow::Owned(format!("{name}:{part}"))) } else { Some(name) }
     }
 }
 

@@ -59,8 +59,7 @@ pub enum OpenFiles {
 impl OpenFiles {
     /// Tries which way works on this host. A copy of a /proc on a disk has directories of any size.
     pub fn detect(host: &Host) -> Self {
-        let is_proc =
-            rustix::fs::statfs(&host.procfs).is_ok_and(|s| s.f_type == rustix::fs::PROC_SUPER_MAGIC);
+        let is_proc = crate::sys::is_procfs(&host.procfs);
         // This process has files open, at least the one that it asks with.
         let size = std::fs::metadata("/proc/self/fd").map_or(0, |m| m.size());
         if is_proc && size > 0 { Self::Size } else { Self::Entries }

@@ -1,0 +1,99 @@
+//! What stands in the place of Linux's system calls on a system that has none of them: every one is refused.
+//!
+//! So whatever asks for them needs to know nothing of systems: to it, they are as on a kernel without that part.
+
+use rustix::process::Pid;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::Command;
+
+/// A part of the kernel that answers over netlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Netlink {
+    /// Devices, addresses, routes, neighbours.
+    Route,
+    /// Sockets.
+    SockDiag,
+    /// Whatever has a family of its own, found by name.
+    Generic,
+}
+
+/// Refused: there is no netlink.
+pub fn netlink(_: Netlink) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: devices are not asked that way.
+pub fn device_socket() -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused, as the socket is.
+pub fn device_name(_: BorrowedFd<'_>, _: u32) -> io::Result<String> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: there are no handles on processes.
+pub fn hold_process(_: Pid) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// There is no proc file system; what is at the path may be a copy of one.
+pub fn is_procfs(_: &Path) -> bool {
+    false
+}
+
+/// The most ranges that one call takes.
+pub const RANGES_MAX: usize = 1024;
+
+/// Refused: no process can be advised from outside.
+pub fn page_out(_: BorrowedFd<'_>, _: &[(u64, u64)]) -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Words in the answer of [`btrfs_file_system`].
+pub const BTRFS_FILE_SYSTEM: usize = 128;
+/// Words in the answer of [`btrfs_device`].
+pub const BTRFS_DEVICE: usize = 512;
+/// Words in the answer of [`btrfs_device_errors`].
+pub const BTRFS_DEVICE_ERRORS: usize = 129;
+
+/// Refused: there is no btrfs.
+pub fn btrfs_file_system(_: BorrowedFd<'_>) -> io::Result<[u64; BTRFS_FILE_SYSTEM]> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: there is no btrfs.
+pub fn btrfs_device(_: BorrowedFd<'_>, _: u64) -> io::Result<[u64; BTRFS_DEVICE]> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: there is no btrfs.
+pub fn btrfs_device_errors(_: BorrowedFd<'_>, _: u64) -> io::Result<[u64; BTRFS_DEVICE_ERRORS]> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Nothing: a child is not told here when its parent ends.
+pub fn end_with_parent(_: &mut Command) {}
+
+/// What is asked about a network device with [`ethtool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ethtool {
+    /// What the link can do.
+    Link,
+    /// The driver, and how many counts it has.
+    Driver,
+    /// The counts' names.
+    Names,
+    /// The counts.
+    Counts,
+}
+
+/// The most counts that a driver may have.
+pub const ETHTOOL_COUNTS_MAX: usize = 1 << 14;
+
+/// Refused: devices are not asked that way.
+pub fn ethtool(_: BorrowedFd<'_>, _: &str, _: Ethtool) -> io::Result<Vec<u8>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
