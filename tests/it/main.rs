@@ -24,7 +24,6 @@ mod names;
 mod one_of_each;
 mod page;
 mod parity;
-mod parsers;
 mod process_exporter;
 mod processes;
 mod promtool;
