@@ -1,6 +1,11 @@
 //! What holds for every parser, whatever it is given: an answer or an error; and that no parser is forgotten.
 
 use super::{FAMILIES, tree};
+use crate::collect::textfile;
+use crate::encode::Encoder;
+use crate::encode::name::Scheme;
+use crate::encode::text::TextEncoder;
+use crate::metric::{Desc, Sink, Value};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::collections::BTreeSet;
@@ -123,6 +128,30 @@ proptest! {
             words[at] = &put;
             feed_all(&words.concat());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// What is written in quotes, with whatever escapes it needs, is what a reader of quotes gets.
+    #[test]
+    fn names_and_values_of_any_letters_are_read_as_they_were_written(
+        (name, label) in (".+|[\"\\\\\n{}=, #]+", ".+|[\"\\\\\n{}=, #]+"),
+        (value, number) in (".+|[\"\\\\\n]+", any::<f64>()),
+        help in "[^ \t\r]([^\r])*",
+    ) {
+        prop_assume!(name != "__name__" && label != "__name__");
+        let mut out = TextEncoder::default();
+        out.clear(Scheme::AllowUtf8);
+        out.family(&Desc::gauge(&name, &help, &[&label]));
+        out.sample(&[&value], Value::F64(number));
+        let page = out.finish().to_vec();
+        let mut again = TextEncoder::default();
+        again.clear(Scheme::AllowUtf8);
+        let read = textfile::show(&page, &mut again);
+        let (page, again) = (String::from_utf8_lossy(&page), String::from_utf8_lossy(again.page()));
+        prop_assert!(read.is_ok() && page == again, "{page} became {again} {read:?}");
     }
 }
 
