@@ -9,7 +9,7 @@ STAGE := scripts/stage.sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
-.PHONY: help run demo build man deb test bench fmt clean setup-run setup-test setup-bench \
+.PHONY: help run demo build man deb test bench fuzz fmt clean setup-run setup-test setup-bench setup-fuzz \
 	test-fmt test-clippy test-shell test-deny test-rules test-unit test-units test-deb test-vm test-compose check-macos secrets
 
 help: ## list the targets
@@ -38,6 +38,9 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench cargo bench --locked --bench scrape
 	@$(STAGE) bench-processes cargo bench --locked --bench processes
 
+fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_SECONDS each (20)
+	@$(STAGE) fuzz scripts/fuzz.sh
+
 fmt: ## put the code into its form
 	cargo fmt
 
@@ -47,7 +50,7 @@ secrets: ## make the token and the password that docker-compose.yml needs
 clean: ## remove what was built
 	cargo clean
 
-setup-run setup-test setup-bench: setup-%:
+setup-run setup-test setup-bench setup-fuzz: setup-%:
 	@$(STAGE) 'set-up' scripts/setup.sh $*
 
 test-fmt: ## stage of `make test`: the code's form

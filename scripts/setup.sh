@@ -1,10 +1,11 @@
 #!/bin/sh
-# Finds what is missing for `make run`, `make test` or `make bench`, and installs it: setup.sh run|test|bench
+# Finds what is missing for `make run`, `make test`, `make bench` or `make fuzz`, and installs it: setup.sh run|test|bench|fuzz
 # With nothing missing it changes nothing, asks the network nothing, and takes a moment.
 set -eu
 cd "$(dirname "$0")/.."
 
 CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
 RUST=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 POLICY=/usr/sbin/policy-rc.d
 POLICY_MARK='put here for a moment by the set-up of headroom'
@@ -16,14 +17,19 @@ programs=
 
 main() {
     case $mode in
-        run | test | bench) ;;
-        *) die "usage: setup.sh run|test|bench" ;;
+        run | test | bench | fuzz) ;;
+        *) die "usage: setup.sh run|test|bench|fuzz" ;;
     esac
     # The bundled SQLite is C.
     need cc gcc
     [ -e /usr/include/stdio.h ] || missing libc-headers libc6-dev
-    need prometheus prometheus
-    need 'prometheus-alertmanager alertmanager' prometheus-alertmanager
+    if [ "$mode" = fuzz ]; then
+        # The fuzzer is C++.
+        need c++ g++
+    else
+        need prometheus prometheus
+        need 'prometheus-alertmanager alertmanager' prometheus-alertmanager
+    fi
     if [ "$mode" = test ]; then
         need promtool prometheus
         need amtool prometheus-alertmanager
@@ -51,7 +57,10 @@ main() {
     rust
     if [ "$mode" = test ]; then
         rust_parts
-        cargo_deny
+        cargo_part cargo-deny "$CARGO_DENY"
+    fi
+    if [ "$mode" = fuzz ]; then
+        cargo_part cargo-fuzz "$CARGO_FUZZ"
     fi
 }
 
@@ -192,12 +201,13 @@ rust_parts() {
     rustup component add rustfmt clippy || die "cargo fmt and cargo clippy are needed: rustup component add rustfmt clippy"
 }
 
-cargo_deny() {
-    if at_least "$CARGO_DENY" "$(version_of cargo-deny)"; then
+# cargo_part PROGRAM VERSION
+cargo_part() {
+    if at_least "$2" "$(version_of "$1")"; then
         return 0
     fi
-    echo "missing: cargo-deny $CARGO_DENY (it is built now, once, which takes some minutes)"
-    cargo install --locked --quiet "cargo-deny@$CARGO_DENY"
+    echo "missing: $1 $2 (it is built now, once, which takes some minutes)"
+    cargo install --locked --quiet "$1@$2"
 }
 
 # The version that a program says of itself; nothing if it is not there.

@@ -1,7 +1,7 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
 mod name_mapping;
-mod process_names;
+pub(crate) mod process_names;
 
 use crate::host::Host;
 use crate::host::group::{Grouping, Rule};

@@ -1,6 +1,6 @@
 //! The exporter's pages.
 
-mod ask;
+pub(crate) mod ask;
 pub mod scrapes;
 
 use crate::collect;

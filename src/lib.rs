@@ -11,6 +11,8 @@ pub mod collect;
 pub mod config;
 pub mod encode;
 pub mod exporter;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod host;
 pub mod matching;
 pub mod metric;

@@ -209,6 +209,16 @@ impl TextFile {
     }
 }
 
+/// Writes what is shown of a file with these bytes, or says why they are none.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn show(bytes: &[u8], out: &mut dyn Sink) -> Result<(), String> {
+    let file = TextFile::parse("f", 0, bytes);
+    let families = file.families?;
+    let (sources, mut errors) = ([(file.path.as_str(), &families)], Errors::default());
+    merge::merge(&sources, &mut errors).write(&sources, out, &mut errors);
+    Ok(())
+}
+
 /// The paths of all files, directory by directory, each once.
 fn list(directories: &[String], errors: &mut Errors) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();

@@ -28,7 +28,7 @@ pub(super) fn process_names(path: &Path) -> Result<Vec<Rule>, ConfigError> {
     parse(&read_text(path)?, path)
 }
 
-fn parse(text: &str, path: &Path) -> Result<Vec<Rule>, ConfigError> {
+pub(crate) fn parse(text: &str, path: &Path) -> Result<Vec<Rule>, ConfigError> {
     let file: File = serde_yaml::from_str(text).map_err(|e| text_error(&e, path))?;
     let entries = file.process_names.unwrap_or_default();
     if entries.is_empty() {

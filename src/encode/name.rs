@@ -86,6 +86,7 @@ fn is_legacy_letter(letter: char, at: usize, of: Of) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn names_are_escaped_as_the_scheme_says() {
@@ -107,6 +108,21 @@ mod tests {
             ("http.status:sum", "http_status:sum", "http_dot_status:sum", "U__http_2e_status:sum"),
             ("label with 😱", "label_with__", "label__with____", "U__label_20_with_20__1f631_"),
             ("0zero", "_zero", "__zero", "U___30_zero"),
+            // The examples of the document.
+            (
+                "metric.name/with/slashes",
+                "metric_name_with_slashes",
+                "metric_dot_name__with__slashes",
+                "U__metric_2e_name_2f_with_2f_slashes",
+            ),
+            (
+                "metric.name.with.dots",
+                "metric_name_with_dots",
+                "metric_dot_name_dot_with_dot_dots",
+                "U__metric_2e_name_2e_with_2e_dots",
+            ),
+            ("metric.name", "metric_name", "metric_dot_name", "U__metric_2e_name"),
+            ("花火", "__", "____", "U___82b1__706b_"),
         ] {
             let escape = |scheme: Scheme| scheme.escape(name, Of::Family).into_owned();
             assert_eq!(escape(Scheme::Underscores), underscores);
@@ -116,6 +132,71 @@ mod tests {
         }
         assert_eq!(Scheme::Underscores.escape("a:b", Of::Label), "a_b");
         assert!(!is_legacy("", Of::Label));
+    }
+
+    /// What Prometheus makes of a name with the scheme `values`.
+    fn from_values(escaped: &str) -> Option<String> {
+        let Some(mut rest) = escaped.strip_prefix("U__") else { return Some(escaped.to_owned()) };
+        let mut out = String::new();
+        while let Some(letter) = rest.chars().next() {
+            rest = &rest[letter.len_utf8()..];
+            if letter != '_' {
+                out.push(letter);
+            } else if let Some(behind) = rest.strip_prefix('_') {
+                out.push('_');
+                rest = behind;
+            } else {
+                let (digits, behind) = rest.split_once('_')?;
+                out.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
+                rest = behind;
+            }
+        }
+        Some(out)
+    }
+
+    /// The same with the scheme `dots`.
+    fn from_dots(mut rest: &str) -> Option<String> {
+        let mut out = String::new();
+        while let Some(letter) = rest.chars().next() {
+            let (width, read) = match letter {
+                '_' if rest.starts_with("__") => (2, '_'),
+                '_' => ("_dot_".len(), rest.starts_with("_dot_").then_some('.')?),
+                other => (other.len_utf8(), other),
+            };
+            out.push(read);
+            rest = &rest[width..];
+        }
+        Some(out)
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_names_are_known_to_every_reader(name in ".+") {
+            for of in [Of::Family, Of::Label] {
+                for scheme in [Scheme::Underscores, Scheme::Dots, Scheme::Values] {
+                    let escaped = scheme.escape(&name, of);
+                    prop_assert!(is_legacy(&escaped, of), "{escaped}");
+                    prop_assert_eq!(scheme.escape(&escaped, of), &*escaped);
+                }
+                prop_assert_eq!(Scheme::AllowUtf8.escape(&name, of), &*name);
+            }
+        }
+
+        #[test]
+        fn the_scheme_values_loses_nothing(name in ".+|[a-zA-Z0-9_.:é ]+") {
+            // A name that every reader knows stays, even one that looks as if it were escaped.
+            prop_assume!(!name.starts_with("U__"));
+            for of in [Of::Family, Of::Label] {
+                prop_assert_eq!(from_values(&Scheme::Values.escape(&name, of)), Some(name.clone()));
+            }
+        }
+
+        #[test]
+        fn the_scheme_dots_loses_neither_dots_nor_underscores(name in "[a-z][a-z_.]*") {
+            prop_assume!(!is_legacy(&name, Of::Family));
+            let escaped = Scheme::Dots.escape(&name, Of::Family);
+            prop_assert_eq!(from_dots(&escaped), Some(name));
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ const WAY_BACK_MAX: Duration = Duration::from_millis(500);
 
 /// A request for the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(crate) struct Ask {
     pub(super) format: Format,
     pub(super) coding: Coding,
     pub(super) pick: Pick,
@@ -30,7 +30,7 @@ pub(super) struct Ask {
 
 impl Ask {
     /// Reads a request, or says why it cannot be answered.
-    pub(super) fn read(headers: &HeaderMap, text: Option<&str>) -> Result<Self, &'static str> {
+    pub(crate) fn read(headers: &HeaderMap, text: Option<&str>) -> Result<Self, &'static str> {
         Ok(Self {
             format: negotiate::format(&joined(headers, ACCEPT)),
             coding: negotiate::coding(&joined(headers, ACCEPT_ENCODING)),
@@ -40,7 +40,7 @@ impl Ask {
     }
 
     /// What the scrape thread needs to know of it.
-    pub(super) fn want(self) -> Want {
+    pub(crate) fn want(self) -> Want {
         let Self { format: Format { syntax, scheme, .. }, coding, pick, .. } = self;
         Want { syntax, scheme, pick, coding }
     }

@@ -125,8 +125,10 @@ impl Reader {
             State::Open(file) => file,
         };
         let length = read(&file, &mut self.text);
-        // Once what a file stood for is gone, the path may stand for something new.
-        let room = self.room.checked_sub(1).filter(|_| !length.as_ref().is_err_and(gone));
+        // Once what a file stood for is gone, the path may stand for something new; so it may where something stood
+        // that no attribute is.
+        let over = |e: &io::Error| gone(e) || !untold(e);
+        let room = self.room.checked_sub(1).filter(|_| !length.as_ref().is_err_and(over));
         if let Some(room) = room {
             self.room = room;
             attribute.state = State::Open(file);
@@ -280,6 +282,18 @@ mod tests {
         assert_eq!(text(reader.read(&mut attribute).unwrap()).as_deref(), Some("a\u{fffd}b"));
         let mut attribute = Attribute::new(dir.path().to_owned());
         assert!(reader.read(&mut attribute).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    #[test]
+    fn what_follows_a_directory_in_its_place_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::create_dir(&path).unwrap();
+        let mut attribute = Attribute::new(path.clone());
+        assert!(Reader::default().read(&mut attribute).is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "1\n").unwrap();
+        assert_eq!(text(Reader::default().read(&mut attribute).unwrap()).as_deref(), Some("1"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst`, `Documentation/admin-guide/cgroup-v1/memory.rst`.
 
-mod files;
+pub(crate) mod files;
 pub mod subsystem;
 mod walk;
 

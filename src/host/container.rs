@@ -2,11 +2,11 @@
 //!
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst`, `Documentation/admin-guide/cgroup-v1/`.
 
-mod files;
+pub(crate) mod files;
 pub mod names;
 mod path;
 mod shelf;
-mod socket;
+pub(crate) mod socket;
 
 use super::cgroup::{Hierarchies, Version};
 use super::memory::{Pressure, pressure};

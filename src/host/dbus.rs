@@ -97,12 +97,12 @@ impl Dbus {
         let request = call(method, self.serial, arguments);
         self.send(&request)?;
         for _ in 0..STRANGERS_MAX {
-            let message = self.receive()?;
+            let message = receive(&mut self.stream)?;
             if message.reply_to != Some(self.serial) {
                 continue;
             }
             if message.kind == METHOD_RETURN {
-                return Ok(Answer { body: message.body, big: message.big });
+                return Ok(message.answer);
             }
             return Err(io::Error::other(format!(
                 "{}: {}",
@@ -112,35 +112,36 @@ impl Dbus {
         }
         Err(io::Error::other("no answer among many messages"))
     }
+}
 
-    fn receive(&mut self) -> io::Result<Message> {
-        let mut head = [0; 16];
-        self.stream.read_exact(&mut head)?;
-        let big = head.starts_with(b"B");
-        let mut reader = Reader { bytes: &head, at: 4, big };
-        let lengths = (reader.u32(), reader.u32(), reader.u32());
-        let (Some(body), Some(_serial), Some(fields)) = lengths else { return Err(invalid()) };
-        let (body, fields) = (size(body)?, size(fields)?);
-        let mut rest = vec![0; fields.next_multiple_of(8) + body];
-        self.stream.read_exact(&mut rest)?;
-        let body = rest.split_off(fields.next_multiple_of(8));
-        rest.truncate(fields);
-        let [_, kind, ..] = head;
-        let mut out = Message { kind, big, reply_to: None, error: None, body };
-        out.take_fields(&rest).ok_or_else(invalid)?;
-        Ok(out)
-    }
+/// Reads one message, and no byte behind it.
+pub(crate) fn receive(from: &mut impl Read) -> io::Result<Message> {
+    let mut head = [0; 16];
+    from.read_exact(&mut head)?;
+    let big = head.starts_with(b"B");
+    let mut reader = Reader { bytes: &head, at: 4, big };
+    let lengths = (reader.u32(), reader.u32(), reader.u32());
+    let (Some(body), Some(_serial), Some(fields)) = lengths else { return Err(invalid()) };
+    let (body, fields) = (size(body)?, size(fields)?);
+    let mut rest = vec![0; fields.next_multiple_of(8) + body];
+    from.read_exact(&mut rest)?;
+    let body = rest.split_off(fields.next_multiple_of(8));
+    rest.truncate(fields);
+    let [_, kind, ..] = head;
+    let mut out = Message { kind, reply_to: None, error: None, answer: Answer { body, big } };
+    out.take_fields(&rest).ok_or_else(invalid)?;
+    Ok(out)
 }
 
 const METHOD_CALL: u8 = 1;
 const METHOD_RETURN: u8 = 2;
 
-struct Message {
+/// What comes over a connection.
+pub(crate) struct Message {
     kind: u8,
-    big: bool,
     reply_to: Option<u32>,
     error: Option<String>,
-    body: Vec<u8>,
+    pub(crate) answer: Answer,
 }
 
 impl Message {
@@ -149,7 +150,7 @@ impl Message {
         const ERROR_NAME: u8 = 4;
         const REPLY_SERIAL: u8 = 5;
         // The fields begin at 16 bytes, which is a multiple of every alignment.
-        let mut reader = Reader { bytes: fields, at: 0, big: self.big };
+        let mut reader = Reader { bytes: fields, at: 0, big: self.answer.big };
         while reader.at < fields.len() {
             reader.align(8);
             let field = reader.u8()?;

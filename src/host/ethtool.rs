@@ -79,7 +79,7 @@ impl Ethtool {
     }
 }
 
-fn link(answer: &[u8]) -> Option<Link> {
+pub(crate) fn link(answer: &[u8]) -> Option<Link> {
     Some(Link {
         supported: u32_at(answer, 4)?,
         advertised: u32_at(answer, 8)?,
@@ -87,7 +87,7 @@ fn link(answer: &[u8]) -> Option<Link> {
     })
 }
 
-fn driver(answer: &[u8]) -> Option<Driver> {
+pub(crate) fn driver(answer: &[u8]) -> Option<Driver> {
     let field = |at: usize| answer.get(at..at + 32).map(text);
     Some(Driver {
         name: field(4)?,
@@ -100,7 +100,7 @@ fn driver(answer: &[u8]) -> Option<Driver> {
 }
 
 /// Names and counts belong together by their places. If the driver got more in between, those that both know are kept.
-fn counts(names: &[u8], values: &[u8]) -> Vec<(String, u64)> {
+pub(crate) fn counts(names: &[u8], values: &[u8]) -> Vec<(String, u64)> {
     let number = |answer, at| u32_at(answer, at).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
     if number(names, 8) != number(values, 4) {
         return Vec::new();

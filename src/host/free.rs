@@ -64,7 +64,7 @@ fn zram_bytes(host: &Host) -> Result<u64, HostError> {
 }
 
 /// The third number of a zram's mm_stat (`Documentation/admin-guide/blockdev/zram.rst`).
-fn mem_used_total(text: &str) -> Option<u64> {
+pub(crate) fn mem_used_total(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 

@@ -33,7 +33,7 @@ pub fn paths(pattern: &str) -> Result<Vec<PathBuf>, HostError> {
 }
 
 /// Whether a name is one of those that a pattern without slashes stands for.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
     // Where to go on if what follows the last star does not fit: the star takes one letter more.
     let mut retry = None;

@@ -28,7 +28,7 @@ impl Kept {
     /// The file's present bytes; `None` where there is no such file.
     pub fn read_bytes(&mut self) -> Result<Option<&[u8]>, HostError> {
         if self.file.is_some() && self.fill().is_ok() {
-            return Ok(Some(&self.text));
+            return self.filled().map(Some);
         }
         // Not open yet, or what it was opened on is gone (a device unplugged, a group removed and
         // made again): the path decides.
@@ -39,11 +39,19 @@ impl Kept {
             Err(e) => return Err(HostError::read(&self.path, e)),
         }
         match self.fill() {
-            Ok(()) if self.text.len() > FILE_BYTES_MAX => Err(HostError::TooLong { path: self.path.clone() }),
-            Ok(()) => Ok(Some(&self.text)),
+            Ok(()) => self.filled().map(Some),
             Err(e) if gone(&e) => Ok(None),
             Err(e) => Err(HostError::read(&self.path, e)),
         }
+    }
+
+    /// What was read, if that was all. A buffer that swelled for nothing is given back.
+    fn filled(&mut self) -> Result<&[u8], HostError> {
+        if self.text.len() > FILE_BYTES_MAX {
+            self.text = Vec::new();
+            return Err(HostError::TooLong { path: self.path.clone() });
+        }
+        Ok(&self.text)
     }
 
     /// The bytes of the last read that succeeded.
@@ -147,6 +155,22 @@ mod tests {
         assert_eq!(kept.read().unwrap().map(str::len), Some(9500));
         std::fs::write(&path, "").unwrap();
         assert_eq!(kept.read().unwrap(), Some(""));
+    }
+
+    #[test]
+    fn a_file_that_grows_beyond_the_limit_is_an_error_until_it_shrinks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "one").unwrap();
+        let mut kept = Kept::new(path.clone());
+        assert_eq!(kept.read().unwrap(), Some("one"));
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(FILE_BYTES_MAX as u64 + 1).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(kept.read(), Err(HostError::TooLong { .. })));
+        }
+        file.set_len(3).unwrap();
+        assert_eq!(kept.read().unwrap(), Some("one"));
     }
 
     #[test]

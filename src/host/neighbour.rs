@@ -80,7 +80,7 @@ fn pair(first: u16, second: u16) -> [u8; 4] {
 }
 
 /// Reads what came at a time; true if it was the end.
-fn messages(mut bytes: &[u8], each: &mut impl FnMut(u32)) -> io::Result<bool> {
+pub(crate) fn messages(mut bytes: &[u8], each: &mut impl FnMut(u32)) -> io::Result<bool> {
     let cut = || io::Error::new(io::ErrorKind::InvalidData, "netlink: a message is cut off");
     while !bytes.is_empty() {
         let length = usize::try_from(u32_at(bytes, 0).ok_or_else(cut)?).map_err(|_| cut())?;

@@ -88,13 +88,13 @@ fn links(netlink: &mut Netlink) -> io::Result<BTreeMap<u32, String>> {
     Ok(out)
 }
 
-fn link(message: &[u8]) -> Option<(u32, String)> {
+pub(crate) fn link(message: &[u8]) -> Option<(u32, String)> {
     const IFLA_IFNAME: u16 = 3;
     Some((u32_at(message, 4)?, text(attribute(message.get(16..)?, IFLA_IFNAME)?)))
 }
 
 /// The ways of one route; none if it is not for packets to one machine.
-fn route(message: &[u8], names: &BTreeMap<u32, String>) -> Option<Vec<Route>> {
+pub(crate) fn route(message: &[u8], names: &BTreeMap<u32, String>) -> Option<Vec<Route>> {
     const UNICAST: u8 = 1;
     const DST: u16 = 1;
     const OIF: u16 = 4;
@@ -138,7 +138,7 @@ fn route(message: &[u8], names: &BTreeMap<u32, String>) -> Option<Vec<Route>> {
 }
 
 /// An address as text; IPv4 inside IPv6 as IPv4, as node_exporter's language writes it.
-fn address(content: &[u8]) -> Option<String> {
+pub(crate) fn address(content: &[u8]) -> Option<String> {
     if let Ok(four) = <[u8; 4]>::try_from(content) {
         return Some(Ipv4Addr::from(four).to_string());
     }
@@ -146,7 +146,7 @@ fn address(content: &[u8]) -> Option<String> {
     Some(six.to_ipv4_mapped().map_or_else(|| six.to_string(), |four| four.to_string()))
 }
 
-fn queue(message: &[u8], names: &BTreeMap<u32, String>) -> Option<Queue> {
+pub(crate) fn queue(message: &[u8], names: &BTreeMap<u32, String>) -> Option<Queue> {
     const KIND: u16 = 1;
     const STATS2: u16 = 7;
     const BASIC: u16 = 1;

@@ -66,7 +66,7 @@ impl Systemd {
 }
 
 /// Name, description, load state, active state, sub state, followed unit, path, job's number, type and path.
-fn unit(reader: &mut Reader<'_>) -> Option<Unit> {
+pub(crate) fn unit(reader: &mut Reader<'_>) -> Option<Unit> {
     let (name, _description) = (reader.text()?, reader.text()?);
     let (load_state, active_state) = (reader.text()?, reader.text()?);
     let (_sub_state, _following, path) = (reader.text()?, reader.text()?, reader.text()?);

@@ -38,7 +38,7 @@ pub fn connections(six: bool) -> io::Result<Connections> {
 }
 
 impl Connections {
-    fn add(&mut self, message: &[u8]) {
+    pub(crate) fn add(&mut self, message: &[u8]) {
         let fields = (u8_at(message, 1), u32_at(message, 56), u32_at(message, 60));
         let (Some(state), Some(received), Some(sent)) = fields else { return };
         *self.states.entry(state).or_default() += 1;

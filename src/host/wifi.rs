@@ -111,7 +111,7 @@ pub fn interfaces() -> io::Result<Option<Vec<Interface>>> {
 }
 
 /// A device; none if it has no name, as the virtual ones that belong to another.
-fn interface(inside: &[u8]) -> Option<Interface> {
+pub(crate) fn interface(inside: &[u8]) -> Option<Interface> {
     const FREQUENCY: u16 = 38;
     Some(Interface {
         index: u32_at(attribute(inside, IFINDEX)?, 0)?,
@@ -123,7 +123,7 @@ fn interface(inside: &[u8]) -> Option<Interface> {
 }
 
 /// A network, if the device is part of it.
-fn network(inside: &[u8]) -> Option<Network> {
+pub(crate) fn network(inside: &[u8]) -> Option<Network> {
     const BSS: u16 = 47;
     const BSSID: u16 = 1;
     const ELEMENTS: u16 = 6;
@@ -140,7 +140,7 @@ fn network(inside: &[u8]) -> Option<Network> {
 }
 
 /// The name among the elements of a beacon: each a byte of what it is, a byte of its length, and its content.
-fn ssid(mut elements: &[u8]) -> Option<String> {
+pub(crate) fn ssid(mut elements: &[u8]) -> Option<String> {
     const SSID: u8 = 0;
     loop {
         let (kind, length) = (u8_at(elements, 0)?, usize::from(u8_at(elements, 1)?));
@@ -152,7 +152,7 @@ fn ssid(mut elements: &[u8]) -> Option<String> {
     }
 }
 
-fn station(inside: &[u8]) -> Option<Station> {
+pub(crate) fn station(inside: &[u8]) -> Option<Station> {
     const STA_INFO: u16 = 21;
     let mut out = Station { address: attribute(inside, MAC)?.to_vec(), ..Station::default() };
     // Older drivers count bytes in 32 bits; the wider counts come last.
@@ -180,7 +180,7 @@ fn station(inside: &[u8]) -> Option<Station> {
 }
 
 /// A rate, which the kernel counts in 100 kbit/s.
-fn rate(inside: &[u8]) -> Option<u64> {
+pub(crate) fn rate(inside: &[u8]) -> Option<u64> {
     const BITRATE: u16 = 1;
     const BITRATE32: u16 = 5;
     let wide = attribute(inside, BITRATE32).and_then(|content| u32_at(content, 0)).map(u64::from);

@@ -191,7 +191,7 @@ struct Page {
     next_before: Option<i64>,
 }
 
-fn filter(text: Option<&str>) -> Result<Filter, String> {
+pub(crate) fn filter(text: Option<&str>) -> Result<Filter, String> {
     const KEYS: [&str; 7] = ["limit", "before", "since", "alertname", "target", "action", "result"];
     for pair in text.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
         let key = pair.split('=').next().unwrap_or_default();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 /// Every kind, every special number, every letter that is escaped.
@@ -228,6 +228,7 @@ fn a_real_prometheus_reads_the_same_from_every_form() {
     assert_eq!(text[r#"{"__name__":"made_seconds_total","mode":"user","path":"C:\\x \"y\"\nz"}"#], "12.25");
     assert_eq!(text[r#"{"__name__":"made_wait_seconds_bucket","le":"2.5e+06","queue":"a"}"#], "300");
     let text = canonical(text);
+    assert_eq!(numbers(&text), numbers(&canonical(&on_the_golden_page())));
     assert_eq!(text, canonical(openmetrics));
     assert_eq!(text, canonical(protobuf));
     let is_escaped = |labels: &str| labels.contains("elsewhere");
@@ -247,6 +248,52 @@ fn a_real_prometheus_reads_the_same_from_every_form() {
             let (job, first) = (names(job), names("text"));
             (job == first).then_some(())
         });
+    }
+}
+
+/// The series of the page that was looked at.
+fn on_the_golden_page() -> BTreeMap<String, String> {
+    let page = include_str!("../golden/formats/text.txt");
+    let of = |line: &str| {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, mut rest) = series.split_once('{').unwrap_or((series, ""));
+        let mut labels = BTreeMap::from([("__name__".to_owned(), name.to_owned())]);
+        while let Some((label, behind)) = rest.split_once("=\"") {
+            let end = behind.match_indices('"').find(|(at, _)| !behind[..*at].ends_with('\\')).unwrap().0;
+            let value = behind[..end].replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\");
+            // A label without a value is none.
+            if !value.is_empty() {
+                labels.insert(label.trim_start_matches(',').to_owned(), value);
+            }
+            rest = &behind[end + 1..];
+        }
+        (serde_json::to_string(&labels).unwrap(), value.to_owned())
+    };
+    page.lines().filter(|line| !line.starts_with('#')).map(of).collect()
+}
+
+/// The series with their values as the same text for the same number.
+fn numbers(series: &BTreeMap<String, String>) -> BTreeMap<&str, String> {
+    series.iter().map(|(labels, value)| (&**labels, format!("{:?}", value.parse::<f64>().unwrap()))).collect()
+}
+
+#[test]
+fn promtool_understands_the_page_that_was_looked_at() {
+    let Some(program) = program(&["promtool"]) else { return };
+    let page = include_str!("../golden/formats/text.txt");
+    for (page, understood) in [(page.to_owned(), true), (page.replace("of=\"inf\"", "of=inf"), false)] {
+        let mut child = Command::new(&program)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+        let said = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        // It has its taste in names; what it cannot read is an error.
+        assert_eq!(!said.contains("error while linting"), understood, "{said}");
     }
 }
 

@@ -25,7 +25,6 @@ mod one_of_each;
 mod options;
 mod page;
 mod parity;
-mod parsers;
 mod process_exporter;
 mod process_flags;
 mod processes;

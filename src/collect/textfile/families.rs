@@ -149,7 +149,7 @@ impl Families {
     /// Whether the metric at `at` is of this family and has these labels.
     pub(super) fn is(&self, at: u32, family: usize, labels: &Labels<'_>) -> bool {
         self.metrics.get(at as usize).is_some_and(|metric| {
-            let theirs = labels.iter().map(|(name, value)| (*name, value.as_ref()));
+            let theirs = labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
             metric.family == small(family) && self.labels(metric).eq(theirs)
         })
     }

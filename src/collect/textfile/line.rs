@@ -9,19 +9,19 @@ pub(super) const LABELS_MAX: usize = 64;
 pub(super) enum Line<'a> {
     /// Empty, or a remark.
     Nothing,
-    Help(&'a str, Cow<'a, str>),
-    Type(&'a str, Kind),
+    Help(Cow<'a, str>, Cow<'a, str>),
+    Type(Cow<'a, str>, Kind),
     Sample(Sample<'a>),
 }
 
 pub(super) struct Sample<'a> {
-    pub(super) name: &'a str,
+    pub(super) name: Cow<'a, str>,
     pub(super) labels: Labels<'a>,
     pub(super) value: f64,
 }
 
 /// Names and values.
-pub(super) type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
+pub(super) type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 type Wrong = &'static str;
 
 /// What a line says, or what should have stood there.
@@ -70,14 +70,15 @@ fn sample(text: &str) -> Result<Sample<'_>, Wrong> {
     let (before, rest) = name(text, true);
     let (inside, labels, rest) = match rest.trim_start_matches(BLANK).strip_prefix('{') {
         Some(rest) => labels(rest)?,
-        None if rest.starts_with(BLANK) => ("", Vec::new(), rest),
+        None if rest.starts_with(BLANK) => (Cow::Borrowed(""), Vec::new(), rest),
         None if before.is_empty() => return Err("the name of a metric"),
         None => return Err("a blank behind the name of a metric"),
     };
-    let name = match (before, inside) {
-        ("", "") => return Err("the name of a metric"),
-        ("", name) | (name, "") => name,
-        _ => return Err("the name of a metric once"),
+    let name = match (before.is_empty(), inside.is_empty()) {
+        (true, true) => return Err("the name of a metric"),
+        (true, false) => inside,
+        (false, true) => Cow::Borrowed(before),
+        (false, false) => return Err("the name of a metric once"),
     };
     let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
     let value =
@@ -98,18 +99,25 @@ fn name(text: &str, colons: bool) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// A name as it is, or one of any letters in quotes; and the rest. Escapes are not needed in names, and refused.
-fn any_name(text: &str, colons: bool) -> Result<(&str, &str), Wrong> {
-    let Some(quoted) = text.strip_prefix('"') else { return Ok(name(text, colons)) };
-    match quoted.split_once('"') {
-        Some((name, rest)) if !name.contains('\\') => Ok((name, rest)),
-        _ => Err("a `\"` and no backslash before it, where a name begins with one"),
+/// A name as it is, or one of any letters in quotes; and the rest.
+fn any_name(text: &str, colons: bool) -> Result<(Cow<'_, str>, &str), Wrong> {
+    if text.starts_with('"') {
+        return quoted(text).ok_or("a `\"` at the end of a name that begins with one")?;
     }
+    let (name, rest) = name(text, colons);
+    Ok((Cow::Borrowed(name), rest))
+}
+
+/// What stands in quotes at the beginning of a text, without its escapes, and the rest; `None` if no quotes do.
+fn quoted(text: &str) -> Option<Result<(Cow<'_, str>, &str), Wrong>> {
+    let inside = text.strip_prefix('"')?;
+    let (inside, rest) = inside.split_at_checked(closing_quote(inside)?)?;
+    Some(unescaped(inside, true).map(|inside| (inside, rest.strip_prefix('"').unwrap_or_default())))
 }
 
 /// The name of the metric if it stands in the braces, the labels up to the closing brace, and what follows it.
-fn labels(mut text: &str) -> Result<(&str, Labels<'_>, &str), Wrong> {
-    let mut metric = "";
+fn labels(mut text: &str) -> Result<(Cow<'_, str>, Labels<'_>, &str), Wrong> {
+    let mut metric = Cow::Borrowed("");
     let mut out: Labels<'_> = Vec::new();
     loop {
         text = text.trim_start_matches(BLANK);
@@ -125,16 +133,18 @@ fn labels(mut text: &str) -> Result<(&str, Labels<'_>, &str), Wrong> {
         if is_quoted && metric.is_empty() && out.is_empty() && !text.starts_with('=') {
             metric = label;
         } else {
-            let value = text.strip_prefix('=').map(|rest| rest.trim_start_matches(BLANK));
-            let value = value.and_then(|value| value.strip_prefix('"'));
-            let quoted = value.ok_or("`=\"value\"` behind the name of a label")?;
-            let end = closing_quote(quoted).ok_or("a `\"` at the end of a label's value")?;
-            let (value, rest) = quoted.split_at_checked(end).unwrap_or((quoted, ""));
+            const WANT: &str = "`=\"value\"` behind the name of a label";
+            let value = text.strip_prefix('=').map(|rest| rest.trim_start_matches(BLANK)).ok_or(WANT)?;
+            let (value, rest) = match quoted(value) {
+                Some(value) => value?,
+                None if value.starts_with('"') => return Err("a `\"` at the end of a label's value"),
+                None => return Err(WANT),
+            };
             if out.iter().any(|(known, _)| *known == label) || out.len() == LABELS_MAX {
                 return Err("each label once, and no more than 64");
             }
-            out.push((label, unescaped(value, true)?));
-            text = rest.strip_prefix('"').unwrap_or_default().trim_start_matches(BLANK);
+            out.push((label, value));
+            text = rest.trim_start_matches(BLANK);
         }
         text = match text.strip_prefix(',') {
             Some(rest) => rest,

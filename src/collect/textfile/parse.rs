@@ -6,6 +6,7 @@ use super::families::{Families, Number, Places, small};
 use super::line::{Labels, Line, Sample, line};
 use crate::host::ParseError;
 use crate::metric::Kind;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -42,8 +43,8 @@ pub(super) fn families(text: &str) -> Result<Families, ParseError> {
 #[derive(Default)]
 struct Reader<'t> {
     out: Families,
-    names: HashMap<&'t str, Known>,
-    label_names: HashMap<&'t str, u32>,
+    names: HashMap<Cow<'t, str>, Known>,
+    label_names: HashMap<Cow<'t, str>, u32>,
     /// Where a metric of a family is.
     metrics: Places,
     /// The parts of histograms and summaries that were there: metric, part, and the bits of the bound.
@@ -70,18 +71,21 @@ enum Part {
 }
 
 impl<'t> Reader<'t> {
-    fn open(&mut self, name: &'t str) -> &mut Known {
+    fn open(&mut self, name: Cow<'t, str>) -> &mut Known {
         let out = &mut self.out;
-        let fresh = || Known { at: out.add_family(name), kind_given: false, has_samples: false };
-        self.names.entry(name).or_insert_with(fresh)
+        self.names.entry(name).or_insert_with_key(|name| Known {
+            at: out.add_family(name),
+            kind_given: false,
+            has_samples: false,
+        })
     }
 
-    fn help(&mut self, name: &'t str, help: &str) -> Result<(), Wrong> {
+    fn help(&mut self, name: Cow<'t, str>, help: &str) -> Result<(), Wrong> {
         let at = self.open(name).at;
         if self.out.add_help(at, help) { Ok(()) } else { Err("one HELP for each family") }
     }
 
-    fn kind(&mut self, name: &'t str, kind: Kind) -> Result<(), Wrong> {
+    fn kind(&mut self, name: Cow<'t, str>, kind: Kind) -> Result<(), Wrong> {
         let known = self.open(name);
         if known.kind_given || known.has_samples {
             return Err("one TYPE for each family, before its samples");
@@ -95,16 +99,16 @@ impl<'t> Reader<'t> {
     }
 
     /// The family that a sample belongs to: its own, or the histogram or summary whose part it is.
-    fn owner(&self, name: &'t str) -> (&'t str, Part) {
-        if self.names.contains_key(name) {
+    fn owner(&self, name: Cow<'t, str>) -> (Cow<'t, str>, Part) {
+        if self.names.contains_key(&name) {
             return (name, Part::Own);
         }
         for (suffix, part) in [("_count", Part::Count), ("_sum", Part::Sum), ("_bucket", Part::Bucket)] {
             let Some(base) = name.strip_suffix(suffix) else { continue };
             let at = self.names.get(base).map(|known| known.at);
             match at.and_then(|at| self.out.all.get(at)).map(|family| family.kind) {
-                Some(Kind::Histogram) => return (base, part),
-                Some(Kind::Summary) if part != Part::Bucket => return (base, part),
+                Some(Kind::Histogram) => return (without(name, suffix), part),
+                Some(Kind::Summary) if part != Part::Bucket => return (without(name, suffix), part),
                 _ => {}
             }
         }
@@ -131,7 +135,7 @@ impl<'t> Reader<'t> {
             Kind::Summary => Some("quantile"),
             _ => None,
         };
-        if labels.iter().any(|(label, _)| Some(*label) == own) {
+        if labels.iter().any(|(label, _)| Some(label.as_ref()) == own) {
             return Err("no `le` or `quantile` behind _sum and _count");
         }
         labels.sort_unstable();
@@ -173,7 +177,8 @@ impl<'t> Reader<'t> {
             let mut names = Vec::with_capacity(labels.len());
             for (name, _) in labels {
                 let out = &mut self.out;
-                names.push(*self.label_names.entry(name).or_insert_with(|| out.add_label_name(name)));
+                let place = self.label_names.entry(name.clone());
+                names.push(*place.or_insert_with(|| out.add_label_name(name)));
             }
             let number = match kind {
                 Kind::Histogram => Number::Histogram(Box::default()),
@@ -183,6 +188,17 @@ impl<'t> Reader<'t> {
             self.out.add_metric(family, labels, &names, number);
         }
         (place, place == fresh)
+    }
+}
+
+/// A name without what it ends with.
+fn without<'t>(name: Cow<'t, str>, suffix: &str) -> Cow<'t, str> {
+    match name {
+        Cow::Borrowed(name) => Cow::Borrowed(name.strip_suffix(suffix).unwrap_or(name)),
+        Cow::Owned(mut name) => {
+            name.truncate(name.len() - suffix.len());
+            Cow::Owned(name)
+        }
     }
 }
 
@@ -276,6 +292,14 @@ mod tests {
     }
 
     #[test]
+    fn names_in_quotes_have_the_escapes_of_values() {
+        let text = "# HELP \"a\\\"b\" A.\n# TYPE \"a\\\"b\" summary\n{\"a\\\"b_sum\",\"c\\\\\\n\"=\"d\"} 3\n";
+        let number = Number::Summary(Box::new(Summary { sum: 3.0, ..Summary::default() }));
+        let metrics = vec![(vec![("c\\\n".to_owned(), "d".to_owned())], number)];
+        assert_eq!(shown(text), [("a\"b".to_owned(), Some("A.".to_owned()), Kind::Summary, metrics)]);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for bad in [
             "x",
@@ -299,7 +323,8 @@ mod tests {
             "{a=\"1\",\"x\"} 1",
             "{\"\"} 1",
             "{\"x} 1",
-            "{\"x\\n\"} 1",
+            "{\"x\\x\"} 1",
+            "{\"x\\",
             "# TYPE \"x gauge",
             "# TYPE x gage",
             "# TYPE x",

@@ -9,12 +9,12 @@ use crate::host::parse::{number, pairs};
 const V1_UNLIMITED_BYTES: u64 = (1 << 63) - (1 << 20);
 
 /// A file that holds one whole number.
-pub(super) fn amount(text: &str) -> Result<u64, ParseError> {
+pub(crate) fn amount(text: &str) -> Result<u64, ParseError> {
     number(Some(text.trim()), 1, "a whole number")
 }
 
 /// A v2 limit: bytes, or `max` where there is none.
-pub(super) fn limit(text: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn limit(text: &str) -> Result<Option<u64>, ParseError> {
     match text.trim() {
         "max" => Ok(None),
         digits => number(Some(digits), 1, "a whole number or `max`").map(Some),
@@ -22,27 +22,27 @@ pub(super) fn limit(text: &str) -> Result<Option<u64>, ParseError> {
 }
 
 /// A v2 protection: bytes, or `max` where all memory is protected.
-pub(super) fn protection(text: &str) -> Result<u64, ParseError> {
+pub(crate) fn protection(text: &str) -> Result<u64, ParseError> {
     limit(text).map(|bytes| bytes.unwrap_or(u64::MAX))
 }
 
 /// A v1 limit: bytes, or a huge number where there is none.
-pub(super) fn v1_limit(text: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn v1_limit(text: &str) -> Result<Option<u64>, ParseError> {
     amount(text).map(|bytes| (bytes < V1_UNLIMITED_BYTES).then_some(bytes))
 }
 
 /// memory.events: how often what happened.
-pub(super) fn events(text: &str) -> Result<Vec<(String, u64)>, ParseError> {
+pub(crate) fn events(text: &str) -> Result<Vec<(String, u64)>, ParseError> {
     Ok(pairs(text)?.into_iter().map(|(name, count)| (name.to_owned(), count)).collect())
 }
 
 /// The `oom_kill` of v1's memory.oom_control; since 4.13.
-pub(super) fn v1_oom_kills(text: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn v1_oom_kills(text: &str) -> Result<Option<u64>, ParseError> {
     Ok(pairs(text)?.into_iter().find_map(|(name, count)| (name == "oom_kill").then_some(count)))
 }
 
 /// Fills in what v2's memory.stat says; it covers the group and all below it.
-pub(super) fn stat(text: &str, out: &mut GroupMemory) -> Result<(), ParseError> {
+pub(crate) fn stat(text: &str, out: &mut GroupMemory) -> Result<(), ParseError> {
     let fields = pairs(text)?;
     let field = |name: &str| fields.iter().find_map(|&(n, value)| (n == name).then_some(value));
     out.anon_bytes = field("anon");
@@ -63,7 +63,7 @@ pub(super) fn stat(text: &str, out: &mut GroupMemory) -> Result<(), ParseError> 
 
 /// Fills in what v1's memory.stat says. Only the `total_` fields cover the groups below, as the
 /// usage and the limit do.
-pub(super) fn v1_stat(text: &str, out: &mut GroupMemory) -> Result<(), ParseError> {
+pub(crate) fn v1_stat(text: &str, out: &mut GroupMemory) -> Result<(), ParseError> {
     let fields = pairs(text)?;
     let field =
         |name: &str| fields.iter().find_map(|&(n, v)| (n.strip_prefix("total_") == Some(name)).then_some(v));

@@ -15,12 +15,12 @@ const UNLIMITED: u64 = 0;
 const UNLIMITED_FROM: u64 = 1 << 62;
 
 /// A file that holds one whole number.
-pub(super) fn amount(text: &str) -> Result<u64, ParseError> {
+pub(crate) fn amount(text: &str) -> Result<u64, ParseError> {
     number(Some(text.trim()), 1, "a whole number")
 }
 
 /// A limit of either version: a number, or 0 where there is none, as cAdvisor shows it.
-pub(super) fn limit(text: &str) -> Result<u64, ParseError> {
+pub(crate) fn limit(text: &str) -> Result<u64, ParseError> {
     match text.trim() {
         "max" | "-1" => Ok(UNLIMITED),
         digits => {
@@ -31,12 +31,12 @@ pub(super) fn limit(text: &str) -> Result<u64, ParseError> {
 }
 
 /// How many processes cgroup.procs lists.
-pub(super) fn processes(text: &str) -> u64 {
+pub(crate) fn processes(text: &str) -> u64 {
     lines(text).count() as u64
 }
 
 /// Fills in what cpu.stat says: all in v2, throttling alone in v1.
-pub(super) fn cpu_stat(text: &str, out: &mut Cpu) -> Result<(), ParseError> {
+pub(crate) fn cpu_stat(text: &str, out: &mut Cpu) -> Result<(), ParseError> {
     for pair in pair_lines(text) {
         let (name, value) = pair?;
         let scaled = |by: f64| Some(value as f64 / by);
@@ -58,7 +58,7 @@ pub(super) fn cpu_stat(text: &str, out: &mut Cpu) -> Result<(), ParseError> {
 }
 
 /// v1's cpuacct.stat, in clock ticks.
-pub(super) fn cpuacct_stat(text: &str, ticks_per_second: u64, out: &mut Cpu) -> Result<(), ParseError> {
+pub(crate) fn cpuacct_stat(text: &str, ticks_per_second: u64, out: &mut Cpu) -> Result<(), ParseError> {
     for pair in pair_lines(text) {
         let (name, ticks) = pair?;
         let seconds = Some(ticks as f64 / ticks_per_second.max(1) as f64);
@@ -72,12 +72,12 @@ pub(super) fn cpuacct_stat(text: &str, ticks_per_second: u64, out: &mut Cpu) -> 
 }
 
 /// v1's cpuacct.usage, in nanoseconds.
-pub(super) fn cpuacct_usage(text: &str) -> Result<f64, ParseError> {
+pub(crate) fn cpuacct_usage(text: &str) -> Result<f64, ParseError> {
     amount(text).map(|nanos| nanos as f64 / NANOS)
 }
 
 /// v2's cpu.max: quota, absent for `max`, and period, both in microseconds.
-pub(super) fn cpu_max(text: &str) -> Result<(Option<u64>, u64), ParseError> {
+pub(crate) fn cpu_max(text: &str) -> Result<(Option<u64>, u64), ParseError> {
     const WANT: &str = "a quota or `max`, and a period";
     let mut words = text.split_ascii_whitespace();
     let quota = match words.next() {
@@ -88,14 +88,14 @@ pub(super) fn cpu_max(text: &str) -> Result<(Option<u64>, u64), ParseError> {
 }
 
 /// v1's cpu.cfs_quota_us: absent for -1.
-pub(super) fn cfs_quota(text: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn cfs_quota(text: &str) -> Result<Option<u64>, ParseError> {
     let quota: i64 = number(Some(text.trim()), 1, "microseconds or -1")?;
     Ok(u64::try_from(quota).ok())
 }
 
 /// v2's cpu.weight (1 to 10000) as v1's shares (2 to 262144): runtimes turn the one into the other like this, and
 /// cAdvisor turns it back.
-pub(super) fn shares(text: &str) -> Result<u64, ParseError> {
+pub(crate) fn shares(text: &str) -> Result<u64, ParseError> {
     let weight = amount(text)?;
     if !(1..=10_000).contains(&weight) {
         return Err(ParseError::new(1, "a weight from 1 to 10000"));
@@ -104,7 +104,7 @@ pub(super) fn shares(text: &str) -> Result<u64, ParseError> {
 }
 
 /// Fills in what memory.stat says. v1 has each field twice: of the group alone, and with `total_` of all below it too.
-pub(super) fn memory_stat(text: &str, out: &mut Memory) -> Result<(), ParseError> {
+pub(crate) fn memory_stat(text: &str, out: &mut Memory) -> Result<(), ParseError> {
     for pair in pair_lines(text) {
         let (name, value) = pair?;
         let field = match name {
@@ -128,7 +128,7 @@ pub(super) fn memory_stat(text: &str, out: &mut Memory) -> Result<(), ParseError
 }
 
 /// The number of a field in a file of `name number` lines.
-pub(super) fn field(text: &str, wanted: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn field(text: &str, wanted: &str) -> Result<Option<u64>, ParseError> {
     for pair in pair_lines(text) {
         let (name, value) = pair?;
         if name == wanted {
@@ -139,7 +139,7 @@ pub(super) fn field(text: &str, wanted: &str) -> Result<Option<u64>, ParseError>
 }
 
 /// v2's io.stat: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`. A device that was never used has a line without numbers.
-pub(super) fn io_stat(text: &str) -> Result<Vec<Device>, ParseError> {
+pub(crate) fn io_stat(text: &str) -> Result<Vec<Device>, ParseError> {
     let mut devices: Vec<Device> = Vec::new();
     for (n, line) in lines(text) {
         let mut words = line.split_ascii_whitespace();
@@ -164,7 +164,7 @@ pub(super) fn io_stat(text: &str) -> Result<Vec<Device>, ParseError> {
 }
 
 /// v1's blkio.throttle.io_service_bytes and io_serviced: `8:0 Read 4096`, and a last line `Total 4096`.
-pub(super) fn blkio(text: &str, bytes: bool, devices: &mut Vec<Device>) -> Result<(), ParseError> {
+pub(crate) fn blkio(text: &str, bytes: bool, devices: &mut Vec<Device>) -> Result<(), ParseError> {
     const WANT: &str = "`major:minor operation number`";
     for (n, line) in lines(text) {
         let mut words = line.split_ascii_whitespace();

@@ -62,7 +62,7 @@ impl Pods {
 }
 
 /// `NAMESPACE_POD_UID`; none of the three can hold an underscore.
-fn pod(directory: &str) -> Option<(String, Placed)> {
+pub(crate) fn pod(directory: &str) -> Option<(String, Placed)> {
     let (namespace, rest) = directory.split_once('_')?;
     let (pod, uid) = rest.split_once('_')?;
     let placed = Placed { namespace: namespace.into(), pod: pod.into(), container: String::new() };
@@ -70,7 +70,7 @@ fn pod(directory: &str) -> Option<(String, Placed)> {
 }
 
 /// `POD_NAMESPACE_CONTAINER-ID.log`.
-fn container(link: &str) -> Option<(String, Placed)> {
+pub(crate) fn container(link: &str) -> Option<(String, Placed)> {
     let (names, id) = link.strip_suffix(".log")?.rsplit_once('-')?;
     let (pod, rest) = names.split_once('_')?;
     let (namespace, container) = rest.split_once('_')?;

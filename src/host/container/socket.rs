@@ -63,7 +63,7 @@ fn ask(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn parse(answer: &[u8]) -> Result<Vec<(String, Called)>, String> {
+pub(crate) fn parse(answer: &[u8]) -> Result<Vec<(String, Called)>, String> {
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or("the answer is not HTTP")?;
     let (head, body) = answer.split_at(end);
     let status = head.split(|&b| b == b'\r').next().unwrap_or_default();

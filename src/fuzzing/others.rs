@@ -1,0 +1,72 @@
+//! The parsers of what clients, programs and people write: requests, notifications, text files, configuration.
+
+use super::{
+    Parser,
+    Run::{Bytes, Text},
+};
+use crate::collect::textfile;
+use crate::config::{self, process_names};
+use crate::encode::name::Scheme;
+use crate::encode::text::TextEncoder;
+use crate::encode::{Encoder, negotiate};
+use crate::exporter::ask::Ask;
+use crate::host::group::{Grouping, Rule};
+use crate::matching::{Labels, Matcher};
+use crate::optimize::{alert, api};
+use crate::{client, serve};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use std::path::Path;
+
+/// Requests over HTTP, and files that are no kernel's.
+pub(super) const REQUESTS: &[Parser] = &[
+    ("client::check", Text(|t| _ = client::check(t))),
+    ("collect::textfile::show", Bytes(same_when_read_again)),
+    ("config::parse", Text(|t| _ = config::Config::parse(t, Path::new("/nowhere/c.yaml")))),
+    ("config::process_names::parse", Text(|t| _ = process_names::parse(t, Path::new("/nowhere/p.yaml")))),
+    ("encode::name::parse", Text(|t| _ = Scheme::parse(t))),
+    ("encode::negotiate::coding", Text(|t| _ = negotiate::coding(t))),
+    ("encode::negotiate::format", Text(|t| _ = negotiate::format(t).content_type())),
+    ("exporter::ask::read", Bytes(ask)),
+    ("host::group::new", Text(rule)),
+    ("matching::parse", Text(|t| _ = Matcher::parse(t).map(|matcher| matcher.matches(&Labels::new())))),
+    ("optimize::alert::parse", Bytes(|b| _ = alert::parse(b))),
+    ("optimize::api::filter", Text(|t| _ = api::filter(Some(t)))),
+    ("serve::query", Text(|t| _ = serve::query(Some(t), "collect[]").count())),
+];
+
+/// A request whose lines are `Accept`, `Accept-Encoding`, Prometheus's time-out and the query.
+fn ask(bytes: &[u8]) {
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    let mut headers = HeaderMap::new();
+    for name in [ACCEPT.as_str(), ACCEPT_ENCODING.as_str(), "x-prometheus-scrape-timeout-seconds"] {
+        let value = lines.next().and_then(|line| HeaderValue::from_bytes(line).ok());
+        if let (Ok(name), Some(value)) = (hyper::header::HeaderName::try_from(name), value) {
+            headers.insert(name, value);
+        }
+    }
+    let query = lines.next().map(String::from_utf8_lossy);
+    _ = Ask::read(&headers, query.as_deref()).map(Ask::want);
+}
+
+/// A rule of process groups whose template, command line and user are the lines of a text.
+fn rule(text: &str) {
+    let mut lines = text.lines().map(str::to_owned);
+    let name = lines.next().unwrap_or_default();
+    let rule = Rule { name, cmdline: lines.take(3).collect(), ..Rule::default() };
+    _ = Grouping::new(&[rule]);
+}
+
+/// What the collector of text files shows of a file is a file that it shows as it is.
+fn same_when_read_again(bytes: &[u8]) {
+    let Some(page) = shown(bytes) else { return };
+    let again = shown(&page).map(|page| String::from_utf8_lossy(&page).into_owned());
+    let page = String::from_utf8_lossy(&page);
+    assert!(again.as_deref() == Some(&page), "{page} became {again:?}");
+}
+
+/// What is shown of a text file, with names as they are.
+fn shown(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut out = TextEncoder::default();
+    out.clear(Scheme::AllowUtf8);
+    textfile::show(bytes, &mut out).ok().map(|()| out.finish().to_vec())
+}
