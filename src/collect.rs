@@ -74,6 +74,7 @@ pub mod textfile;
 pub mod thermal_zone;
 pub mod time;
 pub mod timex;
+mod trend;
 pub mod udp_queues;
 pub mod uname;
 pub mod vmstat;
