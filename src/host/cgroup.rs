@@ -38,6 +38,10 @@ pub struct GroupMemory {
     pub current_bytes: Option<u64>,
     /// The group's own hard limit; absent where it has none. One further up may be lower.
     pub limit_bytes: Option<u64>,
+    /// From here on tasks of the group are held back and must reclaim; absent where that is nowhere. v2 only.
+    pub high_bytes: Option<u64>,
+    /// The lowest limit of the group and of all above it, those included that cannot be seen from here; v1 only.
+    pub hierarchical_limit_bytes: Option<u64>,
     /// Anonymous memory (v1: `rss`, swap cache included).
     pub anon_bytes: Option<u64>,
     /// Page cache, tmpfs and shared memory included.
@@ -63,6 +67,28 @@ pub struct GroupMemory {
     pub refault_anon: Option<u64>,
     /// Pages of files that were taken and soon needed again.
     pub refault_file: Option<u64>,
+    /// Of the anonymous pages that were needed again, those that the kernel would not have taken had the list been a little
+    /// longer: they belong to the working set. v2 only, as all that follow.
+    pub activate_anon: Option<u64>,
+    /// The same of pages of files.
+    pub activate_file: Option<u64>,
+    /// Pages that reclaim looked at.
+    pub scanned_pages: Option<u64>,
+    /// Pages that reclaim took.
+    pub reclaimed_pages: Option<u64>,
+}
+
+impl GroupMemory {
+    /// Where the group's own use ends: its hard limit, or where it is held back before; and of v1 the limit of a group above
+    /// it, should that be lower.
+    pub fn bound_bytes(&self) -> Option<u64> {
+        [self.limit_bytes, self.high_bytes, self.hierarchical_limit_bytes].into_iter().flatten().min()
+    }
+
+    /// What the group uses and the kernel cannot take at once.
+    pub fn needed_bytes(&self) -> Option<u64> {
+        Some(self.current_bytes?.saturating_sub(self.reclaimable_bytes.unwrap_or(0)))
+    }
 }
 
 impl Hierarchies {
@@ -183,6 +209,7 @@ fn v2(tree: &mut Tree, group: &str, out: &mut GroupMemory) -> Result<bool, HostE
         return Ok(group.is_empty());
     }
     out.limit_bytes = parsed(tree, &[group, "memory.max"], files::limit)?.flatten();
+    out.high_bytes = parsed(tree, &[group, "memory.high"], files::limit)?.flatten();
     out.swap_bytes = parsed(tree, &[group, "memory.swap.current"], files::amount)?;
     out.low_bytes = parsed(tree, &[group, "memory.low"], files::protection)?;
     out.min_bytes = parsed(tree, &[group, "memory.min"], files::protection)?;

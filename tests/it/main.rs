@@ -22,6 +22,7 @@ mod machine;
 mod manual;
 mod names;
 mod one_of_each;
+mod outlook;
 mod page;
 mod parity;
 mod parsers;
