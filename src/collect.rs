@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod cgroups;
 pub mod conntrack;
 pub mod containers;
+mod cost;
 pub mod cpu;
 pub mod cpu_vulnerabilities;
 pub mod cpufreq;

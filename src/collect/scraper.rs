@@ -1,12 +1,12 @@
 //! One pass over the host: runs every collector, times it, and takes back what a failed one wrote.
 
+use super::cost::{self, Meter, Total};
 use super::{CollectError, Collector, OptionError, Options, REGISTRY};
 use crate::host::Host;
 use crate::metric::{Desc, Sink, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 const DURATION: Desc<'static> = Desc::gauge(
     "node_scrape_collector_duration_seconds",
@@ -34,6 +34,8 @@ struct Slot {
     work: Mutex<Work>,
     /// Whether it was left out since it last ran to its end, so that the log has one line about it.
     left_out: AtomicBool,
+    /// What it cost so far; locked for moments only, so that it can be told while the collector hangs.
+    cost: Mutex<Total>,
 }
 
 struct Work {
@@ -89,11 +91,14 @@ impl Scraper {
     /// [`Self::scrape`] with some of the collectors, until `left` says that nobody waits for this pass any more.
     pub fn scrape_picked(&self, pick: &Pick, left: &AtomicBool, out: &mut dyn Sink) {
         let mut fared = Vec::with_capacity(self.slots.len());
+        let mut costs = Vec::with_capacity(self.slots.len());
+        let mut meter = Meter::start();
         for slot in self.slots.iter().filter(|slot| pick.takes(slot)) {
             if left.load(Ordering::Acquire) {
                 return;
             }
-            fared.push((slot.name, slot.run(&self.host, out)));
+            fared.push((slot.name, slot.run(&self.host, out, &mut meter)));
+            costs.push((slot.name, *slot.cost.lock().unwrap_or_else(PoisonError::into_inner)));
         }
         out.family(&DURATION);
         for (name, seconds) in fared.iter().filter_map(|(name, fared)| Some((name, fared.seconds?))) {
@@ -103,6 +108,7 @@ impl Scraper {
         for (name, fared) in &fared {
             out.sample(&[name], Value::U64(u64::from(fared.success)));
         }
+        cost::write(&costs, out);
     }
 
     /// Whether there are the collectors that a request picks.
@@ -139,10 +145,10 @@ struct Fared {
 impl Slot {
     fn new(name: &'static str, always: bool, collector: Box<dyn Collector>) -> Arc<Self> {
         let work = Mutex::new(Work { collector, failure: None });
-        Arc::new(Self { name, always, work, left_out: AtomicBool::new(false) })
+        Arc::new(Self { name, always, work, left_out: AtomicBool::new(false), cost: Mutex::default() })
     }
 
-    fn run(&self, host: &Host, out: &mut dyn Sink) -> Fared {
+    fn run(&self, host: &Host, out: &mut dyn Sink, meter: &mut Meter) -> Fared {
         let mut work = match self.work.try_lock() {
             Ok(work) => work,
             Err(TryLockError::Poisoned(work)) => work.into_inner(),
@@ -153,13 +159,15 @@ impl Slot {
                 return Fared { success: false, seconds: None };
             }
         };
-        let (mark, begun) = (out.mark(), Instant::now());
+        let mark = out.mark();
         // A defect in one collector must not take the page of all others with it.
         let result =
             catch_unwind(AssertUnwindSafe(|| work.collector.collect(host, out))).unwrap_or_else(|_| {
                 Err(CollectError::Failed("the collector panicked; please report this".into()))
             });
-        let seconds = Some(begun.elapsed().as_secs_f64());
+        let run = meter.lap();
+        self.cost.lock().unwrap_or_else(PoisonError::into_inner).add(&run);
+        let seconds = Some(run.duration.as_secs_f64());
         let failure = result.err().map(|e| {
             out.rewind(mark);
             (matches!(e, CollectError::Absent(_)), e.to_string())

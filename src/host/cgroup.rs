@@ -6,6 +6,7 @@ mod files;
 pub mod subsystem;
 mod walk;
 
+use super::counted;
 use super::memory::{Pressure, pressure};
 use super::proc::parsed;
 use super::tree::Tree;
@@ -102,7 +103,7 @@ impl Hierarchies {
         }
         let (v1, v2) = (root.join("memory"), root.join("unified"));
         let controllers = read_once(&v2.join("cgroup.controllers"))?;
-        let memory = if v1.join("memory.stat").exists() {
+        let memory = if counted::exists(&v1.join("memory.stat")) {
             Some((Version::V1, v1))
         } else {
             controllers.as_deref().is_some_and(has_memory).then(|| (Version::V2, v2.clone()))
@@ -133,7 +134,7 @@ impl Hierarchies {
             pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
             for name in children(&directory)?.unwrap_or_default() {
                 let below = directory.join(name);
-                if below.is_dir() {
+                if counted::is_dir(&below) {
                     pending.push(below);
                 }
             }
@@ -192,7 +193,7 @@ impl Reader {
                 Err(HostError::Read { source, .. }) if no_pressure(&source) => {}
                 Err(e) => return Err(e),
             }
-            found = found || tree.path(&[group, "cgroup.procs"]).exists();
+            found = found || counted::exists(tree.path(&[group, "cgroup.procs"]));
         }
         Ok(found.then_some(out))
     }

@@ -9,6 +9,7 @@ mod shelf;
 mod socket;
 
 use super::cgroup::{Hierarchies, Version};
+use super::counted;
 use super::memory::{Pressure, pressure};
 use super::proc::clock_ticks_per_second;
 use super::{Host, HostError, ParseError, Tree};
@@ -161,7 +162,7 @@ impl Reader {
         let mut place = |name: &str| -> Option<Place> {
             let own = v1.join(name);
             // In a v2 hierarchy a directory of this name is a group like any other.
-            let is_v1 = hierarchies.unified.as_ref() != Some(&v1) && own.is_dir();
+            let is_v1 = hierarchies.unified.as_ref() != Some(&v1) && counted::is_dir(&own);
             if !is_v1 {
                 return hierarchies.unified.as_ref().map(|_| (Version::V2, 0));
             }
@@ -334,7 +335,7 @@ impl Reader {
         let (version, root) = self.memory.or(self.cpu)?;
         let file = if version == Version::V1 { "cgroup.clone_children" } else { "cgroup.events" };
         let modified = |path: &Path| {
-            let time = std::fs::metadata(path).and_then(|m| m.modified()).ok()?;
+            let time = counted::metadata(path).and_then(|m| m.modified()).ok()?;
             Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
         };
         let own = modified(self.shelf.path(root, group, ""))?;

@@ -1,9 +1,8 @@
 //! A kernel file that stays open and is read again with `pread` into the same buffer.
 
+use super::counted::File;
 use super::{FILE_BYTES_MAX, HostError, ParseError};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A file that is kept open between reads: one system call instead of three, and no allocation.

@@ -2,11 +2,10 @@
 //!
 //! Source: netlink(7). Numbers are in the machine's own order of bytes.
 
+use super::counted::Socket;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, SocketType};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The kernel answers at once; a question that it does not answer in this time is given up.
@@ -33,7 +32,7 @@ pub enum Question {
 /// A connection to one part of the kernel.
 #[derive(Debug)]
 pub struct Netlink {
-    socket: OwnedFd,
+    socket: Socket,
     buffer: Vec<u8>,
     sequence: u32,
 }
@@ -41,10 +40,9 @@ pub struct Netlink {
 impl Netlink {
     /// A connection to the part `protocol`; `None` is rtnetlink, whose number is 0.
     pub fn open(protocol: Option<Protocol>) -> io::Result<Self> {
-        let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
-        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIME_MAX))?;
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+        let socket = Socket::open(AddressFamily::NETLINK, SocketType::RAW, protocol)?;
+        socket.set_patience(ANSWER_TIME_MAX)?;
+        socket.bind(&SocketAddrNetlink::new(0, 0))?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM_BYTES_MAX], sequence: 0 })
     }
 
@@ -59,10 +57,9 @@ impl Netlink {
         self.sequence += 1;
         let flags = FLAG_REQUEST | if question == Question::All { FLAG_DUMP } else { FLAG_ACK };
         let request = message(kind, flags, self.sequence, payload);
-        rustix::net::sendto(&self.socket, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        self.socket.send_to(&request, &SocketAddrNetlink::new(0, 0))?;
         loop {
-            let (_, length) =
-                rustix::net::recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
+            let length = self.socket.receive(&mut self.buffer)?;
             let mut rest = self.buffer.get(..length).unwrap_or_default();
             while let Some(message) = Message::first(&mut rest) {
                 if message.sequence != self.sequence {

@@ -13,6 +13,7 @@ mod asking;
 mod cgroups;
 mod containers;
 mod corrupt;
+mod cost;
 mod crash;
 mod devices;
 mod formats;
