@@ -172,46 +172,43 @@ fn a_container_of_this_kernel_with_a_network_of_its_own_has_its_devices_and_file
     let id = id_of("ab5e");
     let Some(group) = LiveGroup::make_named(&format!("docker-{id}.scope"), LIMIT) else { return };
     let host = Host::default();
-    let mut collector = collector("containers", &host, &Options::default());
-    let join = format!("echo $$ > '{}/cgroup.procs' && exec ", group.path.display());
+    // Another one each time: of v1 the kernel keeps a list of processes for a second for whoever has it open.
+    let look = || page(&mut *collector("containers", &host, &Options::default()), &host);
     let start = |command: &str| {
-        let script = format!("{join}{command}");
+        let script = format!("echo $$ > '{}/cgroup.procs' && exec {command}", group.path.display());
         std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap()
     };
     let of = |page: &str, family: &str| -> Vec<String> {
         let all = samples(page, family).into_iter();
         all.filter(|l| l.contains(&id)).map(str::to_owned).collect()
     };
-    let look = |collector: &mut dyn headroom::collect::Collector, wanted: usize| {
-        crate::stack::eventually("the processes", 20, || {
-            let page = page(collector, &host);
-            let there = of(&page, "container_processes").iter().any(|l| l.ends_with(&format!(" {wanted}")));
-            let settled = of(&page, "container_file_descriptors").len() == 1;
-            (there && settled).then_some(page)
-        })
-    };
     let mut plain = start("sleep 60");
-    let page = look(&mut *collector, 1);
+    let page = crate::stack::eventually("the process", 20, || {
+        let page = look();
+        of(&page, "container_processes").first().is_some_and(|l| l.ends_with(" 1")).then_some(page)
+    });
+    let files = of(&page, "container_file_descriptors");
+    assert!(files.len() == 1 && !files[0].ends_with(" 0"), "{files:?}");
     assert!(
         of(&page, "container_network_receive_bytes_total").is_empty(),
         "the host's network is not its own"
     );
-    assert!(samples(&page, "container_network_receive_bytes_total").iter().all(|l| l.contains("id=\"/\"")));
     plain.kill().unwrap();
     plain.wait().unwrap();
-    let dummy = "unshare --net sh -c 'ip link add mine type dummy && ip link set mine up && exec sleep 60'";
-    let mut apart = start(dummy);
+    let mut apart =
+        start("unshare --net sh -c 'ip link add mine type veth peer name theirs && exec sleep 60'");
     let shown = crate::stack::eventually("the device", 20, || {
         let ended = apart.try_wait().unwrap();
-        let page = crate::page::page(&mut *collector, &host);
-        let shown = of(&page, "container_network_transmit_packets_total");
+        let shown = of(&look(), "container_network_transmit_packets_total");
         (ended.is_some() || !shown.is_empty()).then_some(shown)
     });
     _ = apart.kill();
     _ = apart.wait();
     match shown.first() {
         None => eprintln!("SKIPPED: no network of one's own can be made here"),
-        Some(line) => assert!(line.contains("interface=\"mine\""), "{line}"),
+        Some(line) => {
+            assert!(line.contains("interface=\"mine\"") || line.contains("interface=\"theirs\""), "{line}")
+        }
     }
 }
 
