@@ -10,6 +10,7 @@ mod board;
 pub mod bonding;
 pub mod btrfs;
 pub mod buddyinfo;
+pub mod cap;
 pub mod cgroup;
 pub mod cgroups;
 pub mod conntrack;
@@ -224,6 +225,11 @@ pub struct Options {
     pub enabled: Vec<String>,
     /// Names of collectors that do not run, whatever else is said.
     pub disabled: Vec<String>,
+    /// How many series one collector may have; what is more is left out, and counted in
+    /// `headroom_collector_series_cut`.
+    pub series_max: cap::SeriesMax,
+    /// The same for single collectors, by name.
+    pub series_max_by_collector: cap::PerCollector,
     /// Of `arp`.
     pub arp: arp::Options,
     /// Of `bcache`.

@@ -1,5 +1,6 @@
 //! One pass over the host: runs every collector, times it, and takes back what a failed one wrote.
 
+use super::cap::Cap;
 use super::cost::{self, Meter, Total};
 use super::{CollectError, Collector, OptionError, Options, REGISTRY};
 use crate::host::Host;
@@ -19,6 +20,12 @@ const SUCCESS: Desc<'static> = Desc::gauge(
     &["collector"],
 );
 
+const CUT: Desc<'static> = Desc::gauge(
+    "headroom_collector_series_cut",
+    "Series of the collector that are left out because there are more than series_max.",
+    &["collector"],
+);
+
 /// All enabled collectors. Clones share them: when a pass hangs in a collector, a clone makes the next pass without it.
 #[derive(Clone)]
 pub struct Scraper {
@@ -30,6 +37,7 @@ struct Slot {
     name: &'static str,
     /// Whether it runs whichever collectors a request picks.
     always: bool,
+    series_max: usize,
     /// Locked while the collector runs: whoever finds it so leaves it out.
     work: Mutex<Work>,
     /// Whether it was left out since it last ran to its end, so that the log has one line about it.
@@ -71,8 +79,15 @@ impl Scraper {
     /// Makes every collector that the options let run.
     pub fn new(host: Host, options: &Options) -> Result<Self, OptionError> {
         let mut slots = Vec::with_capacity(REGISTRY.len());
+        let bounds = &options.series_max_by_collector.0;
+        if let Some(unknown) = bounds.keys().find(|name| !REGISTRY.iter().any(|entry| entry.name == **name)) {
+            let key = "series_max_by_collector".to_owned();
+            return Err(OptionError { key, why: format!("there is no collector `{unknown}`") });
+        }
         for entry in REGISTRY.iter().filter(|e| options.runs(e)) {
-            slots.push(Slot::new(entry.name, false, (entry.make)(&host, options)?));
+            let mut slot = Slot::new(entry.name, false, (entry.make)(&host, options)?);
+            slot.series_max = bounds.get(entry.name).copied().unwrap_or(options.series_max.0);
+            slots.push(Arc::new(slot));
         }
         Ok(Self { host: Arc::new(host), slots })
     }
@@ -80,7 +95,7 @@ impl Scraper {
     /// Adds a collector that is not in the list: the counters of this process, for example. It writes before the others,
     /// so that none of them (`textfile`) can take a name of its families, and runs unless it is left out by name.
     pub fn add(&mut self, name: &'static str, collector: Box<dyn Collector>) {
-        self.slots.insert(0, Slot::new(name, true, collector));
+        self.slots.insert(0, Arc::new(Slot::new(name, true, collector)));
     }
 
     /// Lets every collector write its samples, then says how each fared.
@@ -107,6 +122,10 @@ impl Scraper {
         out.family(&SUCCESS);
         for (name, fared) in &fared {
             out.sample(&[name], Value::U64(u64::from(fared.success)));
+        }
+        out.family(&CUT);
+        for (name, cut) in fared.iter().filter_map(|(name, fared)| Some((name, fared.cut?))) {
+            out.sample(&[name], Value::U64(cut));
         }
         cost::write(&costs, out);
     }
@@ -140,12 +159,16 @@ struct Fared {
     success: bool,
     /// `None` if it did not run.
     seconds: Option<f64>,
+    /// How many series were left out; `None` if it did not run.
+    cut: Option<u64>,
 }
 
 impl Slot {
-    fn new(name: &'static str, always: bool, collector: Box<dyn Collector>) -> Arc<Self> {
+    fn new(name: &'static str, always: bool, collector: Box<dyn Collector>) -> Self {
         let work = Mutex::new(Work { collector, failure: None });
-        Arc::new(Self { name, always, work, left_out: AtomicBool::new(false), cost: Mutex::default() })
+        let (left_out, cost) = (AtomicBool::new(false), Mutex::default());
+        // Families of our own have bounds of their own.
+        Self { name, always, series_max: usize::MAX, work, left_out, cost }
     }
 
     fn run(&self, host: &Host, out: &mut dyn Sink, meter: &mut Meter) -> Fared {
@@ -156,13 +179,14 @@ impl Slot {
                 if !self.left_out.swap(true, Ordering::Relaxed) {
                     tracing::warn!(collector = self.name, "collector hangs; it is left out until it returns");
                 }
-                return Fared { success: false, seconds: None };
+                return Fared { success: false, seconds: None, cut: None };
             }
         };
+        let mut out = Cap::new(out, self.series_max);
         let mark = out.mark();
         // A defect in one collector must not take the page of all others with it.
-        let result =
-            catch_unwind(AssertUnwindSafe(|| work.collector.collect(host, out))).unwrap_or_else(|_| {
+        let result = catch_unwind(AssertUnwindSafe(|| work.collector.collect(host, &mut out)))
+            .unwrap_or_else(|_| {
                 Err(CollectError::Failed("the collector panicked; please report this".into()))
             });
         let run = meter.lap();
@@ -186,7 +210,7 @@ impl Slot {
             (None, None) => {}
         }
         work.failure = failure.map(|(_, text)| text);
-        Fared { success: work.failure.is_none(), seconds }
+        Fared { success: work.failure.is_none(), seconds, cut: Some(out.cut()) }
     }
 }
 
@@ -260,6 +284,25 @@ mod tests {
         let refused = |name| scraper.check(&Pick::Only(names(&["time", name]))).unwrap_err().to_string();
         assert_eq!(refused("stat"), "disabled collector: stat");
         assert_eq!(refused("nonsense"), "missing collector: nonsense");
+    }
+
+    #[test]
+    fn a_collector_has_no_more_series_than_it_may_and_the_rest_is_counted() {
+        let mut options = Options {
+            disable_defaults: true,
+            enabled: ["loadavg", "time"].map(String::from).into(),
+            ..Options::default()
+        };
+        options.series_max_by_collector.0.insert("loadavg".into(), 2);
+        let scraper = Scraper::new(Host::default(), &options).unwrap();
+        let page = page(&scraper, &Pick::All);
+        assert!(page.contains("\nnode_load5 ") && !page.contains("node_load15"), "{page}");
+        for line in ["{collector=\"loadavg\"} 1\n", "{collector=\"time\"} 0\n"] {
+            assert!(page.contains(&format!("headroom_collector_series_cut{line}")), "{page}");
+        }
+        options.series_max_by_collector.0.insert("lodavg".into(), 2);
+        let refused = Scraper::new(Host::default(), &options).err().unwrap();
+        assert_eq!(refused.to_string(), "series_max_by_collector: there is no collector `lodavg`");
     }
 
     #[test]
