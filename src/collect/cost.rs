@@ -81,9 +81,12 @@ impl Meter {
     }
 }
 
+/// A family, and which of the totals it shows.
+type Family<'a> = (&'a Desc<'a>, fn(&Total) -> Value<'static>);
+
 /// Writes what collectors cost.
 pub(super) fn write(totals: &[(&str, Total)], out: &mut dyn Sink) {
-    let families: [(&Desc<'_>, fn(&Total) -> Value<'static>); 4] = [
+    let families: [Family<'_>; 4] = [
         (&CPU, |total| Value::F64(total.cpu.as_secs_f64())),
         (&DURATION, |total| Value::F64(total.duration.as_secs_f64())),
         (&READ, |total| Value::U64(total.reading.read_bytes)),
@@ -117,7 +120,7 @@ mod tests {
             long += u32::from(run.duration >= SHORT);
             total.add(&run);
         }
-        let whole = counted::cpu_time() - begun;
+        let whole = counted::cpu_time().saturating_sub(begun);
         assert!(long >= 50, "{long}");
         assert_eq!(total.reading.calls, 400);
         let apart = whole.abs_diff(total.cpu);

@@ -93,7 +93,7 @@ impl Chip {
     /// The number in `hwmonN` depends on the order in which drivers were loaded, so the name is that of the device; if
     /// there is none, what the driver calls it.
     fn new(directory: &Path) -> Option<Self> {
-        if !is_dir(&directory) {
+        if !is_dir(directory) {
             return None;
         }
         let given = read_once(&directory.join("name")).ok().flatten();

@@ -14,7 +14,7 @@ const SAMPLES_MIN: usize = 5;
 /// 200 s at least, 5 min with a scrape every 15 s.
 const APART: Duration = Duration::from_secs(10);
 /// What is older is of another time. A scrape every two minutes still finds five samples in it.
-const AGE_MAX: Duration = Duration::from_secs(600);
+const AGE_MAX: Duration = Duration::from_mins(10);
 /// Whoever knows some minutes knows nothing about what is further away than a day.
 const FORESIGHT: Duration = Duration::from_hours(24);
 /// How many standard deviations the growth must stand out from chance (one in seventy).
@@ -91,6 +91,11 @@ fn median_slope<'a>(samples: impl Iterator<Item = &'a (f64, f64)> + Clone) -> Op
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "amounts of tests are small and not negative"
+    )]
     use super::*;
     use proptest::prelude::*;
 

@@ -104,6 +104,7 @@ fn a_group_that_grows_towards_the_limit_of_the_one_above_it_says_when_it_will_be
 
 #[test]
 fn the_machine_says_when_its_available_memory_will_be_used_up() {
+    const FAMILY: &str = "headroom_memory_time_to_exhaustion_seconds";
     let dir = tempfile::tempdir().unwrap();
     let (now, clock) = clock();
     let host = host(dir.path());
@@ -113,7 +114,6 @@ fn the_machine_says_when_its_available_memory_will_be_used_up() {
         now.store(seconds, Ordering::Relaxed);
         page(&mut *collector, &host)
     };
-    const FAMILY: &str = "headroom_memory_time_to_exhaustion_seconds";
     for i in 0..10 {
         let page = look(1000 + i * 15, 4000 - i * 30);
         let want = (i >= 4).then_some(((4000 - i * 30) / 2) as f64);

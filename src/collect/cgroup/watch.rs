@@ -92,7 +92,7 @@ impl Past {
         let working_set_bytes =
             memory.current_bytes.zip(memory.inactive_file_bytes).map(|(all, inactive)| {
                 let unused = inactive as f64 * (1.0 - needed_again);
-                (all as f64 - unused).max(0.0) as u64
+                all.saturating_sub(whole(unused))
             });
         Outlook { available_bytes, time_to_limit_seconds, working_set_bytes }
     }
@@ -128,6 +128,16 @@ impl Evidence {
         self.last = Some((now, taken, activated));
         if self.taken < EVIDENCE_PAGES_MIN { 0.0 } else { (self.needed_again / self.taken).min(1.0) }
     }
+}
+
+/// An amount without what is behind the point.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, and no amount is negative"
+)]
+fn whole(bytes: f64) -> u64 {
+    bytes as u64
 }
 
 /// The group above one; the root's is none.

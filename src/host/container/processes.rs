@@ -62,9 +62,11 @@ impl Processes {
             for device in devices(text) {
                 let device = device?;
                 if all.len() < INTERFACES_MAX && !IGNORED.iter().any(|start| device.name.starts_with(start)) {
-                    let [a, b, c, d, _, _, _, _, e, f, g, h, ..] = device.counts;
-                    let name = device.name.to_owned();
-                    all.push(Interface { name, received: [a, b, c, d], sent: [e, f, g, h] });
+                    let [bytes, packets, errors, dropped, _, _, _, _, rest @ ..] = device.counts;
+                    let received = [bytes, packets, errors, dropped];
+                    let [bytes, packets, errors, dropped, ..] = rest;
+                    let sent = [bytes, packets, errors, dropped];
+                    all.push(Interface { name: device.name.to_owned(), received, sent });
                 }
             }
             Ok(all)
