@@ -10,10 +10,12 @@ mod board;
 pub mod bonding;
 pub mod btrfs;
 pub mod buddyinfo;
+pub mod cap;
 pub mod cgroup;
 pub mod cgroups;
 pub mod conntrack;
 pub mod containers;
+mod cost;
 pub mod cpu;
 pub mod cpu_vulnerabilities;
 pub mod cpufreq;
@@ -77,6 +79,7 @@ pub mod thermal_zone;
 pub mod time;
 #[cfg(target_os = "linux")]
 pub mod timex;
+mod trend;
 pub mod udp_queues;
 #[cfg(target_os = "linux")]
 pub mod uname;
@@ -231,6 +234,11 @@ pub struct Options {
     pub enabled: Vec<String>,
     /// Names of collectors that do not run, whatever else is said.
     pub disabled: Vec<String>,
+    /// How many series one collector may have; what is more is left out, and counted in
+    /// `headroom_collector_series_cut`.
+    pub series_max: cap::SeriesMax,
+    /// The same for single collectors, by name.
+    pub series_max_by_collector: cap::PerCollector,
     /// Of `arp`.
     pub arp: arp::Options,
     /// Of `bcache`.

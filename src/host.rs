@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod conntrack;
 pub mod container;
+pub mod counted;
 pub mod cpuinfo;
 pub mod dbus;
 pub mod disk;
@@ -160,23 +161,22 @@ pub fn read_once(path: &Path) -> Result<Option<String>, HostError> {
 
 /// The names in a directory, sorted; `None` where there is no such directory.
 pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
+    let mut names = Vec::new();
+    match counted::entries(path, |entry| names.push(entry.name.to_owned())) {
+        Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(HostError::read(path, e)),
-    };
-    // An entry that vanishes, or whose name is no text, is as if it had not been there.
-    let mut names: Vec<String> = entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+    }
     names.sort_unstable();
     Ok(Some(names))
 }
 
 /// Opens a file and closes it again, for what that does in the kernel; whether there is one.
 pub fn open_once(path: &Path) -> bool {
-    std::fs::File::open(path).is_ok()
+    counted::File::open(path).is_ok()
 }
 
 /// Where a path leads once all links are followed; `None` where that is nowhere.
 pub fn resolved(path: &Path) -> Option<PathBuf> {
-    std::fs::canonicalize(path).ok()
+    counted::canonicalize(path).ok()
 }

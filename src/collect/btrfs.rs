@@ -5,6 +5,7 @@ mod device;
 use super::board::{Board, Cell, Found, Unreadable, put, whole};
 use super::{CollectError, Collector, Entry};
 use crate::host::btrfs::{commits, ratio};
+use crate::host::counted::{exists, is_dir};
 use crate::host::{Host, HostError, ParseError, children, read_once};
 use crate::metric::{Desc, Sink, Value};
 use device::Devices;
@@ -92,7 +93,7 @@ fn find(directory: &Path, name: &str, found: &mut Found, known: &mut Devices) ->
         found.one(&RESERVED, &[kind, uuid], directory.join("bytes_reserved"), whole);
         for mode in children(&directory)?.unwrap_or_default() {
             let layout = directory.join(&mode);
-            if !layout.is_dir() {
+            if !is_dir(&layout) {
                 continue;
             }
             let labels = [kind, &mode, uuid];
@@ -109,7 +110,7 @@ fn find(directory: &Path, name: &str, found: &mut Found, known: &mut Devices) ->
 
 fn find_commits(directory: &Path, uuid: &str, found: &mut Found) {
     let path = directory.join("commit_stats");
-    if path.exists() {
+    if exists(&path) {
         let first = found.file(path, commit_cells, COMMITS.len());
         for (cell, desc) in (first..).zip(&COMMITS) {
             found.series(desc, &[uuid], cell);

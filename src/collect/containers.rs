@@ -4,9 +4,9 @@ mod families;
 mod group;
 
 use super::{CollectError, Collector, Entry};
-use crate::host::Host;
 use crate::host::container::names::{Pods, Runtimes};
-use crate::host::container::{Reader, container_id, pod_uid};
+use crate::host::container::{Interface, Processes, Reader, Usage, container_id, pod_uid};
+use crate::host::{Host, HostError};
 use crate::metric::{Desc, Sink, single};
 use group::{Group, Labels};
 use serde::Deserialize;
@@ -68,6 +68,7 @@ impl Default for Options {
 struct Containers {
     options: Options,
     reader: Option<Reader>,
+    processes: Option<Processes>,
     pods: Pods,
     runtimes: Runtimes,
     /// When names were last looked up.
@@ -81,7 +82,7 @@ impl Default for Containers {
         let runtimes = Runtimes::new(Vec::new());
         let (options, pods) = (Options::default(), Pods::default());
         let (unnamed, unread) = (Trouble::default(), Trouble::default());
-        Self { options, reader: None, pods, runtimes, looked_up: None, unnamed, unread }
+        Self { options, reader: None, processes: None, pods, runtimes, looked_up: None, unnamed, unread }
     }
 }
 
@@ -89,6 +90,7 @@ impl Collector for Containers {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         if self.reader.is_none() {
             self.reader = Reader::open(host)?;
+            self.processes = Some(Processes::new(host));
         }
         if self.reader.is_none() {
             return Err(CollectError::Absent("a control group hierarchy".into()));
@@ -115,7 +117,9 @@ impl Collector for Containers {
 impl Containers {
     /// The groups that are shown, in the order of their paths, and how many are not.
     fn read(&mut self) -> Result<(Vec<Group>, usize), CollectError> {
-        let Some(reader) = &mut self.reader else { return Ok((Vec::new(), 0)) };
+        let (Some(reader), Some(processes)) = (&mut self.reader, &mut self.processes) else {
+            return Ok((Vec::new(), 0));
+        };
         let (mut names, mut cut) = reader.groups(self.options.depth_max, GROUPS_MAX)?;
         let only_containers = self.options.only_containers;
         // systemd makes a group for each mount, in which nothing ever runs; cAdvisor leaves them out too.
@@ -124,13 +128,22 @@ impl Containers {
         names.sort_by_cached_key(|name| rank(name));
         let (mut groups, mut series) = (Vec::with_capacity(names.len()), 0);
         let mut failed = None;
+        let mut host_network = processes.begin().unwrap_or_else(|e| {
+            failed = Some(e);
+            None
+        });
         for id in names {
             if series >= self.options.series_max {
                 cut += 1;
                 continue;
             }
             let usage = match reader.read(&id) {
-                Ok(Some(usage)) => usage,
+                Ok(Some(mut usage)) => {
+                    let looked = look_inside((reader, processes), &id, &mut usage, &mut host_network);
+                    // What its processes do not tell is absent; what its files told is not.
+                    failed = looked.err().or(failed);
+                    usage
+                }
                 // A group that was removed since the list was made is not there.
                 Ok(None) => continue,
                 // One whose files make no sense costs its own samples.
@@ -199,6 +212,30 @@ impl Containers {
             self.unnamed.note(failed.first().map(ToString::to_string), UNNAMED);
         }
     }
+}
+
+/// Adds what the processes of a container or pod tell: files that they hold open, and their network if no group before has
+/// it. A pod comes before its containers, which share its network; a `sum()` must not count that twice.
+fn look_inside(
+    (reader, processes): (&mut Reader, &mut Processes),
+    id: &str,
+    usage: &mut Usage,
+    host_network: &mut Option<Vec<Interface>>,
+) -> Result<(), HostError> {
+    match rank(id) {
+        0 => usage.interfaces = host_network.take().unwrap_or_default(),
+        OTHER => {}
+        _ => {
+            // Processes of another name space have no number here.
+            if container_id(id).is_some() && usage.processes == Some(usage.pids.len() as u64) {
+                usage.open_files = processes.open_files(&usage.pids);
+            }
+            if let Some(pid) = reader.a_process(id, usage)? {
+                usage.interfaces = processes.network(pid)?.unwrap_or_default();
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The last failure of one kind, so that the log has a line for each change and not for each pass.

@@ -3,6 +3,7 @@
 use super::board::{Board, Cell, Found, Unreadable, put};
 use super::{CollectError, Collector, Entry};
 use crate::host::attribute::{Attribute, Reader, Reading};
+use crate::host::counted::is_dir;
 use crate::host::system::{CPU_NUMBER_MAX, cpu_list, whole};
 use crate::host::{Host, HostError, Kept, ParseError, open_once};
 use crate::metric::{Desc, Sink, Value};
@@ -139,7 +140,7 @@ fn find(
     found: &mut Found,
     policies: &mut Policies,
 ) -> Result<(), HostError> {
-    if !directory.is_dir() {
+    if !is_dir(directory) {
         return Ok(());
     }
     for (desc, file) in &FREQUENCIES {

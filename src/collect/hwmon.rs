@@ -5,6 +5,7 @@ mod family;
 use super::board::{Board, Found, Unreadable};
 use super::filter::Choice;
 use super::{CollectError, Collector, Entry};
+use crate::host::counted::is_dir;
 use crate::host::hwmon::{clean, sensor_file};
 use crate::host::{Host, HostError, children, read_once, resolved};
 use crate::metric::{Desc, Sink, Value};
@@ -92,7 +93,7 @@ impl Chip {
     /// The number in `hwmonN` depends on the order in which drivers were loaded, so the name is that of the device; if
     /// there is none, what the driver calls it.
     fn new(directory: &Path) -> Option<Self> {
-        if !directory.is_dir() {
+        if !is_dir(directory) {
             return None;
         }
         let given = read_once(&directory.join("name")).ok().flatten();

@@ -1,12 +1,13 @@
 //! One pass over the host: runs every collector, times it, and takes back what a failed one wrote.
 
+use super::cap::Cap;
+use super::cost::{self, Meter, Total};
 use super::{CollectError, Collector, OptionError, Options, REGISTRY};
 use crate::host::Host;
 use crate::metric::{Desc, Sink, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 const DURATION: Desc<'static> = Desc::gauge(
     "node_scrape_collector_duration_seconds",
@@ -16,6 +17,12 @@ const DURATION: Desc<'static> = Desc::gauge(
 const SUCCESS: Desc<'static> = Desc::gauge(
     "node_scrape_collector_success",
     "node_exporter: Whether a collector succeeded.",
+    &["collector"],
+);
+
+const CUT: Desc<'static> = Desc::gauge(
+    "headroom_collector_series_cut",
+    "Series of the collector that are left out because there are more than series_max.",
     &["collector"],
 );
 
@@ -30,10 +37,13 @@ struct Slot {
     name: &'static str,
     /// Whether it runs whichever collectors a request picks.
     always: bool,
+    series_max: usize,
     /// Locked while the collector runs: whoever finds it so leaves it out.
     work: Mutex<Work>,
     /// Whether it was left out since it last ran to its end, so that the log has one line about it.
     left_out: AtomicBool,
+    /// What it cost so far; locked for moments only, so that it can be told while the collector hangs.
+    cost: Mutex<Total>,
 }
 
 struct Work {
@@ -69,8 +79,15 @@ impl Scraper {
     /// Makes every collector that the options let run.
     pub fn new(host: Host, options: &Options) -> Result<Self, OptionError> {
         let mut slots = Vec::with_capacity(REGISTRY.len());
+        let bounds = &options.series_max_by_collector.0;
+        if let Some(unknown) = bounds.keys().find(|name| !REGISTRY.iter().any(|entry| entry.name == **name)) {
+            let key = "series_max_by_collector".to_owned();
+            return Err(OptionError { key, why: format!("there is no collector `{unknown}`") });
+        }
         for entry in REGISTRY.iter().filter(|e| options.runs(e)) {
-            slots.push(Slot::new(entry.name, false, (entry.make)(&host, options)?));
+            let mut slot = Slot::new(entry.name, false, (entry.make)(&host, options)?);
+            slot.series_max = bounds.get(entry.name).copied().unwrap_or(options.series_max.0);
+            slots.push(Arc::new(slot));
         }
         Ok(Self { host: Arc::new(host), slots })
     }
@@ -78,7 +95,7 @@ impl Scraper {
     /// Adds a collector that is not in the list: the counters of this process, for example. It writes before the others,
     /// so that none of them (`textfile`) can take a name of its families, and runs unless it is left out by name.
     pub fn add(&mut self, name: &'static str, collector: Box<dyn Collector>) {
-        self.slots.insert(0, Slot::new(name, true, collector));
+        self.slots.insert(0, Arc::new(Slot::new(name, true, collector)));
     }
 
     /// Lets every collector write its samples, then says how each fared.
@@ -89,11 +106,14 @@ impl Scraper {
     /// [`Self::scrape`] with some of the collectors, until `left` says that nobody waits for this pass any more.
     pub fn scrape_picked(&self, pick: &Pick, left: &AtomicBool, out: &mut dyn Sink) {
         let mut fared = Vec::with_capacity(self.slots.len());
+        let mut costs = Vec::with_capacity(self.slots.len());
+        let mut meter = Meter::start();
         for slot in self.slots.iter().filter(|slot| pick.takes(slot)) {
             if left.load(Ordering::Acquire) {
                 return;
             }
-            fared.push((slot.name, slot.run(&self.host, out)));
+            fared.push((slot.name, slot.run(&self.host, out, &mut meter)));
+            costs.push((slot.name, *slot.cost.lock().unwrap_or_else(PoisonError::into_inner)));
         }
         out.family(&DURATION);
         for (name, seconds) in fared.iter().filter_map(|(name, fared)| Some((name, fared.seconds?))) {
@@ -103,6 +123,11 @@ impl Scraper {
         for (name, fared) in &fared {
             out.sample(&[name], Value::U64(u64::from(fared.success)));
         }
+        out.family(&CUT);
+        for (name, cut) in fared.iter().filter_map(|(name, fared)| Some((name, fared.cut?))) {
+            out.sample(&[name], Value::U64(cut));
+        }
+        cost::write(&costs, out);
     }
 
     /// Whether there are the collectors that a request picks.
@@ -134,15 +159,19 @@ struct Fared {
     success: bool,
     /// `None` if it did not run.
     seconds: Option<f64>,
+    /// How many series were left out; `None` if it did not run.
+    cut: Option<u64>,
 }
 
 impl Slot {
-    fn new(name: &'static str, always: bool, collector: Box<dyn Collector>) -> Arc<Self> {
+    fn new(name: &'static str, always: bool, collector: Box<dyn Collector>) -> Self {
         let work = Mutex::new(Work { collector, failure: None });
-        Arc::new(Self { name, always, work, left_out: AtomicBool::new(false) })
+        let (left_out, cost) = (AtomicBool::new(false), Mutex::default());
+        // Families of our own have bounds of their own.
+        Self { name, always, series_max: usize::MAX, work, left_out, cost }
     }
 
-    fn run(&self, host: &Host, out: &mut dyn Sink) -> Fared {
+    fn run(&self, host: &Host, out: &mut dyn Sink, meter: &mut Meter) -> Fared {
         let mut work = match self.work.try_lock() {
             Ok(work) => work,
             Err(TryLockError::Poisoned(work)) => work.into_inner(),
@@ -150,16 +179,19 @@ impl Slot {
                 if !self.left_out.swap(true, Ordering::Relaxed) {
                     tracing::warn!(collector = self.name, "collector hangs; it is left out until it returns");
                 }
-                return Fared { success: false, seconds: None };
+                return Fared { success: false, seconds: None, cut: None };
             }
         };
-        let (mark, begun) = (out.mark(), Instant::now());
+        let mut out = Cap::new(out, self.series_max);
+        let mark = out.mark();
         // A defect in one collector must not take the page of all others with it.
-        let result =
-            catch_unwind(AssertUnwindSafe(|| work.collector.collect(host, out))).unwrap_or_else(|_| {
+        let result = catch_unwind(AssertUnwindSafe(|| work.collector.collect(host, &mut out)))
+            .unwrap_or_else(|_| {
                 Err(CollectError::Failed("the collector panicked; please report this".into()))
             });
-        let seconds = Some(begun.elapsed().as_secs_f64());
+        let run = meter.lap();
+        self.cost.lock().unwrap_or_else(PoisonError::into_inner).add(&run);
+        let seconds = Some(run.duration.as_secs_f64());
         let failure = result.err().map(|e| {
             out.rewind(mark);
             (matches!(e, CollectError::Absent(_)), e.to_string())
@@ -178,7 +210,7 @@ impl Slot {
             (None, None) => {}
         }
         work.failure = failure.map(|(_, text)| text);
-        Fared { success: work.failure.is_none(), seconds }
+        Fared { success: work.failure.is_none(), seconds, cut: Some(out.cut()) }
     }
 }
 
@@ -252,6 +284,25 @@ mod tests {
         let refused = |name| scraper.check(&Pick::Only(names(&["time", name]))).unwrap_err().to_string();
         assert_eq!(refused("stat"), "disabled collector: stat");
         assert_eq!(refused("nonsense"), "missing collector: nonsense");
+    }
+
+    #[test]
+    fn a_collector_has_no_more_series_than_it_may_and_the_rest_is_counted() {
+        let mut options = Options {
+            disable_defaults: true,
+            enabled: ["loadavg", "time"].map(String::from).into(),
+            ..Options::default()
+        };
+        options.series_max_by_collector.0.insert("loadavg".into(), 2);
+        let scraper = Scraper::new(Host::default(), &options).unwrap();
+        let page = page(&scraper, &Pick::All);
+        assert!(page.contains("\nnode_load5 ") && !page.contains("node_load15"), "{page}");
+        for line in ["{collector=\"loadavg\"} 1\n", "{collector=\"time\"} 0\n"] {
+            assert!(page.contains(&format!("headroom_collector_series_cut{line}")), "{page}");
+        }
+        options.series_max_by_collector.0.insert("lodavg".into(), 2);
+        let refused = Scraper::new(Host::default(), &options).err().unwrap();
+        assert_eq!(refused.to_string(), "series_max_by_collector: there is no collector `lodavg`");
     }
 
     #[test]

@@ -17,6 +17,7 @@ struct Uname;
 
 impl Collector for Uname {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+        crate::host::counted::call();
         let names = rustix::system::uname();
         let labels = [
             names.domainname(),

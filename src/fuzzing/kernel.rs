@@ -7,9 +7,9 @@ use super::{
 use crate::host::container::{self, names, socket};
 use crate::host::{
     arp, bcache, bcachefs, btrfs, cgroup, conntrack, cpuinfo, dbus, disk, drbd, ethtool, free, glob, group,
-    hwmon, infiniband, interrupt, ipvs, kept, kstat, listing, md, memory, mount, mountstats, neighbour, net,
-    netlink, netstat, nfs, numa, parse, pci, proc, release, route, schedstat, slab, sockets, stat, system,
-    systemd, tcp, vulnerability, wifi, xfs, zone,
+    hwmon, infiniband, interrupt, ipvs, kept, kstat, link, listing, md, memory, mount, mountstats, neighbour,
+    net, netlink, netstat, nfs, numa, parse, pci, proc, release, route, schedstat, slab, sockets, stat,
+    system, systemd, tcp, vulnerability, wifi, xfs, zone,
 };
 use std::collections::BTreeMap;
 
@@ -164,6 +164,11 @@ pub(super) const ANSWERS: &[Parser] = &[
     ("netlink::attribute", Bytes(|b| _ = netlink::attribute(b, 1))),
     ("netlink::attributes", Bytes(|b| _ = netlink::attributes(b).count())),
     ("netlink::text", Bytes(|b| _ = netlink::text(b))),
+    ("link::address", Bytes(|b| _ = link::address(b))),
+    ("link::cable", Bytes(|b| _ = link::cable(b))),
+    ("link::counts", Bytes(|b| _ = link::counts(b))),
+    ("link::hexadecimal", Bytes(|b| _ = link::hexadecimal(b))),
+    ("link::link", Bytes(|b| _ = link::link(b))),
     ("route::address", Bytes(|b| _ = route::address(b))),
     ("route::link", Bytes(|b| _ = route::link(b))),
     ("route::queue", Bytes(|b| _ = route::queue(b, &BTreeMap::new()))),

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// Functions in `src/host` that take text and read no file's contents.
-const NO_PARSERS: [(&str, &str); 6] = [
+const NO_PARSERS: [(&str, &str); 7] = [
+    ("generic::open", "takes the name of a part of the kernel"),
     ("dbus::length", "counts"),
     ("group::name::new", "takes a template of the configuration; `host::group::new` calls it"),
     ("proc::status::kilobytes", "takes one word; the parsers of its file call it"),

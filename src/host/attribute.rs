@@ -4,12 +4,11 @@
 //! its beginning, and answers ENODEV once its device is gone.
 
 use super::HostError;
+use super::counted::File;
 use super::parse::{ParseError, integer};
 use super::tree::gone;
 use std::borrow::Cow;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// How many files one collector keeps open; the others are opened for each reading. A machine may have thousands, and

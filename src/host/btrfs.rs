@@ -3,10 +3,10 @@
 //! Source: `fs/btrfs/sysfs.c`, btrfs(5).
 
 use super::HostError;
+use super::counted::{self, File};
 use super::parse::{ParseError, pair_lines};
 use crate::sys;
 use std::fmt::Write;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -46,14 +46,19 @@ pub fn file_system(mount_point: &Path) -> Result<FileSystem, HostError> {
 }
 
 fn ask(fd: BorrowedFd<'_>) -> io::Result<FileSystem> {
+    counted::call();
     let [id_max, devices, uuid_head, uuid_tail, ..] = sys::btrfs_file_system(fd)?;
     let mut out = FileSystem { uuid: hexadecimal([uuid_head, uuid_tail]), devices: Vec::new() };
     for id in 0..=id_max.min(DEVICE_ID_MAX) {
         if out.devices.len() as u64 >= devices {
             break;
         }
+        counted::call();
         match sys::btrfs_device(fd, id) {
-            Ok(about) => out.devices.push(device(&about, &sys::btrfs_device_errors(fd, id)?)),
+            Ok(about) => {
+                counted::call();
+                out.devices.push(device(&about, &sys::btrfs_device_errors(fd, id)?));
+            }
             Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {}
             Err(e) => return Err(e),
         }

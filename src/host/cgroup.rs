@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub mod subsystem;
 mod walk;
 
+use super::counted;
 use super::memory::{Pressure, pressure};
 use super::proc::parsed;
 use super::tree::Tree;
@@ -38,6 +39,10 @@ pub struct GroupMemory {
     pub current_bytes: Option<u64>,
     /// The group's own hard limit; absent where it has none. One further up may be lower.
     pub limit_bytes: Option<u64>,
+    /// From here on tasks of the group are held back and must reclaim; absent where that is nowhere. v2 only.
+    pub high_bytes: Option<u64>,
+    /// The lowest limit of the group and of all above it, those included that cannot be seen from here; v1 only.
+    pub hierarchical_limit_bytes: Option<u64>,
     /// Anonymous memory (v1: `rss`, swap cache included).
     pub anon_bytes: Option<u64>,
     /// Page cache, tmpfs and shared memory included.
@@ -63,6 +68,28 @@ pub struct GroupMemory {
     pub refault_anon: Option<u64>,
     /// Pages of files that were taken and soon needed again.
     pub refault_file: Option<u64>,
+    /// Of the anonymous pages that were needed again, those that the kernel would not have taken had the list been a little
+    /// longer: they belong to the working set. v2 only, as all that follow.
+    pub activate_anon: Option<u64>,
+    /// The same of pages of files.
+    pub activate_file: Option<u64>,
+    /// Pages that reclaim looked at.
+    pub scanned_pages: Option<u64>,
+    /// Pages that reclaim took.
+    pub reclaimed_pages: Option<u64>,
+}
+
+impl GroupMemory {
+    /// Where the group's own use ends: its hard limit, or where it is held back before; and of v1 the limit of a group above
+    /// it, should that be lower.
+    pub fn bound_bytes(&self) -> Option<u64> {
+        [self.limit_bytes, self.high_bytes, self.hierarchical_limit_bytes].into_iter().flatten().min()
+    }
+
+    /// What the group uses and the kernel cannot take at once.
+    pub fn needed_bytes(&self) -> Option<u64> {
+        Some(self.current_bytes?.saturating_sub(self.reclaimable_bytes.unwrap_or(0)))
+    }
 }
 
 impl Hierarchies {
@@ -76,7 +103,7 @@ impl Hierarchies {
         }
         let (v1, v2) = (root.join("memory"), root.join("unified"));
         let controllers = read_once(&v2.join("cgroup.controllers"))?;
-        let memory = if v1.join("memory.stat").exists() {
+        let memory = if counted::exists(&v1.join("memory.stat")) {
             Some((Version::V1, v1))
         } else {
             controllers.as_deref().is_some_and(has_memory).then(|| (Version::V2, v2.clone()))
@@ -107,7 +134,7 @@ impl Hierarchies {
             pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
             for name in children(&directory)?.unwrap_or_default() {
                 let below = directory.join(name);
-                if below.is_dir() {
+                if counted::is_dir(&below) {
                     pending.push(below);
                 }
             }
@@ -166,7 +193,7 @@ impl Reader {
                 Err(HostError::Read { source, .. }) if no_pressure(&source) => {}
                 Err(e) => return Err(e),
             }
-            found = found || tree.path(&[group, "cgroup.procs"]).exists();
+            found = found || counted::exists(tree.path(&[group, "cgroup.procs"]));
         }
         Ok(found.then_some(out))
     }
@@ -183,6 +210,7 @@ fn v2(tree: &mut Tree, group: &str, out: &mut GroupMemory) -> Result<bool, HostE
         return Ok(group.is_empty());
     }
     out.limit_bytes = parsed(tree, &[group, "memory.max"], files::limit)?.flatten();
+    out.high_bytes = parsed(tree, &[group, "memory.high"], files::limit)?.flatten();
     out.swap_bytes = parsed(tree, &[group, "memory.swap.current"], files::amount)?;
     out.low_bytes = parsed(tree, &[group, "memory.low"], files::protection)?;
     out.min_bytes = parsed(tree, &[group, "memory.min"], files::protection)?;

@@ -34,6 +34,7 @@ pub struct Clock {
 
 /// The present state of the clock; `None` where the kernel does not allow to ask.
 pub fn clock() -> io::Result<Option<Clock>> {
+    super::counted::call();
     match sys::clock() {
         Ok((timex, synchronized)) => Ok(Some(from(&timex, synchronized))),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => Ok(None),

@@ -5,14 +5,17 @@
 pub(crate) mod files;
 pub mod names;
 mod path;
+mod processes;
 mod shelf;
 pub(crate) mod socket;
 
 use super::cgroup::{Hierarchies, Version};
+use super::counted;
 use super::memory::{Pressure, pressure};
 use super::proc::clock_ticks_per_second;
 use super::{Host, HostError, ParseError, Tree};
 pub use path::{container_id, pod_uid};
+pub use processes::{Interface, Processes};
 use shelf::{Kept, Shelf};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,12 @@ pub struct Usage {
     pub devices: Vec<Device>,
     /// Processes in the group itself, without those of groups below.
     pub processes: Option<u64>,
+    /// Their numbers; those of another name space have none.
+    pub pids: Vec<u32>,
+    /// Files that they hold open, where somebody looked.
+    pub open_files: Option<u64>,
+    /// Devices of the network that only this container or pod has; of the root, the host's.
+    pub interfaces: Vec<Interface>,
     /// Tasks, which are threads.
     pub threads: Option<u64>,
     /// How many tasks there may be; 0 for any number.
@@ -101,6 +110,20 @@ pub struct Memory {
     pub limit_hits: Option<u64>,
     /// How many processes were killed because the limit was reached.
     pub oom_kills: Option<u64>,
+    /// How often tasks were held back because memory.high was reached; v2 only.
+    pub high_events: Option<u64>,
+    /// Page cache that is to be written to disk.
+    pub dirty_bytes: Option<u64>,
+    /// Page cache that is being written to disk.
+    pub writeback_bytes: Option<u64>,
+    /// Pages that reclaim looked at; v2 only.
+    pub scanned_pages: Option<u64>,
+    /// Pages that reclaim took; v2 only.
+    pub reclaimed_pages: Option<u64>,
+    /// Anonymous pages that were taken and soon needed again.
+    pub refault_anon: Option<u64>,
+    /// Pages of files that were taken and soon needed again.
+    pub refault_file: Option<u64>,
     /// Page faults (v1: of the group alone).
     pub faults: Option<u64>,
     /// Page faults that waited for I/O (v1: of the group alone).
@@ -133,6 +156,9 @@ pub struct Device {
     pub writes: Option<u64>,
 }
 
+/// Groups below a container or pod that are looked at for a process.
+const GROUPS_BELOW_MAX: usize = 16;
+
 /// Where a controller's files are: the interface and the place among the roots.
 type Place = (Version, usize);
 
@@ -161,7 +187,7 @@ impl Reader {
         let mut place = |name: &str| -> Option<Place> {
             let own = v1.join(name);
             // In a v2 hierarchy a directory of this name is a group like any other.
-            let is_v1 = hierarchies.unified.as_ref() != Some(&v1) && own.is_dir();
+            let is_v1 = hierarchies.unified.as_ref() != Some(&v1) && counted::is_dir(&own);
             if !is_v1 {
                 return hierarchies.unified.as_ref().map(|_| (Version::V2, 0));
             }
@@ -277,10 +303,7 @@ impl Reader {
         out.limit_bytes = files.parse(root, "memory.max", files::limit)?;
         out.swap_limit_bytes = files.parse(root, "memory.swap.max", files::limit)?;
         out.reservation_bytes = files.parse(root, "memory.min", files::limit)?;
-        let events = |text: &str| Ok((files::field(text, "max")?, files::field(text, "oom_kill")?));
-        if let Some((hits, kills)) = files.parse(root, "memory.events", events)? {
-            (out.limit_hits, out.oom_kills) = (hits, kills);
-        }
+        files.parse(root, "memory.events", |text| files::memory_events(text, out))?;
         Ok(())
     }
 
@@ -312,10 +335,41 @@ impl Reader {
             out.threads = files.parse(root, "pids.current", files::amount)?;
             out.threads_max = files.parse(root, "pids.max", files::limit)?;
         }
-        if let Some((_, root)) = self.cpu.or(self.memory) {
-            out.processes = files.parse(root, "cgroup.procs", |text| Ok(files::processes(text)))?;
+        // A group may have been made for one of the controllers alone.
+        for (_, root) in self.cpu.into_iter().chain(self.memory) {
+            let listed = files.parse(root, "cgroup.procs", |text| Ok(files::processes(text)))?;
+            if let Some((count, pids)) = listed {
+                (out.processes, out.pids) = (Some(count), pids);
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// A process of a group, or of one below it. Where containers have groups of their own inside, or pods have none but
+    /// those of containers, it is some levels down.
+    pub fn a_process(&mut self, group: &str, usage: &Usage) -> Result<Option<u32>, HostError> {
+        let (Some((_, root)), None) = (self.cpu.or(self.memory), usage.pids.first()) else {
+            return Ok(usage.pids.first().copied());
+        };
+        let mut pending = vec![self.shelf.path(root, group, "").to_owned()];
+        for _ in 0..GROUPS_BELOW_MAX {
+            let Some(directory) = pending.pop() else { break };
+            let text = super::read_once(&directory.join("cgroup.procs")).ok().flatten().unwrap_or_default();
+            if let Some(pid) = files::processes(&text).1.first() {
+                return Ok(Some(*pid));
+            }
+            let listed = counted::entries(&directory, |entry| {
+                if entry.kind.is_dir() {
+                    pending.push(directory.join(entry.name));
+                }
+            });
+            match listed {
+                Err(e) if !super::tree::gone(&e) => return Err(HostError::read(&directory, e)),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     fn read_pressure(&mut self, group: &str, kept: &mut Kept, out: &mut Usage) -> Result<(), HostError> {
@@ -334,7 +388,7 @@ impl Reader {
         let (version, root) = self.memory.or(self.cpu)?;
         let file = if version == Version::V1 { "cgroup.clone_children" } else { "cgroup.events" };
         let modified = |path: &Path| {
-            let time = std::fs::metadata(path).and_then(|m| m.modified()).ok()?;
+            let time = counted::metadata(path).and_then(|m| m.modified()).ok()?;
             Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
         };
         let own = modified(self.shelf.path(root, group, ""))?;

@@ -2,9 +2,9 @@
 //!
 //! Source: the D-Bus specification 0.38. What is sent is little-endian; answers may be either.
 
+use super::counted::{self, Stream};
 use rustix::process::getuid;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const STRANGERS_MAX: usize = 1000;
 /// A connection to a bus, or to a service that speaks without one.
 #[derive(Debug)]
 pub struct Dbus {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Stream>,
     serial: u32,
 }
 
@@ -54,7 +54,7 @@ pub enum Variant {
 impl Dbus {
     /// Connects to the socket at `path`; on a bus, every client says hello first.
     pub fn connect(path: &Path, bus: bool) -> io::Result<Self> {
-        let stream = UnixStream::connect(path)?;
+        let stream = Stream::connect(path)?;
         stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
         stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
         let mut out = Self { stream: BufReader::new(stream), serial: 0 };
@@ -76,6 +76,7 @@ impl Dbus {
 
     /// The kernel tells the other side who we are; what we say has only to agree.
     fn authenticate(&mut self) -> io::Result<()> {
+        counted::call();
         let user = getuid().as_raw().to_string();
         let user: Vec<String> = user.bytes().map(|byte| format!("{byte:02x}")).collect();
         self.send(format!("\0AUTH EXTERNAL {}\r\n", user.concat()).as_bytes())?;
@@ -353,7 +354,7 @@ pub(crate) mod tests {
         let listener = UnixListener::bind(path).unwrap();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
-                let mut stream = BufReader::new(stream);
+                let mut stream = BufReader::new(Stream::from(stream));
                 let mut line = String::new();
                 stream.read_line(&mut line).unwrap();
                 assert!(line.starts_with("\0AUTH EXTERNAL 3"), "{line:?}");

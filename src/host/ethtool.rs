@@ -2,10 +2,11 @@
 //!
 //! Source: `include/uapi/linux/ethtool.h`.
 
+use super::counted::{self, Socket};
 use super::netlink::{text, u8_at, u32_at, u64_at};
-use crate::sys::{ETHTOOL_COUNTS_MAX, Ethtool as Question, device_socket, ethtool};
+use crate::sys::{ETHTOOL_COUNTS_MAX, Ethtool as Question, ethtool};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 /// What a link can do, and what it offers to the other side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,12 +38,12 @@ pub struct Driver {
 
 /// A socket through which devices are asked.
 #[derive(Debug)]
-pub struct Ethtool(OwnedFd);
+pub struct Ethtool(Socket);
 
 impl Ethtool {
     /// Opens the socket.
     pub fn open() -> io::Result<Self> {
-        Ok(Self(device_socket()?))
+        Socket::device().map(Self)
     }
 
     /// The device's link; `None` if the driver does not tell.
@@ -69,6 +70,7 @@ impl Ethtool {
     }
 
     fn ask(&self, device: &str, question: Question) -> io::Result<Option<Vec<u8>>> {
+        counted::call();
         match ethtool(self.0.as_fd(), device, question) {
             Ok(answer) => Ok(Some(answer)),
             Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENODEV | libc::EINVAL)) => {

@@ -1,5 +1,6 @@
 //! Paths with wildcards: `*`, `?` and `[a-z]` in each part, as a shell and node_exporter understand them.
 
+use super::counted::{exists, is_dir};
 use super::{HostError, children};
 use std::path::PathBuf;
 
@@ -17,8 +18,8 @@ pub fn paths(pattern: &str) -> Result<Vec<PathBuf>, HostError> {
         for base in found {
             let directory = if base.as_os_str().is_empty() { PathBuf::from(".") } else { base.clone() };
             if !part.contains(['*', '?', '[', '\\']) {
-                next.extend(directory.join(part).exists().then(|| base.join(part)));
-            } else if directory.is_dir() {
+                next.extend(exists(&directory.join(part)).then(|| base.join(part)));
+            } else if is_dir(&directory) {
                 let names = children(&directory)?.unwrap_or_default();
                 next.extend(names.iter().filter(|name| matches(part, name)).map(|name| base.join(name)));
             }

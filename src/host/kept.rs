@@ -1,9 +1,8 @@
 //! A kernel file that stays open and is read again with `pread` into the same buffer.
 
+use super::counted::File;
 use super::{FILE_BYTES_MAX, HostError, ParseError};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A file that is kept open between reads: one system call instead of three, and no allocation.
@@ -164,7 +163,7 @@ mod tests {
         std::fs::write(&path, "one").unwrap();
         let mut kept = Kept::new(path.clone());
         assert_eq!(kept.read().unwrap(), Some("one"));
-        let file = File::options().write(true).open(&path).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_len(FILE_BYTES_MAX as u64 + 1).unwrap();
         for _ in 0..2 {
             assert!(matches!(kept.read(), Err(HostError::TooLong { .. })));

@@ -89,7 +89,7 @@ pub fn cables() -> io::Result<Vec<Cable>> {
     Ok(out)
 }
 
-fn cable(inside: &[u8]) -> Option<Cable> {
+pub(crate) fn cable(inside: &[u8]) -> Option<Cable> {
     const HEADER: u16 = 1;
     const DEVICE: u16 = 1;
     const SPEED: u16 = 5;
@@ -119,7 +119,7 @@ pub fn addresses() -> io::Result<Vec<Address>> {
     Ok(out)
 }
 
-fn link(message: &[u8]) -> Option<Link> {
+pub(crate) fn link(message: &[u8]) -> Option<Link> {
     const OTHER_NAMES: u16 = 52;
     const OTHER_NAME: u16 = 53;
     let inside = message.get(16..)?;
@@ -160,7 +160,7 @@ fn link(message: &[u8]) -> Option<Link> {
     (!out.name.is_empty()).then_some(out)
 }
 
-fn counts(content: &[u8]) -> Option<[u64; COUNTS]> {
+pub(crate) fn counts(content: &[u8]) -> Option<[u64; COUNTS]> {
     let mut out = [0; COUNTS];
     for (i, slot) in out.iter_mut().enumerate() {
         *slot = u64_at(content, i * 8)?;
@@ -169,11 +169,11 @@ fn counts(content: &[u8]) -> Option<[u64; COUNTS]> {
 }
 
 /// An address of hardware: `00:16:3e:00:00:01`.
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 
-fn address(message: &[u8]) -> Option<Address> {
+pub(crate) fn address(message: &[u8]) -> Option<Address> {
     const ADDRESS: u16 = 1;
     const LOCAL: u16 = 2;
     let inside = message.get(8..)?;

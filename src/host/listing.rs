@@ -1,11 +1,8 @@
 //! The entries of one directory (devices of a class, pools) between two looks, with what belongs to each.
 
 use super::HostError;
-#[cfg(not(target_os = "linux"))]
-use rustix::fs::Dir;
-#[cfg(target_os = "linux")]
-use rustix::fs::RawDir;
-use rustix::fs::{FileType, Mode, OFlags};
+use super::counted::entries_until;
+use rustix::fs::FileType;
 use std::io;
 use std::path::PathBuf;
 
@@ -43,51 +40,35 @@ impl<T> Listing<T> {
         &mut self,
         mut make: impl FnMut(PathBuf, &str, bool) -> Option<T>,
     ) -> Result<Option<bool>, HostError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = match rustix::fs::open(&self.path, flags, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(rustix::io::Errno::NOENT) => {
-                self.entries.clear();
-                return Ok(None);
-            }
-            Err(e) => return Err(HostError::read(&self.path, e.into())),
-        };
-        #[cfg(target_os = "linux")]
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        #[cfg(target_os = "linux")]
-        let mut found = RawDir::new(&directory, &mut buffer);
-        #[cfg(not(target_os = "linux"))]
-        let mut found = Dir::read_from(&directory).map_err(|e| HostError::read(&self.path, e.into()))?;
         let known = self.entries.len();
         for entry in &mut self.entries {
             entry.seen = false;
         }
-        while let Some(entry) = found.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(e) => {
-                    self.entries.truncate(known);
-                    return Err(HostError::read(&self.path, e.into()));
-                }
-            };
-            // A name that is no text is as if it had not been there.
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if matches!(name, "." | "..") {
-                continue;
-            }
-            let sorted = self.entries.get(..known).unwrap_or_default();
-            let at = sorted.binary_search_by(|entry| entry.name.as_str().cmp(name)).ok();
-            let same = at.and_then(|at| self.entries.get_mut(at)).filter(|known| known.inode == entry.ino());
+        let (path, entries) = (&self.path, &mut self.entries);
+        let listed = entries_until(path, |entry| {
+            let sorted = entries.get(..known).unwrap_or_default();
+            let at = sorted.binary_search_by(|known| known.name.as_str().cmp(entry.name)).ok();
+            let same = at.and_then(|at| entries.get_mut(at)).filter(|known| known.inode == entry.inode);
             if let Some(same) = same {
                 same.seen = true;
-            } else if self.entries.len() >= ENTRIES_MAX {
-                self.entries.truncate(known);
-                let why = io::Error::other(format!("more than {ENTRIES_MAX} entries"));
-                return Err(HostError::read(&self.path, why));
+            } else if entries.len() >= ENTRIES_MAX {
+                return Err(io::Error::other(format!("more than {ENTRIES_MAX} entries")));
             } else {
-                let is_file = entry.file_type() == FileType::RegularFile;
-                let item = make(self.path.join(name), name, is_file);
-                self.entries.push(Entry { name: name.to_owned(), inode: entry.ino(), seen: true, item });
+                let is_file = entry.kind == FileType::RegularFile;
+                let item = make(path.join(entry.name), entry.name, is_file);
+                entries.push(Entry { name: entry.name.to_owned(), inode: entry.inode, seen: true, item });
+            }
+            Ok(())
+        });
+        match listed {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.entries.clear();
+                return Ok(None);
+            }
+            Err(e) => {
+                self.entries.truncate(known);
+                return Err(HostError::read(&self.path, e));
             }
         }
         let changed = self.entries.len() > known || self.entries.iter().any(|entry| !entry.seen);

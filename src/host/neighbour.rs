@@ -3,11 +3,10 @@
 //!
 //! Source: rtnetlink(7), `include/uapi/linux/neighbour.h`.
 
+use super::counted::{self, Socket};
 use crate::sys;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{RecvFlags, SendFlags};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// How long the question is: the head of a message and `struct ndmsg`.
@@ -29,23 +28,23 @@ const BYTES_MAX: usize = 32 << 10;
 /// A socket on which the kernel is asked again and again.
 #[derive(Debug)]
 pub struct Neighbours {
-    socket: OwnedFd,
+    socket: Socket,
     bytes: Vec<u8>,
 }
 
 impl Neighbours {
     /// A new socket.
     pub fn connect() -> io::Result<Self> {
-        let socket = sys::netlink(sys::Netlink::Route)?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        let socket = Socket::netlink(sys::Netlink::Route)?;
+        socket.set_patience(PATIENCE)?;
         Ok(Self { socket, bytes: vec![0; BYTES_MAX] })
     }
 
     /// Gives the number of the device behind which each neighbour is.
     pub fn devices(&mut self, mut each: impl FnMut(u32)) -> io::Result<()> {
-        rustix::net::send(&self.socket, &request(), SendFlags::empty())?;
+        self.socket.send(&request())?;
         loop {
-            let (length, _) = rustix::net::recv(&self.socket, &mut self.bytes[..], RecvFlags::empty())?;
+            let length = self.socket.receive(&mut self.bytes)?;
             if messages(self.bytes.get(..length).unwrap_or_default(), &mut each)? {
                 return Ok(());
             }
@@ -54,6 +53,7 @@ impl Neighbours {
 
     /// The name that a device has at present.
     pub fn name(&self, device: u32) -> io::Result<String> {
+        counted::call();
         sys::device_name(self.socket.as_fd(), device)
     }
 }

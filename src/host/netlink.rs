@@ -2,11 +2,9 @@
 //!
 //! Source: netlink(7). Numbers are in the machine's own order of bytes.
 
+use super::counted::Socket;
 use crate::sys;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{RecvFlags, SendFlags};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// The kernel answers at once; a question that it does not answer in this time is given up.
@@ -33,7 +31,7 @@ pub enum Question {
 /// A connection to one part of the kernel.
 #[derive(Debug)]
 pub struct Netlink {
-    socket: OwnedFd,
+    socket: Socket,
     buffer: Vec<u8>,
     sequence: u32,
 }
@@ -41,8 +39,8 @@ pub struct Netlink {
 impl Netlink {
     /// A connection to a part of the kernel.
     pub fn open(part: sys::Netlink) -> io::Result<Self> {
-        let socket = sys::netlink(part)?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIME_MAX))?;
+        let socket = Socket::netlink(part)?;
+        socket.set_patience(ANSWER_TIME_MAX)?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM_BYTES_MAX], sequence: 0 })
     }
 
@@ -58,10 +56,9 @@ impl Netlink {
         let flags = FLAG_REQUEST | if question == Question::All { FLAG_DUMP } else { FLAG_ACK };
         let request = message(kind, flags, self.sequence, payload);
         // To a socket without a peer, which is the kernel.
-        rustix::net::send(&self.socket, &request, SendFlags::empty())?;
+        self.socket.send(&request)?;
         loop {
-            let (_, length) =
-                rustix::net::recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
+            let length = self.socket.receive(&mut self.buffer)?;
             let mut rest = self.buffer.get(..length).unwrap_or_default();
             while let Some(message) = Message::first(&mut rest) {
                 if message.sequence != self.sequence {

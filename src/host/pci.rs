@@ -50,7 +50,7 @@ pub fn location(text: &str) -> Option<Location> {
 
 /// Where the device behind the link at `path` is plugged in, and the bridge above it if there is one.
 pub fn places(path: &Path) -> Result<Option<(Location, Option<Location>)>, HostError> {
-    let target = match std::fs::read_link(path) {
+    let target = match super::counted::read_link(path) {
         Ok(target) => target,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(HostError::read(path, e)),

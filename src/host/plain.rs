@@ -1,7 +1,7 @@
 //! Ordinary files: whether one changed since the last look, and reading one that others write.
 
-use super::HostError;
-use std::fs::{File, Metadata, OpenOptions};
+use super::{HostError, counted};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -17,7 +17,7 @@ pub struct Stamp {
 
 /// The present stamp of a file; `None` where there is none that could be looked at.
 pub fn stamp(path: &Path) -> Option<Stamp> {
-    let about = std::fs::metadata(path).ok()?;
+    let about = counted::metadata(path).ok()?;
     Some(Stamp {
         device: about.dev(),
         inode: about.ino(),
@@ -35,10 +35,12 @@ pub fn read_regular(path: &Path, bytes_max: u64, buffer: &mut Vec<u8>) -> Result
     let regular = |about: Metadata| {
         if about.is_file() { Ok(about) } else { Err(error(io::Error::other("not a regular file"))) }
     };
-    regular(std::fs::metadata(path).map_err(error)?)?;
+    regular(counted::metadata(path).map_err(error)?)?;
     // What stands there may have been replaced since: the flags keep it from doing harm until it was looked at again.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(error)?;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags);
+    let file = counted::File::open_with(&options, path).map_err(error)?;
     let about = regular(file.metadata().map_err(error)?)?;
     // It may grow while it is read.
     if about.len() <= bytes_max {

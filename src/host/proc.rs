@@ -9,6 +9,7 @@ mod smaps;
 mod stat;
 mod status;
 
+use super::counted;
 use super::tree::{Tree, gone};
 use super::{Host, HostError, ParseError};
 use crate::host::parse::number;
@@ -46,9 +47,9 @@ pub struct Identity {
 
 /// The ids of all processes, ascending.
 pub fn pids(host: &Host) -> Result<Vec<u32>, HostError> {
-    let entries = std::fs::read_dir(&host.procfs).map_err(|e| HostError::read(&host.procfs, e))?;
-    let mut pids: Vec<u32> =
-        entries.flatten().filter_map(|e| e.file_name().to_str().and_then(|name| name.parse().ok())).collect();
+    let mut pids: Vec<u32> = Vec::new();
+    counted::entries(&host.procfs, |entry| pids.extend(entry.name.parse::<u32>()))
+        .map_err(|e| HostError::read(&host.procfs, e))?;
     pids.sort_unstable();
     Ok(pids)
 }
@@ -168,7 +169,7 @@ fn arguments(text: &str) -> Vec<String> {
 
 /// Where the link at `path` points; `None` where there is none or the rights do not suffice.
 fn link(path: &Path) -> Result<Option<String>, HostError> {
-    match std::fs::read_link(path) {
+    match counted::read_link(path) {
         Ok(to) => {
             let to = to.to_string_lossy();
             Ok(Some(to.strip_suffix(" (deleted)").unwrap_or(&to).to_owned()))

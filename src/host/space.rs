@@ -1,5 +1,6 @@
 //! How full file systems are, asked by a thread of its own: a mount whose server is gone answers never.
 
+use super::counted::{self, Cost};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -58,6 +59,8 @@ struct State {
     paths: Option<Arc<[PathBuf]>>,
     from: usize,
     answers: Vec<Answer>,
+    /// What the answers cost the thread, and nobody took over yet.
+    cost: Cost,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,11 +154,13 @@ impl Shared {
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         answers.append(&mut state.answers);
+        counted::take_over(std::mem::take(&mut state.cost));
         state.phase == Phase::Idle
     }
 
     /// The thread's work until it is abandoned.
     fn serve(&self, ask: Ask) {
+        let (mut calls, mut cpu_time) = (counted::spent(), counted::cpu_time());
         let mut state = self.lock();
         while state.phase != Phase::Abandoned {
             if state.phase != Phase::Asking {
@@ -172,6 +177,10 @@ impl Shared {
             } else {
                 state.paths = None;
                 state.phase = Phase::Idle;
+                let (calls_now, cpu_now) = (counted::spent(), counted::cpu_time());
+                let helpers = cpu_now.saturating_sub(cpu_time);
+                state.cost = state.cost.plus(Cost { helpers, ..calls_now.since(calls) });
+                (calls, cpu_time) = (calls_now, cpu_now);
                 drop(state);
                 self.changed.notify_all();
                 state = self.lock();
@@ -192,7 +201,7 @@ fn start(ask: Ask) -> io::Result<Arc<Shared>> {
 }
 
 fn space(path: &Path) -> io::Result<Space> {
-    let answer = rustix::fs::statvfs(path)?;
+    let answer = counted::statvfs(path)?;
     // Blocks are counted in `f_frsize` (statvfs(3)); very old file systems leave it 0.
     let block = if answer.f_frsize == 0 { answer.f_bsize } else { answer.f_frsize };
     Ok(Space {

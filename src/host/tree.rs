@@ -1,8 +1,8 @@
 //! Many small files below one directory, read one after the other through one buffer.
 
+use super::counted::File;
 use super::{FILE_BYTES_MAX, HostError};
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 

@@ -84,8 +84,13 @@ pub(crate) struct LiveGroup {
 impl LiveGroup {
     /// Makes it with a limit; none where that is not allowed.
     pub(crate) fn make(what: &str, limit_bytes: u64) -> Option<Self> {
+        Self::make_named(&format!("headroom-test-{what}-{}", std::process::id()), limit_bytes)
+    }
+
+    /// The same, with the whole name given.
+    pub(crate) fn make_named(name: &str, limit_bytes: u64) -> Option<Self> {
         let (version, root) = Hierarchies::detect(&Host::default()).unwrap().memory?;
-        let name = format!("/headroom-test-{what}-{}", std::process::id());
+        let name = format!("/{name}");
         let path = root.join(name.trim_start_matches('/'));
         if let Err(e) = std::fs::create_dir(&path) {
             eprintln!("SKIPPED: cannot make the control group {}: {e}", path.display());

@@ -128,6 +128,90 @@ fn groups_beyond_the_bound_on_series_are_left_out_whole_and_counted_and_containe
 }
 
 #[test]
+fn a_network_is_shown_once_at_the_pod_or_container_that_has_it_and_the_hosts_at_the_root() {
+    let page = page_of(&host("containers-v2"), containers::Options::default());
+    let received = samples(&page, "container_network_receive_bytes_total");
+    let of = |part: &str| -> Vec<&str> { received.iter().filter(|l| l.contains(part)).copied().collect() };
+    assert_eq!(received.len(), 5, "{received:?}");
+    assert!(of("id=\"/\"")[0].contains("interface=\"eth0\"} 9000000"), "not lo, docker0, veth12ab");
+    assert!(of("docker-d0c4e1")[0].ends_with("interface=\"eth0\"} 125000"));
+    let pod = of("pod=\"web-7d9f\"");
+    assert!(pod.len() == 1 && pod[0].contains(".slice\",") && pod[0].ends_with(" 777000"), "{pod:?}");
+    assert_eq!(of("libpod-").len(), 2, "its process is one group further down");
+    assert!(of("crio-").is_empty(), "it has the host's network");
+    for (family, count) in [
+        ("transmit_packets_total", 190.0),
+        ("receive_packets_dropped_total", 5.0),
+        ("transmit_errors_total", 1.0),
+    ] {
+        let line = samples(&page, &format!("container_network_{family}"));
+        let line = line.into_iter().find(|l| l.contains("docker-d0c4e1")).unwrap();
+        assert!(line.ends_with(&format!(" {count}")), "{line}");
+    }
+}
+
+#[test]
+fn files_held_open_are_those_of_the_processes_of_a_container() {
+    let page = page_of(&host("containers-v2"), containers::Options::default());
+    let of = |part: &str| {
+        let all = samples(&page, "container_file_descriptors");
+        all.into_iter().find(|l| l.contains(part)).map(|l| l.rsplit_once(' ').unwrap().1.to_owned())
+    };
+    assert_eq!(of("docker-d0c4e1").as_deref(), Some("8"));
+    assert_eq!(of("cri-containerd-c1").as_deref(), Some("6"));
+    assert_eq!(of("ssh.service"), None, "of containers only");
+    let v1 = page_of(&host("containers-v1"), containers::Options::default());
+    assert!(
+        !v1.contains("container_file_descriptors") || !v1.contains("container_network_"),
+        "no such processes"
+    );
+}
+
+#[test]
+fn a_container_of_this_kernel_with_a_network_of_its_own_has_its_devices_and_files() {
+    let id = id_of("ab5e");
+    let Some(group) = LiveGroup::make_named(&format!("docker-{id}.scope"), LIMIT) else { return };
+    let host = Host::default();
+    // Another one each time: of v1 the kernel keeps a list of processes for a second for whoever has it open.
+    let look = || page(&mut *collector("containers", &host, &Options::default()), &host);
+    let start = |command: &str| {
+        let script = format!("echo $$ > '{}/cgroup.procs' && exec {command}", group.path.display());
+        std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap()
+    };
+    let of = |page: &str, family: &str| -> Vec<String> {
+        let all = samples(page, family).into_iter();
+        all.filter(|l| l.contains(&id)).map(str::to_owned).collect()
+    };
+    let mut plain = start("sleep 60");
+    let page = crate::stack::eventually("the process", 20, || {
+        let page = look();
+        of(&page, "container_processes").first().is_some_and(|l| l.ends_with(" 1")).then_some(page)
+    });
+    let files = of(&page, "container_file_descriptors");
+    assert!(files.len() == 1 && !files[0].ends_with(" 0"), "{files:?}");
+    assert!(
+        of(&page, "container_network_receive_bytes_total").is_empty(),
+        "the host's network is not its own"
+    );
+    plain.kill().unwrap();
+    plain.wait().unwrap();
+    let mut apart =
+        start("unshare --net sh -c 'ip link add mine type veth peer name theirs && exec sleep 60'");
+    let shown = crate::stack::eventually("the device", 20, || {
+        let ended = apart.try_wait().unwrap();
+        let shown = of(&look(), "container_network_transmit_packets_total");
+        (ended.is_some() || !shown.is_empty()).then_some(shown)
+    });
+    _ = apart.kill();
+    _ = apart.wait();
+    let Some(line) = shown.first() else {
+        eprintln!("SKIPPED: no network of one's own can be made here");
+        return;
+    };
+    assert!(line.contains("interface=\"mine\"") || line.contains("interface=\"theirs\""), "{line}");
+}
+
+#[test]
 fn only_containers_and_pods_can_be_asked_for() {
     let page =
         page_of(&host("containers-v2"), containers::Options { only_containers: true, ..Default::default() });

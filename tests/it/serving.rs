@@ -237,7 +237,9 @@ fn the_example_names_every_key_and_changes_nothing() {
 /// the section's content goes.
 fn keys(prefix: &str, wrap: &str) -> Vec<String> {
     let text = wrap.replace("{}", "{zzzzzzzzzzzz: 1}");
-    let error = headroom::config::Config::parse(&text, Path::new("x")).map(|_| ()).unwrap_err().to_string();
+    let parsed = headroom::config::Config::parse(&text, Path::new("x")).map(|_| ());
+    // Where any name is good, nobody can list them.
+    let Err(error) = parsed.map_err(|e| e.to_string()) else { return Vec::new() };
     let Some((_, known)) = error.split_once("known here: ") else { return Vec::new() };
     known
         .trim()

@@ -43,6 +43,39 @@ fn files_of_the_host_are_opened_in_host_alone() {
 }
 
 #[test]
+fn collectors_ask_the_kernel_where_it_is_counted() {
+    // What writes to the host is no collector's.
+    const EXCUSED: [&str; 2] = ["host/counted.rs", "host/hand.rs"];
+    const CALLS: [&str; 13] = [
+        "std::fs::File",
+        "fs::read_dir",
+        "fs::metadata",
+        "fs::read_link",
+        "fs::canonicalize",
+        "fs::read(",
+        "fs::open(",
+        "fs::stat",
+        "UnixStream",
+        "net::socket",
+        "net::recv",
+        ".exists()",
+        ".is_dir()",
+    ];
+    for (path, code) in sources() {
+        let relative = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+        let theirs = relative.starts_with("host")
+            || relative.starts_with("collect")
+            || relative == Path::new("host.rs");
+        if !theirs || EXCUSED.iter().any(|excused| relative == Path::new(excused)) {
+            continue;
+        }
+        let code = code.replace("counted::", "counted_").replace("kind.is_dir()", "");
+        let found = CALLS.iter().find(|call| code.contains(*call));
+        assert!(found.is_none(), "{}: {found:?} is not counted; see `host::counted`", relative.display());
+    }
+}
+
+#[test]
 fn only_the_executor_and_actions_hold_a_hand() {
     for (path, code) in sources() {
         let text = path.to_string_lossy();

@@ -12,6 +12,7 @@ failed=0
 main() {
     machine
     groups
+    growing
     trace_writes
     headroom optimizer --config /tmp/headroom.yaml >/tmp/optimizer.log 2>&1 &
     until wget -qO /dev/null http://127.0.0.1:9178/-/healthy 2>/dev/null; do sleep 0.2; done
@@ -21,6 +22,7 @@ main() {
     incompressible
     protected
     exporter
+    outlook
     [ "$failed" -eq 0 ] || tail -n 40 /tmp/optimizer.log
     echo "GUEST: end $failed"
     sync
@@ -58,6 +60,27 @@ optimizer:
   - {name: kernel, match: ['headroom_action="reclaim"'], target_label: groupname, ladder: [cgroup_reclaim]}
   targets:$targets
 END
+}
+
+# A group that takes 256 KiB a second up to its limit of 64 MiB, and pages of it every 11 s.
+growing() {
+    mkdir $GROUPS_AT/above $GROUPS_AT/above/growing /grow
+    echo '+memory' >$GROUPS_AT/above/cgroup.subtree_control
+    echo 64M >$GROUPS_AT/above/memory.max
+    mount -t tmpfs grow /grow
+    (
+        echo 0 >$GROUPS_AT/above/growing/cgroup.procs
+        while dd if=/dev/zero bs=256k count=1 2>/dev/null >>/grow/file; do sleep 1; done
+    ) &
+    headroom exporter --collector.containers >/tmp/exporter.log 2>&1 &
+    (
+        for page in $(seq 9); do
+            until wget -qO "/tmp/part" http://127.0.0.1:9177/metrics 2>/dev/null; do sleep 0.2; done
+            cut -d . -f 1 /proc/uptime >"/tmp/at.$page"
+            mv /tmp/part "/tmp/outlook.$page"
+            sleep 11
+        done
+    ) &
 }
 
 # The kernel itself notes what the worker's thread writes, and what the kernel answers.
@@ -214,17 +237,25 @@ protected() {
 }
 
 exporter() {
-    headroom exporter --collector.containers >/tmp/exporter.log 2>&1 &
     until wget -qO /tmp/page http://127.0.0.1:9177/metrics 2>/dev/null; do sleep 0.2; done
     for family in current anon file swap reclaimable; do
         check "the page has headroom_cgroup_memory_${family}_bytes of the group" \
             grep -q "^headroom_cgroup_memory_${family}_bytes{cgroup=\"/compressible\"} " /tmp/page
     done
+    for family in available_bytes working_set_bytes scanned_pages_total reclaimed_pages_total; do
+        check "... headroom_cgroup_memory_$family" \
+            grep -q "^headroom_cgroup_memory_${family}{cgroup=\"/compressible\"} [1-9]" /tmp/page
+    done
+    check '... what it needed again' grep -q '^headroom_cgroup_memory_refaults_total{cgroup="/compressible",kind="anon"} ' \
+        /tmp/page
+    check '... and what the collector cost' \
+        grep -q '^headroom_collector_syscalls_total{collector="cgroup"} [1-9]' /tmp/page
     check '... its events' grep -q '^headroom_cgroup_memory_events_total{cgroup="/protected"' /tmp/page
     check '... its pressure' grep -q '^headroom_cgroup_memory_pressure.*{cgroup="/protected".*} ' /tmp/page
     for family in memory_usage_bytes memory_working_set_bytes spec_memory_limit_bytes memory_failures_total \
         cpu_usage_seconds_total oom_events_total processes threads start_time_seconds fs_reads_total \
-        pressure_memory_waiting_seconds_total; do
+        pressure_memory_waiting_seconds_total memory_pgscan_total memory_workingset_refault_anon_total \
+        memory_events_high_total memory_file_dirty_bytes; do
         check "... under cAdvisor's name container_$family" \
             grep -q "^container_$family{id=\"/compressible\"," /tmp/page
     done
@@ -232,6 +263,31 @@ exporter() {
         grep -q '^container_memory_usage_bytes{id="/",name=""} [1-9]' /tmp/page
     stty raw -F /dev/ttyS1
     cat /tmp/page >/dev/ttyS1
+}
+
+# outlook_of FAMILY PAGE: what the page says of the group that grows.
+outlook_of() {
+    sed -n "s/^headroom_cgroup_memory_$1{cgroup=\"\/above\/growing\"} \([0-9]*\).*/\1/p" "/tmp/outlook.$2"
+}
+
+# The limit is that of the group above; what is left and the time until then fall from page to page.
+outlook() {
+    for _ in $(seq 120); do
+        [ ! -e /tmp/outlook.9 ] || break
+        sleep 1
+    done
+    check 'of a group that grows, the first page tells no time' [ -z "$(outlook_of time_to_limit_seconds 1)" ]
+    sixth=$(outlook_of time_to_limit_seconds 6)
+    ninth=$(outlook_of time_to_limit_seconds 9)
+    # At the pace between these pages; an emulated machine's seconds are of any length.
+    left=$(outlook_of available_bytes 9)
+    passed=$(($(cat /tmp/at.9) - $(cat /tmp/at.6)))
+    left=$((left / (($(outlook_of available_bytes 6) - left) / passed + 1)))
+    echo "GUEST: growing: $sixth s to its limit, $passed s later $ninth s; at this pace it is $left s"
+    check '... six tell the time to the limit of the group above' [ "${sixth:-0}" -gt 0 ]
+    check '... which falls as time passes' [ "${ninth:-0}" -lt "${sixth:-0}" ]
+    check '... and is what it will take at this pace, within a half' \
+        [ "${ninth:-0}" -ge $((left / 2)) -a "${ninth:-0}" -le $((left * 3 / 2)) ]
 }
 
 main

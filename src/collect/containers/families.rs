@@ -1,7 +1,7 @@
 //! cAdvisor's families: name, help and kind of each, and which number of a group it shows.
 
 use super::group::{Group, Labels};
-use crate::host::container::{Device, Usage};
+use crate::host::container::{Device, Interface, Usage};
 use crate::metric::{Desc, Kind, Sink, Value};
 
 /// A family that has one sample for each group.
@@ -119,10 +119,54 @@ const SINGLES: &[Single] = &[
     gauge("container_memory_total_inactive_file_bytes", "Current total inactive file in bytes.", |u| {
         whole(u.memory.inactive_file_bytes)
     }),
+    gauge(
+        "container_memory_file_dirty_bytes",
+        "Number of bytes of file cache that has been modified but not yet written back to disk.",
+        |u| whole(u.memory.dirty_bytes),
+    ),
+    gauge(
+        "container_memory_file_writeback_bytes",
+        "Number of bytes of file cache that is currently being written back to disk.",
+        |u| whole(u.memory.writeback_bytes),
+    ),
+    counter(
+        "container_memory_events_high_total",
+        "Cumulative count of memory.high throttle events for the container",
+        |u| whole(u.memory.high_events),
+    ),
+    counter(
+        "container_memory_events_max_total",
+        "Cumulative count of memory.max limit hit events for the container",
+        // v1 counts the same in memory.failcnt, which is container_memory_failcnt.
+        |u| whole(u.memory.high_events.and(u.memory.limit_hits)),
+    ),
+    counter(
+        "container_memory_pgscan_total",
+        "Cumulative number of pages scanned by the page reclaim algorithm.",
+        |u| whole(u.memory.scanned_pages),
+    ),
+    counter(
+        "container_memory_pgsteal_total",
+        "Cumulative number of pages reclaimed by the page reclaim algorithm.",
+        |u| whole(u.memory.reclaimed_pages),
+    ),
+    counter(
+        "container_memory_workingset_refault_file_total",
+        "Cumulative number of refaults of previously evicted file pages.",
+        |u| whole(u.memory.refault_file),
+    ),
+    counter(
+        "container_memory_workingset_refault_anon_total",
+        "Cumulative number of refaults of previously evicted anonymous pages.",
+        |u| whole(u.memory.refault_anon),
+    ),
     counter("container_oom_events_total", "Count of out of memory events observed for the container", |u| {
         whole(u.memory.oom_kills)
     }),
     gauge("container_processes", "Number of processes running inside the container.", |u| whole(u.processes)),
+    gauge("container_file_descriptors", "Number of open file descriptors for the container.", |u| {
+        whole(u.open_files)
+    }),
     gauge("container_threads", "Number of threads running inside the container", |u| whole(u.threads)),
     gauge(
         "container_threads_max",
@@ -171,13 +215,44 @@ const DEVICES: [PerDevice; 4] = [
     ("container_fs_writes_total", "Cumulative count of writes completed", |d| d.writes),
 ];
 
+/// A family that has one sample for each device of a container's network.
+type PerInterface = (&'static str, &'static str, fn(&Interface) -> u64);
+
+const INTERFACES: [PerInterface; 8] = [
+    ("container_network_receive_bytes_total", "Cumulative count of bytes received", |i| i.received[0]),
+    ("container_network_receive_packets_total", "Cumulative count of packets received", |i| i.received[1]),
+    (
+        "container_network_receive_packets_dropped_total",
+        "Cumulative count of packets dropped while receiving",
+        |i| i.received[3],
+    ),
+    (
+        "container_network_receive_errors_total",
+        "Cumulative count of errors encountered while receiving",
+        |i| i.received[2],
+    ),
+    ("container_network_transmit_bytes_total", "Cumulative count of bytes transmitted", |i| i.sent[0]),
+    ("container_network_transmit_packets_total", "Cumulative count of packets transmitted", |i| i.sent[1]),
+    (
+        "container_network_transmit_packets_dropped_total",
+        "Cumulative count of packets dropped while transmitting",
+        |i| i.sent[3],
+    ),
+    (
+        "container_network_transmit_errors_total",
+        "Cumulative count of errors encountered while transmitting",
+        |i| i.sent[2],
+    ),
+];
+
 /// How many samples a group will have.
 pub(super) fn count(usage: &Usage) -> usize {
     let singles = SINGLES.iter().filter(|family| (family.value)(usage).is_some()).count();
     let devices = DEVICES.iter().flat_map(|(_, _, value)| usage.devices.iter().filter_map(value)).count();
     let failures = failures(usage).iter().flatten().count();
     // The moment of the pass stands at every group.
-    1 + singles + devices + failures + usize::from(usage.cpu.usage_seconds.is_some())
+    let interfaces = INTERFACES.len() * usage.interfaces.len();
+    1 + singles + devices + failures + interfaces + usize::from(usage.cpu.usage_seconds.is_some())
 }
 
 /// Writes all families; one that no group has a sample for is not opened.
@@ -214,6 +289,14 @@ pub(super) fn write(groups: &[Group], labels: &Labels, now_seconds: u64, out: &m
                 if let Some(value) = value(device) {
                     sample(&[name], Value::U64(value));
                 }
+            }
+        });
+    }
+    for (name, help, value) in INTERFACES {
+        let family = Family { name, help, kind: Kind::Counter, extra: &["interface"] };
+        family.write(groups, labels, out, |group, sample| {
+            for interface in &group.usage.interfaces {
+                sample(&[&interface.name], Value::U64(value(interface)));
             }
         });
     }

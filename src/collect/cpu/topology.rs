@@ -1,5 +1,6 @@
 //! What /sys/devices/system/cpu tells besides times: throttling by core and package, isolated and online processors.
 
+use crate::host::counted::exists;
 use crate::host::system::{CPU_NUMBER_MAX, cpu_list, whole};
 use crate::host::{Host, HostError, Kept, children};
 use crate::metric::{Desc, Sink, Value};
@@ -59,7 +60,7 @@ impl Topology {
         let mut isolated = host.sys_file("devices/system/cpu/isolated");
         let isolated = isolated.parse(cpu_list)?.unwrap_or_default();
         out.isolated = isolated.into_iter().flatten().map(|cpu| cpu.to_string()).collect();
-        if host.sysfs.join("devices/system/cpu/cpu0/online").exists() {
+        if exists(&host.sysfs.join("devices/system/cpu/cpu0/online")) {
             let cpus = numbers.iter().map(|cpu| (*cpu, cpu.to_string())).collect();
             let file = host.sys_file("devices/system/cpu/online");
             out.online = Some(Online { file, list: Vec::new(), cpus });

@@ -50,6 +50,10 @@ pub(crate) fn stat(text: &str, out: &mut GroupMemory) -> Result<(), ParseError> 
     out.inactive_file_bytes = field("inactive_file");
     out.refault_anon = field("workingset_refault_anon");
     out.refault_file = field("workingset_refault_file");
+    out.activate_anon = field("workingset_activate_anon");
+    out.activate_file = field("workingset_activate_file");
+    out.scanned_pages = field("pgscan");
+    out.reclaimed_pages = field("pgsteal");
     let clean = clean_bytes(
         field("active_file"),
         field("inactive_file"),
@@ -73,6 +77,8 @@ pub(crate) fn v1_stat(text: &str, out: &mut GroupMemory) -> Result<(), ParseErro
     out.swap_bytes = field("swap");
     out.refault_anon = field("workingset_refault_anon");
     out.refault_file = field("workingset_refault_file");
+    let limit = fields.iter().find_map(|&(n, bytes)| (n == "hierarchical_memory_limit").then_some(bytes));
+    out.hierarchical_limit_bytes = limit.filter(|&bytes| bytes < V1_UNLIMITED_BYTES);
     out.reclaimable_bytes =
         clean_bytes(field("active_file"), field("inactive_file"), field("dirty"), field("writeback"));
     Ok(())

@@ -1,7 +1,7 @@
 //! The walk over the directories of control groups, level by level.
 
-use crate::host::HostError;
 use crate::host::tree::gone;
+use crate::host::{HostError, counted};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -53,20 +53,18 @@ fn below(root: &Path, path: &str, out: &mut BTreeSet<String>) -> Result<(), Host
     // A directory has a link from its parent, one from itself, and one from each directory in it. To list the scores of files
     // of a group that has none below it would cost more than to read some of them. (1 is a file system that does not
     // count.)
-    if std::fs::metadata(&directory).is_ok_and(|meta| meta.nlink() == 2) {
+    if counted::metadata(&directory).is_ok_and(|meta| meta.nlink() == 2) {
         return Ok(());
     }
-    let entries = match std::fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(e) if gone(&e) => return Ok(()),
-        Err(e) => return Err(HostError::read(&directory, e)),
-    };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir())) {
-        if let Some(name) = entry.file_name().to_str() {
-            out.insert(format!("{path}/{name}"));
+    let listed = counted::entries(&directory, |entry| {
+        if entry.kind.is_dir() {
+            out.insert(format!("{path}/{}", entry.name));
         }
+    });
+    match listed {
+        Err(e) if !gone(&e) => Err(HostError::read(&directory, e)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -30,9 +30,28 @@ pub(crate) fn limit(text: &str) -> Result<u64, ParseError> {
     }
 }
 
-/// How many processes cgroup.procs lists.
-pub(crate) fn processes(text: &str) -> u64 {
-    lines(text).count() as u64
+/// How many processes cgroup.procs lists, and their numbers; those of another name space have 0, which is none.
+pub(crate) fn processes(text: &str) -> (u64, Vec<u32>) {
+    let (mut count, mut pids) = (0, Vec::new());
+    for (_, line) in lines(text) {
+        count += 1;
+        pids.extend(line.trim().parse::<u32>().ok().filter(|&pid| pid > 0));
+    }
+    (count, pids)
+}
+
+/// Fills in what v2's memory.events says.
+pub(crate) fn memory_events(text: &str, out: &mut Memory) -> Result<(), ParseError> {
+    for pair in pair_lines(text) {
+        let (name, count) = pair?;
+        match name {
+            "high" => out.high_events = Some(count),
+            "max" => out.limit_hits = Some(count),
+            "oom_kill" => out.oom_kills = Some(count),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Fills in what cpu.stat says: all in v2, throttling alone in v1.
@@ -112,6 +131,12 @@ pub(crate) fn memory_stat(text: &str, out: &mut Memory) -> Result<(), ParseError
             "file" | "total_cache" => &mut out.cache_bytes,
             "file_mapped" | "total_mapped_file" => &mut out.mapped_file_bytes,
             "kernel" => &mut out.kernel_bytes,
+            "file_dirty" | "total_dirty" => &mut out.dirty_bytes,
+            "file_writeback" | "total_writeback" => &mut out.writeback_bytes,
+            "pgscan" => &mut out.scanned_pages,
+            "pgsteal" => &mut out.reclaimed_pages,
+            "workingset_refault_anon" | "total_workingset_refault_anon" => &mut out.refault_anon,
+            "workingset_refault_file" | "total_workingset_refault_file" => &mut out.refault_file,
             "pgfault" => &mut out.faults,
             "pgmajfault" => &mut out.major_faults,
             "total_pgfault" => &mut out.hierarchy_faults,
@@ -121,7 +146,7 @@ pub(crate) fn memory_stat(text: &str, out: &mut Memory) -> Result<(), ParseError
             "active_file" | "total_active_file" => &mut out.active_file_bytes,
             _ => continue,
         };
-        // In v1 the fields with `total_` come last, so they stand over `inactive_file` and `active_file`.
+        // In v1 the fields with `total_` come last, so they stand over those of the same name without it.
         *field = Some(value);
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::container_id;
 use super::socket::{self, SocketError};
+use crate::host::counted::{self, Cost};
 use crate::host::{Host, HostError, children};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -84,7 +85,7 @@ pub(crate) fn container(link: &str) -> Option<(String, Placed)> {
 pub struct Runtimes {
     sockets: Vec<PathBuf>,
     called: HashMap<String, Called>,
-    asked: Option<Receiver<Vec<Answer>>>,
+    asked: Option<Receiver<(Vec<Answer>, Cost)>>,
 }
 
 /// What one socket answered.
@@ -105,8 +106,9 @@ impl Runtimes {
         let sockets = self.sockets.clone();
         let ask = move || {
             let answers = sockets.iter().map(|path| socket::names(path)).collect();
+            let cost = Cost { helpers: counted::cpu_time(), ..counted::spent() };
             // Nobody waits any more after a reload.
-            let _gone = to.send(answers);
+            let _gone = to.send((answers, cost));
         };
         // Without a thread there are no names in this pass; the next one tries again.
         if std::thread::Builder::new().name("names".into()).spawn(ask).is_ok() {
@@ -117,7 +119,10 @@ impl Runtimes {
     /// Takes in what was answered meanwhile; what failed is returned, and the names known before stay.
     pub fn take_answers(&mut self) -> Option<Vec<SocketError>> {
         let answers = match self.asked.as_ref()?.try_recv() {
-            Ok(answers) => answers,
+            Ok((answers, cost)) => {
+                counted::take_over(cost);
+                answers
+            }
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Vec::new(),
         };

@@ -1,12 +1,11 @@
 //! The open files of many groups: kept from pass to pass as far as the process may have files open, read into one buffer.
 
+use super::super::counted::{File, call};
 use super::super::kept::ended;
 use super::super::tree::gone;
 use super::super::{FILE_BYTES_MAX, HostError, ParseError};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Of the files that the process may have open, this share may be of groups: the others are for everybody else.
@@ -39,6 +38,7 @@ pub(super) struct Shelf {
 impl Shelf {
     /// Files below these directories.
     pub(super) fn new(roots: &[&Path]) -> Self {
+        call();
         let may = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let open_max = may.map_or(OPEN_MAX, |n| usize::try_from(n / SHARE).unwrap_or(OPEN_MAX).min(OPEN_MAX));
         Self {

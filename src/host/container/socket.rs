@@ -1,9 +1,9 @@
 //! What Docker's socket (and Podman's, which speaks the same) says about the containers that run: one request, bounded.
 
+use super::super::counted::Stream;
 use super::names::{Called, NAMES_MAX};
 use serde::Deserialize;
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub(super) fn names(path: &Path) -> Result<Vec<(String, Called)>, SocketError> {
 
 fn ask(path: &Path) -> io::Result<Vec<u8>> {
     let begun = Instant::now();
-    let mut stream = UnixStream::connect(path)?;
+    let mut stream = Stream::connect(path)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(REQUEST)?;
     let (mut answer, mut part) = (Vec::new(), [0; 16 << 10]);
@@ -53,7 +53,7 @@ fn ask(path: &Path) -> io::Result<Vec<u8>> {
         let left = PATIENCE.checked_sub(begun.elapsed()).ok_or(io::ErrorKind::TimedOut)?;
         // Zero would mean no limit.
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match (&stream).read(&mut part)? {
+        match stream.read(&mut part)? {
             0 => return Ok(answer),
             n => answer.extend_from_slice(part.get(..n).unwrap_or_default()),
         }

@@ -1,7 +1,7 @@
 //! Signs of life: whether a thread ran since it was last looked at, which threads there are, and where one waits.
 
 use crate::host::tree::{Tree, gone};
-use crate::host::{HostError, ParseError};
+use crate::host::{HostError, ParseError, counted};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 /// The longest name of a kernel function that is kept, in bytes (`KSYM_NAME_LEN`).
@@ -60,13 +60,12 @@ fn ran(tree: &mut Tree, parts: &[&str]) -> Result<Option<Mark>, HostError> {
 /// The ids of the threads of a process, ascending; `None` when it is not there.
 pub fn threads(tree: &mut Tree, pid: &str) -> Result<Option<Vec<u32>>, HostError> {
     let path = tree.path(&[pid, "task"]);
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
+    let mut ids: Vec<u32> = Vec::new();
+    match counted::entries(path, |entry| ids.extend(entry.name.parse::<u32>())) {
+        Ok(()) => {}
         Err(e) if gone(&e) => return Ok(None),
         Err(e) => return Err(HostError::read(path, e)),
-    };
-    let mut ids: Vec<u32> =
-        entries.flatten().filter_map(|e| e.file_name().to_str().and_then(|name| name.parse().ok())).collect();
+    }
     ids.sort_unstable();
     Ok(Some(ids))
 }

@@ -1,5 +1,6 @@
 //! What /proc/PID/io, limits and fd say: bytes to and from disks, files held open, and how many may be.
 
+use crate::host::counted;
 use crate::host::parse::{lines, number};
 use crate::host::tree::{Tree, gone};
 use crate::host::{Host, HostError, ParseError};
@@ -59,9 +60,9 @@ pub enum OpenFiles {
 impl OpenFiles {
     /// Tries which way works on this host. A copy of a /proc on a disk has directories of any size.
     pub fn detect(host: &Host) -> Self {
-        let is_proc = crate::sys::is_procfs(&host.procfs);
+        let is_proc = counted::is_procfs(&host.procfs);
         // This process has files open, at least the one that it asks with.
-        let size = std::fs::metadata("/proc/self/fd").map_or(0, |m| m.size());
+        let size = counted::metadata("/proc/self/fd").map_or(0, |m| m.size());
         if is_proc && size > 0 { Self::Size } else { Self::Entries }
     }
 
@@ -69,8 +70,11 @@ impl OpenFiles {
     pub fn count(self, tree: &mut Tree, pid: &str) -> Result<Option<u64>, HostError> {
         let path = tree.path(&[pid, "fd"]);
         let counted = match self {
-            Self::Size => std::fs::metadata(path).map(|m| m.size()),
-            Self::Entries => std::fs::read_dir(path).map(|entries| entries.count() as u64),
+            Self::Size => counted::metadata(path).map(|m| m.size()),
+            Self::Entries => {
+                let mut count = 0;
+                counted::entries(path, |_| count += 1).map(|()| count)
+            }
         };
         match counted {
             Ok(count) => Ok(Some(count)),
