@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+pub mod code;
+
 /// The most ranges that one call takes (`UIO_MAXIOV`).
 pub const RANGES_MAX: usize = 1024;
 
