@@ -37,6 +37,7 @@ test: setup-test test-fmt test-shell test-clippy check-macos test-unit test-unit
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench cargo bench --locked --bench scrape
 	@$(STAGE) bench-processes cargo bench --locked --bench processes
+	@$(STAGE) bench-serving cargo bench --locked --bench serving
 
 fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_SECONDS each (20)
 	@$(STAGE) fuzz scripts/fuzz.sh

@@ -224,6 +224,10 @@ impl Config {
                 return error(format!("exporter.collectors.{key}"), unknown(name, &known));
             }
         }
+        if self.exporter.page_age_max > exporter::PAGE_AGE_MAX {
+            let why = format!("at most {}", humantime::format_duration(exporter::PAGE_AGE_MAX));
+            return error("exporter.page_age_max".into(), why);
+        }
         let levels = ["error", "warn", "info", "debug", "trace", "off"];
         let bare = self.log.level.chars().all(char::is_alphanumeric);
         if bare && !levels.contains(&self.log.level.to_lowercase().as_str()) {

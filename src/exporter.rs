@@ -1,6 +1,7 @@
 //! The exporter's pages.
 
 pub(crate) mod ask;
+mod footprint;
 pub mod scrapes;
 
 use crate::collect;
@@ -13,6 +14,10 @@ use hyper::{Request, StatusCode};
 use scrapes::{Refusal, ScrapeThread};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The most that [`Options::page_age_max`] may be: older samples would stand at a wrong time.
+pub const PAGE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Options of the exporter.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -20,13 +25,20 @@ use std::net::SocketAddr;
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// How long before a request the pass may have begun whose page it gets.
+    #[serde(with = "humantime_serde")]
+    pub page_age_max: Duration,
     /// Which collectors run, and their options.
     pub collectors: collect::Options,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9177)), collectors: collect::Options::default() }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9177)),
+            page_age_max: Duration::from_millis(5),
+            collectors: collect::Options::default(),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod dbus;
 pub mod disk;
 pub mod drbd;
 pub mod ethtool;
+pub mod footprint;
 pub mod free;
 pub mod generic;
 pub mod glob;

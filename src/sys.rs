@@ -12,6 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+pub mod code;
+
 /// A part of the kernel that answers over netlink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Netlink {

@@ -148,7 +148,10 @@ impl Service {
     }
 
     fn start_exporter(&mut self, reload: Option<Reload>) -> Result<Exporter> {
-        let scrapes = ScrapeThread::start(scraper(&self.config, &self.registry)?)?;
+        let scrapes = {
+            let age_max = self.config.exporter.page_age_max;
+            ScrapeThread::start(scraper(&self.config, &self.registry)?, age_max)?
+        };
         self.scrapes = Some(scrapes.clone());
         Ok(Exporter { scrapes, reload })
     }
@@ -292,7 +295,7 @@ impl Service {
             }
         }
         if let (Some(thread), Some(scraper)) = (&self.scrapes, scraper) {
-            thread.replace(scraper)?;
+            thread.replace(scraper, next.exporter.page_age_max)?;
         }
         if let (Some(executor), Some((settings, token))) = (&self.executor, settings) {
             executor.shared().replace(settings);

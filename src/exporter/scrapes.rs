@@ -5,10 +5,11 @@ use crate::collect::scraper::{Pick, PickError};
 use crate::encode::compress::{Coding, Compressor};
 use crate::encode::name::Scheme;
 use crate::encode::{Encoder, Syntax};
+use crate::exporter::footprint::Footprint;
 use hyper::body::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -70,18 +71,40 @@ struct Waiter {
     reply: oneshot::Sender<Result<Page, Refusal>>,
 }
 
+/// A pass over the host.
+struct Pass {
+    want: Want,
+    begun: Instant,
+    /// Whose it is: a scraper's number.
+    scraper: u64,
+}
+
 /// What the thread and those who wait share; it is locked for moments only, so that nobody waits for a pass that hangs.
 struct Inbox {
     scraper: Scraper,
+    /// Counts the scrapers, so that nobody gets a page of an old one after a reload.
+    number: u64,
+    /// How long before a request the pass may have begun whose page it gets.
+    age_max: Duration,
     waiting: VecDeque<Waiter>,
     /// The pass that runs, and whom it serves.
-    begun: Option<Instant>,
+    running: Option<Pass>,
     served: Vec<Waiter>,
+    /// The pages of the last pass by the coding that was wanted, for as long as they are young enough for somebody.
+    last: Option<(Pass, Vec<(Coding, Page)>)>,
     /// Tells the thread that its place was taken.
     left: Arc<AtomicBool>,
     /// Wakes the thread; one call that it has not heard yet is as good as many.
     bell: SyncSender<()>,
     left_behind: usize,
+}
+
+/// How a request is served.
+enum Place {
+    /// There is a page for it.
+    Page(Page),
+    /// It waits for one.
+    Waits(oneshot::Receiver<Result<Page, Refusal>>),
 }
 
 /// The way to the scrape thread.
@@ -91,15 +114,18 @@ pub struct ScrapeThread {
 }
 
 impl ScrapeThread {
-    /// Starts the thread with its first scraper.
-    pub fn start(scraper: Scraper) -> Result<Self, ThreadError> {
+    /// Starts the thread with its first scraper. A request gets no page of a pass that began more than `age_max` before it.
+    pub fn start(scraper: Scraper, age_max: Duration) -> Result<Self, ThreadError> {
         let (bell, rings) = sync_channel(1);
         let left = Arc::<AtomicBool>::default();
         let inbox = Arc::new(Mutex::new(Inbox {
             scraper,
+            number: 0,
+            age_max,
             waiting: VecDeque::new(),
-            begun: None,
+            running: None,
             served: Vec::new(),
+            last: None,
             left: Arc::clone(&left),
             bell,
             left_behind: 0,
@@ -108,20 +134,28 @@ impl ScrapeThread {
         Ok(Self { inbox })
     }
 
-    /// Uses another scraper from the next pass on.
-    pub fn replace(&self, scraper: Scraper) -> Result<(), ThreadError> {
-        let (old, is_there) =
-            lock(&self.inbox, |inbox| (std::mem::replace(&mut inbox.scraper, scraper), inbox.ring()));
+    /// Uses another scraper from now on.
+    pub fn replace(&self, scraper: Scraper, age_max: Duration) -> Result<(), ThreadError> {
+        let (old, is_there) = lock(&self.inbox, |inbox| {
+            inbox.number += 1;
+            inbox.age_max = age_max;
+            (std::mem::replace(&mut inbox.scraper, scraper), inbox.ring())
+        });
         // Its files are closed while nobody waits for the inbox.
         drop(old);
         if is_there { Ok(()) } else { Err(ThreadError("it has ended".into())) }
     }
 
-    /// The page of a pass that begins now, shared with all who want the same before it begins. If the pass hangs, it is
-    /// left behind in time for another one without the collector that holds it up.
+    /// The page of a pass that begins now, shared with all who want the same before it begins; or of one that began so
+    /// shortly before that it may be shared too. If the pass hangs, it is left behind in time for another one without the
+    /// collector that holds it up.
     pub async fn page(&self, want: Want, patience: Duration) -> Result<Page, Refusal> {
-        let deadline = Instant::now() + patience;
-        let mut page = self.enqueue(want)?;
+        let now = Instant::now();
+        let deadline = now + patience;
+        let mut page = match self.enqueue(want, now)? {
+            Place::Page(page) => return Ok(page),
+            Place::Waits(page) => page,
+        };
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -137,24 +171,36 @@ impl ScrapeThread {
         }
     }
 
-    fn enqueue(&self, want: Want) -> Result<oneshot::Receiver<Result<Page, Refusal>>, Refusal> {
-        let (reply, page) = oneshot::channel();
+    fn enqueue(&self, want: Want, now: Instant) -> Result<Place, Refusal> {
         lock(&self.inbox, |inbox| {
+            inbox.scraper.check(&want.pick)?;
+            if let Some(page) = inbox.young_page(&want, now) {
+                return Ok(Place::Page(page));
+            }
             // Who has gone (a scrape time-out) must not take the place of one who waits.
             inbox.waiting.retain(|waiter| !waiter.reply.is_closed());
-            if inbox.waiting.len() >= WAITING_MAX {
+            inbox.served.retain(|waiter| !waiter.reply.is_closed());
+            let joins = inbox.running.as_ref().is_some_and(|pass| inbox.may_join(pass, &want, now));
+            let ahead = if joins { inbox.served.len() } else { inbox.waiting.len() };
+            if ahead >= WAITING_MAX {
                 return Err(Refusal::Later("too many scrapes are waiting for one that hangs"));
             }
-            inbox.scraper.check(&want.pick)?;
-            inbox.waiting.push_back(Waiter { want, reply });
-            if inbox.ring() { Ok(page) } else { Err(Refusal::Later("the scrape thread has ended")) }
+            let (reply, page) = oneshot::channel();
+            let waiter = Waiter { want, reply };
+            if joins {
+                inbox.served.push(waiter);
+                return Ok(Place::Waits(page));
+            }
+            inbox.waiting.push_back(waiter);
+            let is_there = inbox.ring();
+            if is_there { Ok(Place::Waits(page)) } else { Err(Refusal::Later("the scrape thread has ended")) }
         })
     }
 
     /// Puts another thread in the place of one whose pass hangs; it serves first whom that pass was to serve.
     fn leave_behind(&self) {
         lock(&self.inbox, |inbox| {
-            let hangs = inbox.begun.is_some_and(|begun| begun.elapsed() >= HANG_MIN);
+            let hangs = inbox.running.as_ref().is_some_and(|pass| pass.begun.elapsed() >= HANG_MIN);
             if !hangs || inbox.left_behind >= LEFT_BEHIND_MAX {
                 return;
             }
@@ -167,7 +213,7 @@ impl ScrapeThread {
             std::mem::replace(&mut inbox.left, left).store(true, Ordering::Release);
             inbox.left_behind += 1;
             inbox.bell = bell;
-            inbox.begun = None;
+            inbox.running = None;
             for waiter in inbox.served.drain(..).rev() {
                 inbox.waiting.push_front(waiter);
             }
@@ -182,6 +228,20 @@ impl Inbox {
         !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
     }
 
+    /// Whether a request at `now` may get a page of this pass.
+    fn may_join(&self, pass: &Pass, want: &Want, now: Instant) -> bool {
+        pass.scraper == self.number
+            && pass.want.shares_pass(want)
+            && now.saturating_duration_since(pass.begun) <= self.age_max
+    }
+
+    /// The page of the last pass in the coding that is wanted, if it is young enough for a request at `now`.
+    fn young_page(&self, want: &Want, now: Instant) -> Option<Page> {
+        let (pass, pages) = self.last.as_ref()?;
+        let page = pages.iter().find(|(coding, _)| *coding == want.coding);
+        page.filter(|_| self.may_join(pass, want, now)).map(|(_, page)| page.clone())
+    }
+
     /// Begins a pass for the first who waits and all who want the same.
     fn begin(&mut self) -> Option<(Want, Scraper)> {
         // Who has gone in the meantime is not worth a pass.
@@ -190,8 +250,25 @@ impl Inbox {
         let all = std::mem::take(&mut self.waiting);
         let (served, waiting): (Vec<_>, Vec<_>) = all.into_iter().partition(|w| w.want.shares_pass(&want));
         (self.served, self.waiting) = (served, waiting.into());
-        self.begun = Some(Instant::now());
+        self.running = Some(Pass { want: want.clone(), begun: Instant::now(), scraper: self.number });
+        self.last = None;
         Some((want, self.scraper.clone()))
+    }
+
+    /// Whom the pass that has just been made serves; if there is nobody more, it is over.
+    fn next_served(&mut self, pages: &[(Coding, Page)]) -> Vec<Waiter> {
+        let served = std::mem::take(&mut self.served);
+        if served.is_empty() {
+            let kept = self.running.take().filter(|pass| pass.begun.elapsed() <= self.age_max);
+            self.last = kept.map(|pass| (pass, pages.to_vec()));
+        }
+        served
+    }
+
+    /// How long the pages of the last pass may still be of use.
+    fn use_left(&self) -> Option<Duration> {
+        let (pass, _) = self.last.as_ref()?;
+        Some(self.age_max.saturating_sub(pass.begun.elapsed()))
     }
 }
 
@@ -208,22 +285,44 @@ fn spawn(inbox: &Arc<Mutex<Inbox>>, rings: Receiver<()>, left: Arc<AtomicBool>) 
 
 fn scrape_loop(inbox: &Mutex<Inbox>, rings: &Receiver<()>, left: &AtomicBool) {
     let mut pages = Pages::default();
-    while let Ok(()) = rings.recv() {
+    let mut footprint = Footprint::new();
+    while rung(inbox, rings) {
         while let Some((want, scraper)) = lock(inbox, Inbox::begin) {
-            let page = pages.make(&scraper, &want, left);
-            let served = lock(inbox, |inbox| {
-                if left.load(Ordering::Acquire) {
-                    inbox.left_behind -= 1;
-                    return None;
+            let mut written = pages.make(&scraper, &want, left);
+            let mut made = Vec::new();
+            loop {
+                let served = lock(inbox, |inbox| {
+                    if left.load(Ordering::Acquire) {
+                        inbox.left_behind -= 1;
+                        return None;
+                    }
+                    Some(inbox.next_served(&made))
+                });
+                // Another thread has this one's place, and serves whom it was to serve.
+                let Some(served) = served else { return };
+                if served.is_empty() {
+                    break;
                 }
-                inbox.begun = None;
-                Some(std::mem::take(&mut inbox.served))
-            });
-            // Another thread has this one's place, and serves whom it was to serve.
-            let Some(served) = served else { return };
-            page.serve(served);
+                // Meanwhile others may have joined.
+                written.serve(served, &mut made);
+            }
+            footprint.after_pass(lock(inbox, |inbox| inbox.number));
         }
     }
+}
+
+/// Waits for the bell, and forgets the last pages when they are of no more use; false if nobody can ring any more.
+fn rung(inbox: &Mutex<Inbox>, rings: &Receiver<()>) -> bool {
+    if let Some(left) = lock(inbox, |inbox| inbox.use_left()) {
+        match rings.recv_timeout(left) {
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let last = lock(inbox, |inbox| inbox.last.take());
+        drop(last);
+    }
+    rings.recv().is_ok()
 }
 
 /// The encoders and their buffers, kept from pass to pass.
@@ -257,8 +356,7 @@ impl Pages {
 
 impl Written<'_> {
     /// Answers all, each in the coding that it wants; each coding is made once.
-    fn serve(self, waiters: Vec<Waiter>) {
-        let mut made: Vec<(Coding, Page)> = Vec::new();
+    fn serve(&mut self, waiters: Vec<Waiter>, made: &mut Vec<(Coding, Page)>) {
         for Waiter { want, reply } in waiters {
             let known = made.iter().find(|(coding, _)| *coding == want.coding).map(|(_, page)| page.clone());
             let page = known.unwrap_or_else(|| {

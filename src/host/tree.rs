@@ -6,6 +6,9 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+/// A longer buffer is given back before the next file is read: few files are as long (the mappings of a large process).
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
 /// A directory such as /proc whose children come and go: too many files to keep each of them open
 /// (as [`super::Kept`] does), too many reads to allocate for each of them.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ impl Tree {
 
     /// The path of `parts` below the root; valid until the next call.
     pub fn path(&mut self, parts: &[&str]) -> &Path {
+        if self.text.len() > KEPT_BYTES_MAX {
+            self.text.truncate(KEPT_BYTES_MAX);
+            self.text.shrink_to_fit();
+        }
         self.path.truncate(self.root_length);
         for part in parts {
             if !part.starts_with('/') {
@@ -55,8 +62,8 @@ impl Tree {
     /// The present bytes of a file that the kernel gives whole to one read that has room for it, as all files of a
     /// process are that have no entry for each mapping: asking again only to hear that there is no more is spared.
     pub fn record(&mut self, parts: &[&str]) -> Result<Option<&[u8]>, HostError> {
-        let room = self.text.len();
         let result = File::open(self.path(parts)).and_then(|mut file| {
+            let room = self.text.len();
             let length = file.read(&mut self.text)?;
             if length < room { Ok(length) } else { fill_from(&file, &mut self.text, length) }
         });
@@ -102,11 +109,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("7")).unwrap();
         let mut tree = Tree::new(dir.path());
-        for length in [100_000, 8192, 8191, 3, 0] {
+        for length in [3 * KEPT_BYTES_MAX, 100_000, 8192, 8191, 3, 0] {
             std::fs::write(dir.path().join("7/stat"), "x".repeat(length)).unwrap();
             assert_eq!(tree.read(&["7", "stat"]).unwrap().map(|t| t.len()), Some(length));
             assert_eq!(tree.record(&["7", "stat"]).unwrap().map(<[u8]>::len), Some(length));
         }
+        assert!(tree.text.capacity() <= KEPT_BYTES_MAX, "one long file is no reason for a long buffer");
         assert_eq!(tree.read(&["8", "stat"]).unwrap(), None);
         assert!(tree.read(&["7"]).unwrap_err().to_string().contains("/7: "));
     }

@@ -97,3 +97,48 @@ pub const ETHTOOL_COUNTS_MAX: usize = 1 << 14;
 pub fn ethtool(_: BorrowedFd<'_>, _: &str, _: Ethtool) -> io::Result<Vec<u8>> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// The program's own code in memory, which is left as it is.
+pub mod code {
+    use std::io;
+    use std::ops::Range;
+
+    /// There is none that could be let go.
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum Segment {}
+
+    /// None.
+    pub fn segments() -> Vec<Segment> {
+        Vec::new()
+    }
+
+    impl Segment {
+        /// Of no pages.
+        pub fn pages(&self) -> Range<usize> {
+            match *self {}
+        }
+
+        /// In no pieces.
+        pub fn pieces(self, _: usize) -> impl Iterator<Item = Segment> {
+            std::iter::once(self)
+        }
+
+        /// Nothing to let go.
+        pub fn let_go(&self) -> io::Result<()> {
+            match *self {}
+        }
+
+        /// Nothing to let go.
+        pub fn let_go_by_page(&self) -> io::Result<()> {
+            match *self {}
+        }
+
+        /// Nothing to settle.
+        pub fn settle(&self) -> io::Result<()> {
+            match *self {}
+        }
+    }
+
+    /// Nothing: the allocator does it by itself.
+    pub fn return_freed_memory() {}
+}

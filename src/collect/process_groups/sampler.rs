@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// process, which may be a large one and is read whole; what that takes too much is missing the next time.
 const SAVING_MAX: Duration = Duration::from_secs(2);
 
+/// What the first pass finds saved: somebody waits for it who wants to see the exporter up, and the rest is not lost.
+const SAVED_AT_START: Duration = Duration::from_millis(500);
+
 /// What was last seen of a process's memory.
 #[derive(Debug)]
 pub(super) struct Sample {
@@ -43,7 +46,7 @@ pub(super) struct Coverage {
 
 impl Sampler {
     pub(super) fn new(share: f64) -> Self {
-        Self { share, purse: share * SAVING_MAX.as_secs_f64(), last: None, turn: 0 }
+        Self { share, purse: share * SAVED_AT_START.as_secs_f64(), last: None, turn: 0 }
     }
 
     /// Reads as many processes as the budget allows at `now`: first those that were never read, then in turn.
