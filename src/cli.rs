@@ -5,6 +5,7 @@ mod demo;
 mod exporter;
 mod optimizer;
 mod service;
+mod sockets;
 mod up;
 
 use self::service::Command as _;

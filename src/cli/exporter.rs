@@ -1,19 +1,20 @@
 //! `headroom exporter`: its flags, among them node_exporter's.
 
+mod web;
+
 use super::service::{Command, Parts};
 use crate::collect::REGISTRY;
 use crate::config::Config;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use web::Web;
 
 /// Flags of `headroom exporter`; each stands over its key in the configuration file.
 /// `--collector.NAME`, `--no-collector.NAME` and `--collector.disable-defaults` work as in node_exporter.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Args {
-    /// Where to listen (exporter.listen) [default: 127.0.0.1:9177]
-    #[arg(long = "web.listen-address", alias = "listen", value_name = "ADDRESS", value_parser = address)]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    web: Web,
     /// Where the proc file system is mounted (paths.procfs) [default: /proc]
     #[arg(long = "path.procfs", value_name = "DIR")]
     procfs: Option<PathBuf>,
@@ -41,9 +42,7 @@ impl Command for Args {
     const PARTS: Parts = Parts { exporter: true, optimizer: false };
 
     fn apply(&self, config: &mut Config) {
-        if let Some(address) = self.listen {
-            config.exporter.listen = address;
-        }
+        self.web.apply(config);
         for (flag, key) in [
             (&self.procfs, &mut config.paths.procfs),
             (&self.sysfs, &mut config.paths.sysfs),
@@ -65,14 +64,6 @@ impl Command for Args {
         collectors.enabled.extend(self.foreign.enabled.iter().cloned());
         collectors.disabled.extend(self.foreign.disabled.iter().cloned());
     }
-}
-
-/// `:9100` means every address, as in node_exporter.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    whole
-        .parse()
-        .map_err(|_| "not an address; give IP:PORT such as 127.0.0.1:9177, or :PORT for every address".into())
 }
 
 /// What node_exporter's flags say that are not flags here.
@@ -103,8 +94,7 @@ impl Foreign {
 /// Takes node_exporter's flags that clap does not know here out of the arguments of `headroom exporter`, so that its
 /// users can keep their command line: an unknown one is named in a warning instead of stopping the start.
 pub(super) fn split_foreign(arguments: Vec<OsString>) -> (Vec<OsString>, Foreign) {
-    const KNOWN: [&str; 6] = [
-        "--web.listen-address",
+    const KNOWN: [&str; 5] = [
         "--path.procfs",
         "--path.sysfs",
         "--path.rootfs",
@@ -121,7 +111,7 @@ pub(super) fn split_foreign(arguments: Vec<OsString>) -> (Vec<OsString>, Foreign
     while let Some(argument) = rest.next() {
         let text = argument.to_str().unwrap_or_default();
         let name = text.split('=').next().unwrap_or_default();
-        if KNOWN.contains(&name) || !THEIRS.iter().any(|prefix| name.starts_with(prefix)) {
+        if KNOWN.contains(&name) || web::FLAGS.contains(&name) || !THEIRS.iter().any(|prefix| name.starts_with(prefix)) {
             own.push(argument);
             continue;
         }
@@ -162,12 +152,5 @@ mod tests {
         assert!(foreign.disable_defaults);
         let (own, foreign) = split_foreign(["headroom", "up", "--collector.x"].map(OsString::from).to_vec());
         assert_eq!((own.len(), foreign), (3, Foreign::default()));
-    }
-
-    #[test]
-    fn a_port_alone_means_every_address() {
-        assert_eq!(address(":9100"), Ok(SocketAddr::from(([0, 0, 0, 0], 9100))));
-        assert_eq!(address("127.0.0.1:1"), Ok(SocketAddr::from(([127, 0, 0, 1], 1))));
-        assert!(address("x").is_err());
     }
 }

@@ -7,7 +7,9 @@ use super::record::Filter;
 use crate::collect::CollectError;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
 use crate::metric::Sink;
-use crate::serve::{Answer, Handler, Limits, Reload, Token, body, only_get, query, reload};
+use crate::serve::query::query;
+use crate::serve::token::Token;
+use crate::serve::{Answer, Handler, Limits, Reload, body, only_get, reload};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
@@ -58,6 +60,10 @@ impl Handler for Api {
             _ => Answer::not_found(),
         }
     }
+
+    fn admits(&self, request: &Request<Incoming>) -> bool {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).admits(request)
+    }
 }
 
 const LANDING: &str = "Headroom optimizer\n\n\
@@ -66,10 +72,6 @@ const LANDING: &str = "Headroom optimizer\n\n\
     GET  /metrics, /-/healthy, /-/ready";
 
 impl Api {
-    fn admits(&self, request: &Request<Incoming>) -> bool {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).admits(request)
-    }
-
     fn counted(&self, result: &str, answer: Answer) -> Answer {
         self.shared.metrics.notifications.with_label_values(&[result]).inc();
         answer
