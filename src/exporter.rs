@@ -90,9 +90,8 @@ impl Handler for Exporter {
                 Some(refusal) => refusal,
                 None => self.metrics(&request).await,
             },
-            "/" => only_get("landing", method).unwrap_or_else(|| {
-                Answer::page("landing", HTML, self.landing.clone())
-            }),
+            "/" => only_get("landing", method)
+                .unwrap_or_else(|| Answer::page("landing", HTML, self.landing.clone())),
             "/-/healthy" => only_get("healthy", method)
                 .unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy")),
             "/-/ready" => {

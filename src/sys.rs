@@ -1,8 +1,8 @@
 //! System calls that no library wraps. The only module with `unsafe`.
 #![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
 
-use rustix::net::AddressFamily;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+use rustix::net::AddressFamily;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
@@ -179,19 +179,22 @@ pub fn inherited_sockets(count: u32) -> io::Result<Vec<TcpListener>> {
         return Err(io::Error::other(format!("more than {INHERITED_MAX} of them")));
     }
     let first = libc::STDERR_FILENO + 1;
-    (first..).take(usize::try_from(count).unwrap_or_default()).map(|fd| {
-        // SAFETY: it is only asked what it is; a number that is no open descriptor is answered EBADF.
-        let asked = unsafe { BorrowedFd::borrow_raw(fd) };
-        let listens = rustix::net::sockopt::socket_acceptconn(asked).unwrap_or(false);
-        let domain = rustix::net::sockopt::socket_domain(asked).ok();
-        if !listens || !domain.is_some_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6) {
-            return Err(wrong("listening TCP socket", fd));
-        }
-        // SAFETY: it is open, and a listening socket that whoever started this process gave to it for this: nothing here
-        // listens before, so nobody else has it.
-        let socket = unsafe { TcpListener::from_raw_fd(fd) };
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    }).collect()
+    (first..)
+        .take(usize::try_from(count).unwrap_or_default())
+        .map(|fd| {
+            // SAFETY: it is only asked what it is; a number that is no open descriptor is answered EBADF.
+            let asked = unsafe { BorrowedFd::borrow_raw(fd) };
+            let listens = rustix::net::sockopt::socket_acceptconn(asked).unwrap_or(false);
+            let domain = rustix::net::sockopt::socket_domain(asked).ok();
+            if !listens || !domain.is_some_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6) {
+                return Err(wrong("listening TCP socket", fd));
+            }
+            // SAFETY: it is open, and a listening socket that whoever started this process gave to it for this: nothing here
+            // listens before, so nobody else has it.
+            let socket = unsafe { TcpListener::from_raw_fd(fd) };
+            rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+        .collect()
 }

@@ -39,7 +39,10 @@ impl Check {
                 for token in hooks.filter_map(|h| h.token_file.as_ref()).chain(&config.optimizer.token_file) {
                     Token::from_file(token)?;
                 }
-                for file in [&config.exporter.web_config_file, &config.optimizer.web_config_file].into_iter().flatten() {
+                for file in [&config.exporter.web_config_file, &config.optimizer.web_config_file]
+                    .into_iter()
+                    .flatten()
+                {
                     for warning in Web::load(file)?.warnings() {
                         writeln!(io::stderr(), "{}: {warning}", file.display())?;
                     }

@@ -111,7 +111,10 @@ pub(super) fn split_foreign(arguments: Vec<OsString>) -> (Vec<OsString>, Foreign
     while let Some(argument) = rest.next() {
         let text = argument.to_str().unwrap_or_default();
         let name = text.split('=').next().unwrap_or_default();
-        if KNOWN.contains(&name) || web::FLAGS.contains(&name) || !THEIRS.iter().any(|prefix| name.starts_with(prefix)) {
+        if KNOWN.contains(&name)
+            || web::FLAGS.contains(&name)
+            || !THEIRS.iter().any(|prefix| name.starts_with(prefix))
+        {
             own.push(argument);
             continue;
         }

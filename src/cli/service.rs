@@ -358,7 +358,8 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
 fn scraper(config: &Config, registry: &Registry) -> Result<Scraper> {
     let mut scraper =
         Scraper::new(config.host(), &config.exporter.collectors).context("exporter.collectors")?;
-    let own = if config.exporter.disable_exporter_metrics { own::collector_of_others } else { own::collector };
+    let own =
+        if config.exporter.disable_exporter_metrics { own::collector_of_others } else { own::collector };
     scraper.add("own", own(registry.clone()));
     Ok(scraper)
 }

@@ -26,8 +26,13 @@ pub(super) fn inherited() -> Result<Vec<TcpListener>> {
     // The variables may be meant for whoever started this process.
     let count = variable("LISTEN_FDS").filter(|_| variable("LISTEN_PID") == Some(std::process::id()));
     let Some(count) = count.filter(|&count| count > 0) else {
-        bail!("no sockets from systemd: start this by a .socket unit, or without --web.systemd-socket (exporter.systemd_socket)");
+        bail!(
+            "no sockets from systemd: start this by a .socket unit, or without --web.systemd-socket (exporter.systemd_socket)"
+        );
     };
     let sockets = sys::inherited_sockets(count).context("the sockets of LISTEN_FDS cannot be used")?;
-    sockets.into_iter().map(|socket| TcpListener::from_std(socket).context("an inherited socket cannot be used")).collect()
+    sockets
+        .into_iter()
+        .map(|socket| TcpListener::from_std(socket).context("an inherited socket cannot be used"))
+        .collect()
 }

@@ -47,9 +47,15 @@ impl Stack {
             (&config.optimizer.web_config_file, "optimizer.web_config_file"),
         ] {
             // The servers that are started with it would need the passwords, of which only the hashes are known.
-            ensure!(file.is_none(), "{key} is for `headroom exporter` and `headroom optimizer`, not for `up`");
+            ensure!(
+                file.is_none(),
+                "{key} is for `headroom exporter` and `headroom optimizer`, not for `up`"
+            );
         }
-        ensure!(!config.exporter.systemd_socket, "exporter.systemd_socket is for `headroom exporter`, not for `up`");
+        ensure!(
+            !config.exporter.systemd_socket,
+            "exporter.systemd_socket is for `headroom exporter`, not for `up`"
+        );
         let state = state_dir(&config);
         // As in `service`: journal, token and logs are nobody else's.
         std::fs::DirBuilder::new()

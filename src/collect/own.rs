@@ -142,7 +142,10 @@ mod tests {
         let mut out = TextEncoder::default();
         collector_of_others(registry).collect(&Host::default(), &mut out).unwrap();
         let page = String::from_utf8(out.page().to_vec()).unwrap();
-        assert_eq!(page.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>(), ["headroom_build_info 0"]);
+        assert_eq!(
+            page.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>(),
+            ["headroom_build_info 0"]
+        );
     }
 
     #[test]

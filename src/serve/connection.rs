@@ -54,10 +54,16 @@ impl<H: Handler> Connection<H> {
     }
 
     /// Serves the connection until it ends.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, watcher: Watcher, stop: watch::Receiver<bool>) {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        watcher: Watcher,
+        stop: watch::Receiver<bool>,
+    ) {
         let name = self.shared.name;
         let loaded = self.shared.door.loaded();
-        let Some((tls, http2)) = loaded.as_ref().and_then(|loaded| Some((loaded.tls.as_ref()?, loaded.http2)))
+        let Some((tls, http2)) =
+            loaded.as_ref().and_then(|loaded| Some((loaded.tls.as_ref()?, loaded.http2)))
         else {
             return self.http1(stream, watcher).await;
         };
@@ -101,13 +107,20 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn http1(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, watcher: Watcher) {
+    async fn http1(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        watcher: Watcher,
+    ) {
         let (this, name, head) = (Arc::clone(&self), self.shared.name, self.shared.limits.head);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service_fn(move |request| Arc::clone(&this).answer(request)));
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| Arc::clone(&this).answer(request)),
+            );
         if let Err(e) = watcher.watch(connection).await {
             tracing::debug!(listener = name, error = %e, "connection ended early");
         }
@@ -123,7 +136,10 @@ impl<H: Handler> Connection<H> {
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(stream), service_fn(move |request| Arc::clone(&this).answer(request)));
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| Arc::clone(&this).answer(request)),
+            );
         tokio::select! {
             ended = watcher.watch(connection) => {
                 if let Err(e) = ended {
@@ -148,7 +164,10 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
         let _busy = Busy::new(&self);
         let Shared { name, metrics, handler, door, .. } = &*self.shared;
         let tried = request.headers().contains_key(AUTHORIZATION);

@@ -82,7 +82,12 @@ impl Door {
     }
 
     /// Lets a request in, or says why not. `own` says that it carries a secret of the pages themselves.
-    pub(super) async fn admit(&self, visit: &Visit, headers: &HeaderMap, own: bool) -> Result<Admitted, Answer> {
+    pub(super) async fn admit(
+        &self,
+        visit: &Visit,
+        headers: &HeaderMap,
+        own: bool,
+    ) -> Result<Admitted, Answer> {
         let Some((loaded, (_, passwords))) = self.loaded().zip(self.web.as_ref()) else {
             return Ok(Admitted::Anyone);
         };
@@ -95,7 +100,8 @@ impl Door {
         let Some(header) = headers.get(AUTHORIZATION) else {
             return Err(self.unknown("missing"));
         };
-        let question = Given::read(header.as_bytes()).and_then(|given| passwords.question(&loaded.users, given));
+        let question =
+            Given::read(header.as_bytes()).and_then(|given| passwords.question(&loaded.users, given));
         let Some(question) = question else {
             self.note_wrong(visit);
             return Err(self.unknown("malformed"));

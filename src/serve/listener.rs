@@ -121,7 +121,6 @@ fn refuse(stream: &TcpStream, rejected: &IntCounter) {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

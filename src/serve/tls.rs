@@ -51,7 +51,11 @@ pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Makes it; none if the configuration asks for no TLS.
-pub(super) fn make(from: &TlsConfig, http2: bool, reading: &mut Reading<'_>) -> Result<Option<Tls>, WebError> {
+pub(super) fn make(
+    from: &TlsConfig,
+    http2: bool,
+    reading: &mut Reading<'_>,
+) -> Result<Option<Tls>, WebError> {
     let given = |file: &Path, inline: &str| !file.as_os_str().is_empty() || !inline.is_empty();
     let (cert, key) = (given(&from.cert_file, &from.cert.0), given(&from.key_file, &from.key.0));
     let authority = given(&from.client_ca_file, &from.client_ca.0);
@@ -100,7 +104,8 @@ fn provider(from: &TlsConfig, http2: bool, reading: &mut Reading<'_>) -> Result<
             }
         }
         // RFC 7540, 9.2.2: a client that speaks HTTP/2 may count on this one. Go refuses the same.
-        let needed = |Cipher(name): &Cipher| name.ends_with("_WITH_AES_128_GCM_SHA256") && name.contains("ECDHE");
+        let needed =
+            |Cipher(name): &Cipher| name.ends_with("_WITH_AES_128_GCM_SHA256") && name.contains("ECDHE");
         if http2 && from.min_version < Version::Tls13 && !named.iter().any(needed) {
             let why = "HTTP/2 needs TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 or its ECDSA form; \
                        add it, or set `http_server_config: {http2: false}`";
@@ -158,7 +163,8 @@ fn verifier(
 ) -> Result<Verifier, WebError> {
     let policy = from.client_auth_type.unwrap_or_default();
     if authority && policy == ClientAuth::None {
-        let why = "set `client_auth_type: RequireAndVerifyClientCert` too: without it no certificate is asked for";
+        let why =
+            "set `client_auth_type: RequireAndVerifyClientCert` too: without it no certificate is asked for";
         return Err(reading.wrong("client_ca_file", why));
     }
     if !authority && policy == ClientAuth::RequireAndVerify {
@@ -170,7 +176,8 @@ fn verifier(
     }
     if from.client_allowed_sans.is_some() && policy != ClientAuth::RequireAndVerify {
         reading.warnings.push(
-            "client_allowed_sans protects nothing without `client_auth_type: RequireAndVerifyClientCert`".into(),
+            "client_allowed_sans protects nothing without `client_auth_type: RequireAndVerifyClientCert`"
+                .into(),
         );
     }
     let mut trusted = Vec::new();

@@ -148,7 +148,9 @@ mod tests {
     }
 
     fn users(all: &[(&str, &str)]) -> Users {
-        all.iter().map(|(name, password)| ((*name).to_owned(), Hash(bcrypt::hash(password, 4).unwrap()))).collect()
+        all.iter()
+            .map(|(name, password)| ((*name).to_owned(), Hash(bcrypt::hash(password, 4).unwrap())))
+            .collect()
     }
 
     async fn right(passwords: &Passwords, users: &Users, text: &str) -> bool {
@@ -166,7 +168,16 @@ mod tests {
         assert!(passwords.is_verified(&question("ann:s3cret")));
         assert!(right(&passwords, &users, "bob:other:x").await, "a password may hold a colon");
         // The password of whoever is asked for in place of an unknown user opens nothing either.
-        for wrong in ["ann:s3cre", "ann:", "ann:other:x", "eve:s3cret", "eve:other:x", "ANN:s3cret", ":", "ann\0:s3cret"] {
+        for wrong in [
+            "ann:s3cre",
+            "ann:",
+            "ann:other:x",
+            "eve:s3cret",
+            "eve:other:x",
+            "ANN:s3cret",
+            ":",
+            "ann\0:s3cret",
+        ] {
             assert!(!right(&passwords, &users, wrong).await, "{wrong}");
             assert!(!passwords.is_verified(&question(wrong)), "{wrong}");
         }
@@ -180,7 +191,8 @@ mod tests {
     async fn what_is_remembered_and_who_waits_is_bounded() {
         let passwords = Passwords::new().unwrap();
         let many: Vec<String> = (0..VERIFIED_MAX + 5).map(|n| format!("u{n}")).collect();
-        let all: Users = many.iter().map(|name| (name.clone(), Hash(bcrypt::hash("x", 4).unwrap()))).collect();
+        let all: Users =
+            many.iter().map(|name| (name.clone(), Hash(bcrypt::hash("x", 4).unwrap()))).collect();
         for name in &many {
             assert!(right(&passwords, &all, &format!("{name}:x")).await);
         }

@@ -118,7 +118,8 @@ fn read(path: &Path) -> Result<(State, Vec<String>), WebError> {
     let config = WebConfig::parse(&text, path)?;
     let http = config.http_server_config.unwrap_or_default();
     let headers = http.headers.unwrap_or_default().list();
-    let headers = headers.map_err(|name| WebError::new(path, format!("{name}: not the value of a header")))?;
+    let headers =
+        headers.map_err(|name| WebError::new(path, format!("{name}: not the value of a header")))?;
     let tls_config = config.tls_server_config.unwrap_or_default();
     // Before they are read, so that a change in between is seen the next time.
     let base = path.parent().unwrap_or_else(|| Path::new(""));

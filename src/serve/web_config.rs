@@ -2,8 +2,8 @@
 
 use super::attempts::Rate;
 use hyper::header::{HeaderName, HeaderValue};
-use serde::de::{Deserializer, Error};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -154,7 +154,11 @@ impl TryFrom<String> for Cipher {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        if CIPHERS.contains(&name.as_str()) { Ok(Self(name)) } else { Err(format!("unknown cipher suite `{name}`")) }
+        if CIPHERS.contains(&name.as_str()) {
+            Ok(Self(name))
+        } else {
+            Err(format!("unknown cipher suite `{name}`"))
+        }
     }
 }
 
@@ -210,7 +214,8 @@ impl Headers {
             FrameOptions::Deny => "deny".to_owned(),
             FrameOptions::SameOrigin => "sameorigin".to_owned(),
         });
-        let content_type = self.x_content_type_options.map(|ContentTypeOptions::NoSniff| "nosniff".to_owned());
+        let content_type =
+            self.x_content_type_options.map(|ContentTypeOptions::NoSniff| "nosniff".to_owned());
         [
             (h::STRICT_TRANSPORT_SECURITY, "Strict-Transport-Security", self.strict_transport_security),
             (h::X_CONTENT_TYPE_OPTIONS, "X-Content-Type-Options", content_type),
@@ -284,7 +289,8 @@ impl WebConfig {
             let line = e.to_string();
             let line = line.lines().next().unwrap_or_default();
             let line = line.strip_prefix("error: ").unwrap_or(line);
-            let rest = line.strip_prefix("line ").and_then(|l| l.split_once(": ")).map_or(line, |(_, rest)| rest);
+            let rest =
+                line.strip_prefix("line ").and_then(|l| l.split_once(": ")).map_or(line, |(_, rest)| rest);
             let why = rest.rsplit_once(" at line ").map_or(rest, |(rest, _)| rest);
             WebError { path: path.to_owned(), place, why: why.to_owned() }
         })

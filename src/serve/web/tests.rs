@@ -49,7 +49,11 @@ fn a_file_that_is_emptied_while_it_is_written_opens_nothing() {
         (TLS.to_owned(), String::new(), true),
         (format!("{TLS}{USER}"), TLS.to_owned(), true),
         (format!("{TLS}{USER}"), USER.to_owned(), true),
-        (TLS.replace('}', ", client_ca_file: a.crt, client_auth_type: RequireAndVerifyClientCert}"), TLS.into(), true),
+        (
+            TLS.replace('}', ", client_ca_file: a.crt, client_auth_type: RequireAndVerifyClientCert}"),
+            TLS.into(),
+            true,
+        ),
         (USER.to_owned(), format!("{TLS}{USER}"), false),
         (String::new(), USER.to_owned(), false),
         (USER.to_owned(), USER.replace("ann", "bob"), false),
@@ -69,7 +73,8 @@ fn a_file_that_is_emptied_while_it_is_written_opens_nothing() {
 
 #[test]
 fn a_file_cut_anywhere_is_read_or_refused_and_never_says_a_secret() {
-    let whole = format!("{TLS}{USER}rate_limit: {{burst: 3, interval: 1s}}\nhttp_server_config: {{http2: false}}\n");
+    let whole =
+        format!("{TLS}{USER}rate_limit: {{burst: 3, interval: 1s}}\nhttp_server_config: {{http2: false}}\n");
     for at in 0..=whole.len() {
         let (_dir, path) = directory(&whole[..at]);
         if let Err(e) = Web::load(&path) {
