@@ -4,10 +4,10 @@ use super::door::{Admitted, Door, Visit};
 use super::metrics::Metrics;
 use super::{Handler, Limits};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::AUTHORIZATION;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
@@ -170,6 +170,7 @@ impl<H: Handler> Connection<H> {
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let _busy = Busy::new(&self);
         let Shared { name, metrics, handler, door, .. } = &*self.shared;
+        let head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
         let tried = request.headers().contains_key(AUTHORIZATION);
         let admitted = door.admit(&self.visit, request.headers(), handler.admits(&request)).await;
         let answer = match admitted {
@@ -179,6 +180,12 @@ impl<H: Handler> Connection<H> {
         };
         metrics.requests.with_label_values(&[name, answer.handler, answer.status.as_str()]).inc();
         let mut response = answer.into_response();
+        if head {
+            // Over HTTP/2 hyper would send the body all the same, which is an error there.
+            let length = HeaderValue::from(response.body().size_hint().lower());
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+            *response.body_mut() = Full::default();
+        }
         if let Some(loaded) = door.in_use() {
             response.headers_mut().extend(loaded.headers.iter().cloned());
         }

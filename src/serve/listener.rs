@@ -167,4 +167,35 @@ mod tests {
         stop.send(true).unwrap();
         served.await.unwrap();
     }
+
+    #[tokio::test]
+    async fn who_says_nothing_where_tls_is_wanted_loses_the_connection_in_time() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let dir = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        std::fs::write(dir.path().join("a.crt"), own.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("a.key"), own.signing_key.serialize_pem()).unwrap();
+        let path = dir.path().join("web.yml");
+        std::fs::write(&path, "tls_server_config: {cert_file: a.crt, key_file: a.key}").unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let limits = Limits { connections: 3, head: Duration::from_millis(300), ..Limits::default() };
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let web = Some(Web::load(&path).unwrap());
+        let listener =
+            Listener { sockets: vec![socket], name: "test", limits, metrics: metrics.clone(), web };
+        let served = tokio::spawn(listener.run(Arc::new(Long), stopped).unwrap());
+        // Nothing at all, half of a record, and a record of which never more comes.
+        for begin in [&b""[..], &[0x16], &[0x16, 3, 1, 1, 0, 1]] {
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            silent.write_all(begin).await.unwrap();
+            let mut rest = Vec::new();
+            let end = tokio::time::timeout(Duration::from_secs(10), silent.read_to_end(&mut rest)).await;
+            assert!(end.is_ok(), "{begin:?} holds its place");
+        }
+        assert_eq!(metrics.tls_failures.with_label_values(&["test", "timeout"]).get(), 3);
+        stop.send(true).unwrap();
+        served.await.unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A directory with `ca.crt`, `server`, `client`, `other` and `stranger` (each `.crt` and `.key`), and `own`, which is its
 /// own authority.
@@ -79,9 +79,5 @@ impl Certificates {
         write("server.key", key.serialize_pem());
         std::fs::write(self.path("next.crt"), ca.pem()).unwrap();
         self.path("next.crt")
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        self.0.path()
     }
 }
