@@ -14,7 +14,7 @@ use web::Web;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    web: Web,
+    web: Box<Web>,
     /// Where the proc file system is mounted (paths.procfs) [default: /proc]
     #[arg(long = "path.procfs", value_name = "DIR")]
     procfs: Option<PathBuf>,

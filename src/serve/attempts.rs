@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(attempts.limited(one, later), None);
         attempts.wrong(one, later);
         assert_eq!(attempts.limited(one, later), Some(Duration::from_secs(2)));
-        assert_eq!(attempts.limited(one, later + Duration::from_secs(60)), None);
+        assert_eq!(attempts.limited(one, later + Duration::from_mins(1)), None);
     }
 
     #[test]
