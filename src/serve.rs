@@ -151,7 +151,7 @@ pub trait Handler: Send + Sync + 'static {
     /// The answer to a request.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 
-    /// Whether the request carries a secret of the pages' own, for which no user and password are asked besides.
+    /// Whether the pages see to it themselves who sent this request, so that no user and password are asked besides.
     fn admits(&self, _request: &Request<Incoming>) -> bool {
         false
     }

@@ -369,16 +369,16 @@ fn settings(config: &Config) -> Result<Settings> {
     let grouping = Grouping::new(&config.process_groups).context("process_groups")?;
     let hostname = crate::host::read_once(&host.procfs.join("sys/kernel/hostname")).ok().flatten();
     let loopback = ["localhost", "127.0.0.1", "::1", "[::1]"].map(String::from);
-    let own_names = loopback
-        .into_iter()
-        .chain(hostname.map(|h| h.trim().to_owned()))
-        // The address that Prometheus was told to scrape is this machine's.
-        .chain([SocketAddr::new(config.exporter.listen.first().ip(), 0)
-            .to_string()
-            .trim_end_matches(":0")
-            .to_owned()])
-        .chain(config.optimizer.instances.iter().cloned())
-        .collect();
+    let own_names =
+        loopback
+            .into_iter()
+            .chain(hostname.map(|h| h.trim().to_owned()))
+            // The addresses that Prometheus may have been told to scrape are this machine's.
+            .chain(config.exporter.listen.iter().map(|address| {
+                SocketAddr::new(address.ip(), 0).to_string().trim_end_matches(":0").to_owned()
+            }))
+            .chain(config.optimizer.instances.iter().cloned())
+            .collect();
     // In the host's numbers, which are not ours in a container with a pid namespace of its own.
     let own_pid =
         std::fs::read_link(host.procfs.join("self")).ok().and_then(|link| link.to_str()?.parse().ok());

@@ -61,8 +61,9 @@ impl Handler for Api {
         }
     }
 
+    /// Webhook and record ask for the token by themselves, and it opens the other pages too.
     fn admits(&self, request: &Request<Incoming>) -> bool {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).admits(request)
+        request.uri().path().starts_with("/api/") || self.has_token(request)
     }
 }
 
@@ -72,6 +73,10 @@ const LANDING: &str = "Headroom optimizer\n\n\
     GET  /metrics, /-/healthy, /-/ready";
 
 impl Api {
+    fn has_token(&self, request: &Request<Incoming>) -> bool {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).admits(request)
+    }
+
     fn counted(&self, result: &str, answer: Answer) -> Answer {
         self.shared.metrics.notifications.with_label_values(&[result]).inc();
         answer
@@ -82,7 +87,7 @@ impl Api {
         if request.method() != Method::POST {
             return Answer::wrong_method(NAME, "POST");
         }
-        if !self.admits(&request) {
+        if !self.has_token(&request) {
             return self.counted("unauthorized", Answer::unauthorized(NAME));
         }
         let body = match body(NAME, request, self.limits).await {
@@ -139,7 +144,7 @@ impl Api {
         if let Some(refusal) = only_get(NAME, request.method()) {
             return refusal;
         }
-        if !self.admits(request) {
+        if !self.has_token(request) {
             return Answer::unauthorized(NAME);
         }
         let filter = match filter(request.uri().query()) {

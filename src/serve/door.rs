@@ -81,7 +81,8 @@ impl Door {
         self.web.as_ref().map(|(web, _)| web.now())
     }
 
-    /// Lets a request in, or says why not. `own` says that it carries a secret of the pages themselves.
+    /// Lets a request in, or says why not. `own` says that the pages look
+    /// themselves who sent it.
     pub(super) async fn admit(
         &self,
         visit: &Visit,

@@ -28,7 +28,7 @@ impl Metrics {
         };
         let config_good = IntGaugeVec::new(
             Opts::new(
-                "headroom_http_config_last_reload_successful",
+                "headroom_web_config_last_reload_successful",
                 "Whether the web configuration file, its certificates and keys were good when last read.",
             ),
             &["listener"],

@@ -30,7 +30,7 @@ impl Exporter {
         let (certificates, address) = (Certificates::new(), free_address());
         let mut command = Command::new(HEADROOM);
         command
-            .args(["exporter", "--log-level=debug", "--web.listen-address", &address.to_string()])
+            .args(["exporter", "--log-level=trace", "--web.listen-address", &address.to_string()])
             .args(more);
         command.arg("--web.config.file").arg(certificates.config(web));
         let running = Running::start(&mut command, &certificates.path("log"));
@@ -255,7 +255,7 @@ fn each_policy_takes_the_certificates_that_it_says() {
 #[test]
 fn a_renewed_certificate_is_used_for_the_next_connection() {
     let exporter = Exporter::start(&(TLS.to_owned() + &users()), &[]);
-    let good = "headroom_http_config_last_reload_successful{listener=\"exporter\"}";
+    let good = "headroom_web_config_last_reload_successful{listener=\"exporter\"}";
     assert_eq!(exporter.metric(good), 1.0);
     let next = exporter.certificates.replace_server();
     let next = next.to_str().unwrap();

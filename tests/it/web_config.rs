@@ -147,6 +147,22 @@ fn what_is_accepted_and_does_not_do_what_it_says_is_warned_of() {
 }
 
 #[test]
+fn up_would_need_the_passwords_and_says_so() {
+    let certificates = Certificates::new();
+    let config = certificates.path("headroom.yaml");
+    for keys in [
+        "exporter: {web_config_file: web.yml}",
+        "optimizer: {web_config_file: web.yml}",
+        "exporter: {systemd_socket: true}",
+    ] {
+        std::fs::write(&config, keys).unwrap();
+        let output = Command::new(HEADROOM).args(["up", "--config"]).arg(&config).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && text.contains("not for `up`"), "{text}");
+    }
+}
+
+#[test]
 fn check_config_looks_into_the_web_configuration_too() {
     let certificates = Certificates::new();
     let check = |key: &str, text: &str| {
