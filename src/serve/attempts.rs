@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const SOURCES_MAX: usize = 1024;
 /// One source: so many wrong ones at once, and one more after each of these times.
 const SOURCE: Rate = Rate { burst: 10, interval: Duration::from_secs(2) };
-/// All sources, so that many of them cost no more than a tenth of a processor or so.
+/// All sources: many of them together get no more than this of a processor's time.
 const WHOLE: Rate = Rate { burst: 100, interval: Duration::from_millis(500) };
 
 /// So many at once, and one more after each interval.

@@ -76,7 +76,7 @@ impl Web {
         Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).loaded)
     }
 
-    /// Looks whether the files changed: four questions to the kernel, a few microseconds.
+    /// Looks whether the files changed: a question to the kernel for each, at most four.
     pub(super) fn refresh(&self) -> Change {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stamps.iter().all(|(path, before)| stamp(path) == *before) {
