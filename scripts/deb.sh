@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 REVISION=1
-UNITS='headroom-exporter.service headroom-optimizer.service headroom.service'
+UNITS='headroom-exporter.service headroom-exporter.socket headroom-optimizer.service headroom.service'
 
 main() {
     binary=$(realpath "$1")

@@ -10,6 +10,7 @@ mod foreign;
 mod optimizer;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
+mod sockets;
 #[cfg(target_os = "linux")]
 mod up;
 

@@ -169,7 +169,8 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
-        let files = [&mut self.optimizer.token_file].into_iter();
+        let web = [&mut self.exporter.web_config_file, &mut self.optimizer.web_config_file];
+        let files = [&mut self.optimizer.token_file].into_iter().chain(web);
         let hooks =
             self.optimizer.targets.iter_mut().filter_map(|t| t.hook.as_mut()).map(|h| &mut h.token_file);
         for file in files.chain(hooks).flatten() {
@@ -235,6 +236,9 @@ impl Config {
         }
         if self.up.interval < UP_INTERVAL_MIN {
             return error("up.interval".into(), "at least 1s".into());
+        }
+        if let Some(why) = exporter::bad_telemetry_path(&self.exporter.telemetry_path) {
+            return error("exporter.telemetry_path".into(), why.into());
         }
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();

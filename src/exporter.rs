@@ -6,15 +6,18 @@ pub mod scrapes;
 
 use crate::collect;
 use crate::encode::compress::Coding;
+use crate::serve::addresses::Addresses;
 use crate::serve::{Answer, Handler, Reload, only_get, reload};
 use ask::Ask;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, HeaderValue};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use hyper::{Request, StatusCode};
 use scrapes::{Refusal, ScrapeThread};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// The most that [`Options::page_age_max`] may be: older samples would stand at a wrong time.
 pub const PAGE_AGE_MAX: Duration = Duration::from_secs(1);
@@ -24,7 +27,17 @@ pub const PAGE_AGE_MAX: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Addresses,
+    /// Whether the sockets come from systemd instead (`LISTEN_FDS`).
+    pub systemd_socket: bool,
+    /// exporter-toolkit's web configuration file: TLS, users, certificates of clients.
+    pub web_config_file: Option<PathBuf>,
+    /// The page with the samples.
+    pub telemetry_path: String,
+    /// Scrapes at once; more are answered 503. Any number if it is 0.
+    pub max_requests: usize,
+    /// Whether what is about the exporter itself is left out, as node_exporter's flag of this name does.
+    pub disable_exporter_metrics: bool,
     /// How long before a request the pass may have begun whose page it gets.
     #[serde(with = "humantime_serde")]
     pub page_age_max: Duration,
@@ -35,30 +48,59 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 9177)),
+            listen: SocketAddr::from(([127, 0, 0, 1], 9177)).into(),
+            systemd_socket: false,
+            web_config_file: None,
+            telemetry_path: "/metrics".into(),
+            // node_exporter's number.
+            max_requests: 40,
+            disable_exporter_metrics: false,
             page_age_max: Duration::from_millis(5),
             collectors: collect::Options::default(),
         }
     }
 }
 
+/// Why a path cannot be that of the samples, if it cannot.
+pub fn bad_telemetry_path(path: &str) -> Option<&'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);
+    if !path.starts_with('/') || !path.chars().all(plain) {
+        return Some("a path that begins with `/`, of letters, digits, `/`, `_`, `-`, `.` and `~`");
+    }
+    path.starts_with("/-/").then_some("the paths below /-/ are taken")
+}
+
 /// The exporter's pages.
 pub struct Exporter {
-    /// Where pages come from.
-    pub scrapes: ScrapeThread,
-    /// Set where `POST /-/reload` is allowed.
-    pub reload: Option<Reload>,
+    scrapes: ScrapeThread,
+    reload: Option<Reload>,
+    telemetry_path: String,
+    landing: Bytes,
+    /// Places for scrapes; none if any number may be.
+    places: Option<Semaphore>,
+    max_requests: usize,
+}
+
+impl Exporter {
+    /// The pages, with samples from `scrapes`; `reload` is set where `POST /-/reload` is allowed.
+    pub fn new(options: &Options, scrapes: ScrapeThread, reload: Option<Reload>) -> Self {
+        let (telemetry_path, max_requests) = (options.telemetry_path.clone(), options.max_requests);
+        let landing = LANDING.replace("{telemetry_path}", &telemetry_path).into();
+        let places = (max_requests > 0).then(|| Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)));
+        Self { scrapes, reload, telemetry_path, landing, places, max_requests }
+    }
 }
 
 impl Handler for Exporter {
     async fn handle(&self, request: Request<Incoming>) -> Answer {
         let method = request.method();
         match request.uri().path() {
-            "/metrics" => match only_get("metrics", method) {
+            path if path == self.telemetry_path => match only_get("metrics", method) {
                 Some(refusal) => refusal,
                 None => self.metrics(&request).await,
             },
-            "/" => only_get("landing", method).unwrap_or_else(|| Answer::page("landing", HTML, LANDING)),
+            "/" => only_get("landing", method)
+                .unwrap_or_else(|| Answer::page("landing", HTML, self.landing.clone())),
             "/-/healthy" => only_get("healthy", method)
                 .unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy")),
             "/-/ready" => {
@@ -73,6 +115,13 @@ impl Handler for Exporter {
 impl Exporter {
     async fn metrics(&self, request: &Request<Incoming>) -> Answer {
         const NAME: &str = "metrics";
+        let place = self.places.as_ref().map(Semaphore::try_acquire);
+        if let Some(Err(_)) = place {
+            // The words of Prometheus's own client library.
+            let most = self.max_requests;
+            let why = format!("Limit of concurrent requests reached ({most}), try again later.");
+            return Answer::unavailable(NAME, why);
+        }
         let bad = |why| Answer::text(NAME, StatusCode::BAD_REQUEST, why);
         let ask = match Ask::read(request.headers(), request.uri().query()) {
             Ok(ask) => ask,
@@ -81,12 +130,12 @@ impl Exporter {
         let (content_type, patience) = (ask.format.content_type(), ask.patience);
         match self.scrapes.page(ask.want(), patience).await {
             Ok(page) => {
-                let mut answer = Answer::page(NAME, content_type, page.body);
-                if page.coding != Coding::Identity {
-                    let coding = HeaderValue::from_static(page.coding.as_str());
-                    answer.header = Some((CONTENT_ENCODING, coding));
+                let vary = HeaderValue::from_static("Accept, Accept-Encoding");
+                let answer = Answer::page(NAME, content_type, page.body).with(VARY, vary);
+                if page.coding == Coding::Identity {
+                    return answer;
                 }
-                answer
+                answer.with(CONTENT_ENCODING, HeaderValue::from_static(page.coding.as_str()))
             }
             Err(Refusal::Pick(e)) => {
                 // node_exporter's words.
@@ -105,7 +154,7 @@ const LANDING: &str = concat!(
     "</style></head><body><h1>Headroom exporter</h1><p>Version ",
     env!("CARGO_PKG_VERSION"),
     ". Metrics of this machine, its process groups and its control groups, for Prometheus.</p><ul>",
-    "<li><a href=\"/metrics\">/metrics</a>: the samples; <code>?collect[]=NAME</code> and <code>?exclude[]=NAME</code> pick collectors</li>",
+    "<li><a href=\"{telemetry_path}\">{telemetry_path}</a>: the samples; <code>?collect[]=NAME</code> and <code>?exclude[]=NAME</code> pick collectors</li>",
     "<li><a href=\"/-/healthy\">/-/healthy</a>: the process answers</li>",
     "<li><a href=\"/-/ready\">/-/ready</a>: it serves scrapes</li></ul></body></html>\n"
 );

@@ -29,6 +29,8 @@ use std::time::Duration;
 pub struct Options {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// exporter-toolkit's web configuration file: TLS, users, certificates of clients.
+    pub web_config_file: Option<PathBuf>,
     /// The file with the bearer token that webhook and API want; made in the state directory if not given.
     pub token_file: Option<PathBuf>,
     /// Decide and record, but do nothing.
@@ -61,6 +63,7 @@ impl Default for Options {
         };
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9178)),
+            web_config_file: None,
             token_file: None,
             dry_run: false,
             instances: Vec::new(),

@@ -7,7 +7,8 @@ use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -217,4 +218,36 @@ pub fn clock() -> io::Result<(libc::timex, bool)> {
         -1 => Err(io::Error::last_os_error()),
         state => Ok((timex, state != libc::TIME_ERROR)),
     }
+}
+
+/// The most sockets that a process is handed over.
+const INHERITED_MAX: u32 = 64;
+
+/// The listening TCP sockets that this process was started with, as systemd hands them over: from descriptor 3 on. They
+/// are made not to block and not to be passed on. A descriptor that is none is an error. To be called once: what it gives
+/// owns the descriptors. Source: sd_listen_fds(3).
+pub fn inherited_sockets(count: u32) -> io::Result<Vec<TcpListener>> {
+    let wrong = |what: &str, fd: i32| io::Error::other(format!("descriptor {fd} is no {what}"));
+    if count > INHERITED_MAX {
+        return Err(io::Error::other(format!("more than {INHERITED_MAX} of them")));
+    }
+    let first = libc::STDERR_FILENO + 1;
+    (first..)
+        .take(usize::try_from(count).unwrap_or_default())
+        .map(|fd| {
+            // SAFETY: it is only asked what it is; a number that is no open descriptor is answered EBADF.
+            let asked = unsafe { BorrowedFd::borrow_raw(fd) };
+            let listens = rustix::net::sockopt::socket_acceptconn(asked).unwrap_or(false);
+            let domain = rustix::net::sockopt::socket_domain(asked).ok();
+            if !listens || !domain.is_some_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6) {
+                return Err(wrong("listening TCP socket", fd));
+            }
+            // SAFETY: it is open, and a listening socket that whoever started this process gave to it for this: nothing here
+            // listens before, so nobody else has it.
+            let socket = unsafe { TcpListener::from_raw_fd(fd) };
+            rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+        .collect()
 }

@@ -54,6 +54,12 @@ HOST = [
         "no control group has a limit",
         "absent(headroom_cgroup_memory_limit_bytes)",
     ),
+    (
+        r"headroom_web_config_last_reload_successful",
+        "no listener has a web configuration",
+        # A listener that has one shows this from its start on.
+        "absent(headroom_http_tls_failures_total)",
+    ),
 ]
 
 

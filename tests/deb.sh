@@ -70,7 +70,7 @@ holds() {
     dpkg-deb -c "$package" | awk '{ print $6 }' | sort >"$work/list"
     for path in usr/bin/headroom etc/headroom/headroom.yaml etc/default/headroom-exporter \
         lib/systemd/system/headroom.service lib/systemd/system/headroom-exporter.service \
-        lib/systemd/system/headroom-optimizer.service usr/share/man/man1/headroom.1.gz \
+        lib/systemd/system/headroom-exporter.socket lib/systemd/system/headroom-optimizer.service usr/share/man/man1/headroom.1.gz \
         usr/share/man/man1/headroom-exporter.1.gz usr/share/man/man1/headroom-check-config.1.gz \
         usr/share/bash-completion/completions/headroom usr/share/zsh/vendor-completions/_headroom \
         usr/share/fish/vendor_completions.d/headroom.fish usr/share/doc/headroom/copyright \

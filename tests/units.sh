@@ -41,11 +41,14 @@ main() {
         return 0
     fi
     # A copy in which the program is where it was built: systemd looks whether it is there.
-    cp "$root"/deploy/systemd/*.service "$work/"
+    cp "$root"/deploy/systemd/*.service "$root"/deploy/systemd/*.socket "$work/"
     sed -i "s,^ExecStart=/usr/bin/headroom,ExecStart=$binary," "$work"/*.service
     for unit in "$work"/*.service; do
         check "${unit##*/}: systemd understands it" understood "$unit"
         check "${unit##*/}: exposure" tight "$unit"
+    done
+    for unit in "$work"/*.socket; do
+        check "${unit##*/}: systemd understands it" understood "$unit"
     done
     if [ "$(id -u)" -ne 0 ] || ! command -v strace >/dev/null || ! command -v setpriv >/dev/null; then
         skip 'no root, strace or setpriv: the program was not run with the rights of its units'

@@ -2,7 +2,8 @@
 
 use crate::client::{Call, send_blocking};
 use crate::config::Config;
-use crate::serve::Token;
+use crate::serve::token::Token;
+use crate::serve::web::Web;
 use anyhow::{Result, bail};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -37,6 +38,14 @@ impl Check {
                 let hooks = config.optimizer.targets.iter().filter_map(|t| t.hook.as_ref());
                 for token in hooks.filter_map(|h| h.token_file.as_ref()).chain(&config.optimizer.token_file) {
                     Token::from_file(token)?;
+                }
+                for file in [&config.exporter.web_config_file, &config.optimizer.web_config_file]
+                    .into_iter()
+                    .flatten()
+                {
+                    for warning in Web::load(file)?.warnings() {
+                        writeln!(io::stderr(), "{}: {warning}", file.display())?;
+                    }
                 }
                 let (groups, targets) = (config.process_groups.len(), config.optimizer.targets.len());
                 let policies = config.optimizer.policies.len();

@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
 async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
     let [exporter, optimizer, prometheus, alertmanager, application] = free_ports()?;
     let mut config = Config { state_dir: Some(directory.to_owned()), ..Config::default() };
-    config.exporter.listen = exporter;
+    config.exporter.listen = exporter.into();
     config.optimizer.listen = optimizer;
     config.up.prometheus.listen = prometheus;
     config.up.alertmanager.listen = alertmanager;

@@ -1,20 +1,20 @@
 //! `headroom exporter`: its flags, among them node_exporter's.
 
 pub(super) mod process;
+mod web;
 
 use super::foreign::Foreign;
 use super::service::{Command, Parts};
 use crate::config::Config;
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use web::Web;
 
 /// Flags of `headroom exporter`; each stands over its key in the configuration file.
 /// Those of node_exporter for collectors are taken out before (`foreign`).
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Args {
-    /// Where to listen (exporter.listen) [default: 127.0.0.1:9177]
-    #[arg(long = "web.listen-address", alias = "listen", value_name = "ADDRESS", value_parser = address)]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    web: Box<Web>,
     /// Where the proc file system is mounted (paths.procfs) [default: /proc]
     #[arg(long = "path.procfs", value_name = "DIR")]
     procfs: Option<PathBuf>,
@@ -41,9 +41,7 @@ impl Command for Args {
     const PARTS: Parts = Parts { exporter: true, optimizer: false };
 
     fn apply(&self, config: &mut Config) {
-        if let Some(address) = self.listen {
-            config.exporter.listen = address;
-        }
+        self.web.apply(config);
         for (flag, key) in [
             (&self.procfs, &mut config.paths.procfs),
             (&self.sysfs, &mut config.paths.sysfs),
@@ -60,25 +58,5 @@ impl Command for Args {
             collectors.process_groups.config_file = Some(file.clone());
         }
         self.foreign.apply(collectors);
-    }
-}
-
-/// `:9100` means every address, as in node_exporter.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    whole
-        .parse()
-        .map_err(|_| "not an address; give IP:PORT such as 127.0.0.1:9177, or :PORT for every address".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_alone_means_every_address() {
-        assert_eq!(address(":9100"), Ok(SocketAddr::from(([0, 0, 0, 0], 9100))));
-        assert_eq!(address("127.0.0.1:1"), Ok(SocketAddr::from(([127, 0, 0, 1], 1))));
-        assert!(address("x").is_err());
     }
 }

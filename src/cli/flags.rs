@@ -239,11 +239,6 @@ pub(super) const WITHOUT_EFFECT: &[(&str, bool)] = &[
     ("collector.runit.servicedir", true),
     ("collector.supervisord.url", true),
     ("runtime.gomaxprocs", true),
-    ("web.config.file", true),
-    ("web.disable-exporter-metrics", false),
-    ("web.max-requests", true),
-    ("web.systemd-socket", false),
-    ("web.telemetry-path", true),
 ];
 
 /// node_exporter's collectors of all systems; those that are not in the registry have no effect here.

@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// [default: webhook-token in the state directory, made if missing]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// exporter-toolkit's web configuration file: TLS, users, certificates (optimizer.web_config_file)
+    #[arg(long, alias = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     /// Decide and record, but do nothing (optimizer.dry_run)
     #[arg(long)]
     dry_run: bool,
@@ -26,6 +29,9 @@ impl Command for Args {
     fn apply(&self, config: &mut Config) {
         if let Some(listen) = self.listen {
             config.optimizer.listen = listen;
+        }
+        if let Some(file) = &self.web_config_file {
+            config.optimizer.web_config_file = Some(file.clone());
         }
         if let Some(file) = &self.token_file {
             config.optimizer.token_file = Some(file.clone());

@@ -1,5 +1,6 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
+use super::sockets::{bind, bind_all, inherited};
 use super::{Common, load};
 use crate::collect::{Scraper, own};
 use crate::config::Config;
@@ -12,7 +13,11 @@ use crate::optimize::metrics::Metrics;
 use crate::optimize::observe::Observer;
 use crate::optimize::pause::Pause;
 use crate::optimize::store::Store;
-use crate::serve::{self, Handler, Limits, Listener, Reload, Token};
+use crate::serve::listener::Listener;
+use crate::serve::metrics::Metrics as HttpMetrics;
+use crate::serve::token::Token;
+use crate::serve::web::Web;
+use crate::serve::{Handler, Limits, Reload};
 use anyhow::{Context, Result};
 use prometheus::{Gauge, IntGauge, Opts, Registry};
 use std::net::SocketAddr;
@@ -20,7 +25,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -93,7 +97,7 @@ impl Service {
     pub(super) async fn start(config: Config, parts: Parts, loader: Loader) -> Result<Self> {
         let registry = Registry::new();
         let (reloaded, reloaded_at) = reload_gauges(&registry)?;
-        let http = serve::Metrics::new(&registry)?;
+        let http = HttpMetrics::new(&registry)?;
         let (stop, stopped) = watch::channel(false);
         let (ask, reloads) = mpsc::channel(1);
         let reload = config.reload_endpoint.then_some(ask);
@@ -110,40 +114,49 @@ impl Service {
             reloaded,
             reloaded_at,
         };
-        // Both sockets first: a port that is taken should stop the start before anything has begun.
-        let exporter = if parts.exporter {
-            Some(bind(service.config.exporter.listen, "exporter.listen").await?)
-        } else {
-            None
+        // All sockets and files first: a port that is taken should stop the start before anything has begun.
+        let listener = |sockets, name, web| {
+            let (limits, metrics) = (Limits::default(), http.clone());
+            Listener { sockets, name, limits, metrics, web }
         };
-        let optimizer = if parts.optimizer {
-            Some(bind(service.config.optimizer.listen, "optimizer.listen").await?)
-        } else {
-            None
-        };
-        if let Some(socket) = optimizer {
-            let api = Arc::new(service.start_optimizer(reload.clone())?);
-            service.spawn(socket, "optimizer", &http, &stopped, api)?;
+        let (config, mut exporter, mut optimizer) = (&service.config, None, None);
+        if parts.exporter {
+            let web = web(config.exporter.web_config_file.as_deref())?;
+            let sockets = if config.exporter.systemd_socket {
+                inherited()?
+            } else {
+                bind_all(&config.exporter.listen, "exporter.listen").await?
+            };
+            exporter = Some(listener(sockets, "exporter", web));
         }
-        if let Some(socket) = exporter {
+        if parts.optimizer {
+            let web = web(config.optimizer.web_config_file.as_deref())?;
+            let socket = bind(config.optimizer.listen, "optimizer.listen").await?;
+            optimizer = Some(listener(vec![socket], "optimizer", web));
+        }
+        if let Some(listener) = optimizer {
+            let api = Arc::new(service.start_optimizer(reload.clone())?);
+            service.spawn(listener, &stopped, api)?;
+        }
+        if let Some(listener) = exporter {
             let handler = Arc::new(service.start_exporter(reload)?);
-            service.spawn(socket, "exporter", &http, &stopped, handler)?;
+            service.spawn(listener, &stopped, handler)?;
         }
         Ok(service)
     }
 
     fn spawn(
         &mut self,
-        socket: TcpListener,
-        name: &'static str,
-        http: &serve::Metrics,
+        listener: Listener,
         stopped: &watch::Receiver<bool>,
         handler: Arc<impl Handler>,
     ) -> Result<()> {
-        let address = socket.local_addr().context("the socket has no address")?;
-        tracing::info!(listener = name, url = %format!("http://{address}/"), "listening");
-        let listener = Listener { socket, name, limits: Limits::default(), metrics: http.clone() };
-        self.tasks.push(tokio::spawn(listener.run(handler, stopped.clone())));
+        let scheme = listener.web.as_ref().map_or("http", Web::scheme);
+        for socket in &listener.sockets {
+            let address = socket.local_addr().context("the socket has no address")?;
+            tracing::info!(listener = listener.name, url = %format!("{scheme}://{address}/"), "listening");
+        }
+        self.tasks.push(tokio::spawn(listener.run(handler, stopped.clone())?));
         Ok(())
     }
 
@@ -153,7 +166,7 @@ impl Service {
             ScrapeThread::start(scraper(&self.config, &self.registry)?, age_max)?
         };
         self.scrapes = Some(scrapes.clone());
-        Ok(Exporter { scrapes, reload })
+        Ok(Exporter::new(&self.config.exporter, scrapes, reload))
     }
 
     fn start_optimizer(&mut self, reload: Option<Reload>) -> Result<Api> {
@@ -282,17 +295,8 @@ impl Service {
             Some(_) => Some((settings(&next)?, Token::from_file(&token_file(&next)?)?)),
             None => None,
         };
-        for (key, changed) in [
-            ("exporter.listen", next.exporter.listen != self.config.exporter.listen),
-            ("optimizer.listen", next.optimizer.listen != self.config.optimizer.listen),
-            ("state_dir", state_dir_changed),
-            ("reload_endpoint", next.reload_endpoint != self.config.reload_endpoint),
-            ("log", next.log != self.config.log),
-            ("up", next.up != self.config.up),
-        ] {
-            if changed {
-                tracing::warn!(key, "this key is used from the next start on, not by a reload");
-            }
+        for key in only_at_start(&self.config, &next).chain(state_dir_changed.then_some("state_dir")) {
+            tracing::warn!(key, "this key is used from the next start on, not by a reload");
         }
         if let (Some(thread), Some(scraper)) = (&self.scrapes, scraper) {
             thread.replace(scraper, next.exporter.page_age_max)?;
@@ -308,8 +312,32 @@ impl Service {
     }
 }
 
-async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({key})"))
+/// The keys that a reload does not use and that differ, but for the state directory.
+fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
+    let ((e, f), (o, p)) = ((&old.exporter, &new.exporter), (&old.optimizer, &new.optimizer));
+    [
+        ("exporter.listen", e.listen != f.listen),
+        ("exporter.systemd_socket", e.systemd_socket != f.systemd_socket),
+        ("exporter.web_config_file", e.web_config_file != f.web_config_file),
+        ("exporter.telemetry_path", e.telemetry_path != f.telemetry_path),
+        ("exporter.max_requests", e.max_requests != f.max_requests),
+        ("optimizer.listen", o.listen != p.listen),
+        ("optimizer.web_config_file", o.web_config_file != p.web_config_file),
+        ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
+        ("log", old.log != new.log),
+        ("up", old.up != new.up),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
+}
+
+/// A web configuration, if there is one, with its warnings in the log.
+fn web(file: Option<&Path>) -> Result<Option<Web>> {
+    let Some(web) = file.map(Web::load).transpose().context("web_config_file")? else { return Ok(None) };
+    for warning in web.warnings() {
+        tracing::warn!(path = %web.path().display(), "{warning}");
+    }
+    Ok(Some(web))
 }
 
 fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
@@ -335,7 +363,9 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
 fn scraper(config: &Config, registry: &Registry) -> Result<Scraper> {
     let mut scraper =
         Scraper::new(config.host(), &config.exporter.collectors).context("exporter.collectors")?;
-    scraper.add("own", own::collector(registry.clone()));
+    let own =
+        if config.exporter.disable_exporter_metrics { own::collector_of_others } else { own::collector };
+    scraper.add("own", own(registry.clone()));
     Ok(scraper)
 }
 
@@ -344,16 +374,16 @@ fn settings(config: &Config) -> Result<Settings> {
     let grouping = Grouping::new(&config.process_groups).context("process_groups")?;
     let hostname = crate::host::read_once(&host.procfs.join("sys/kernel/hostname")).ok().flatten();
     let loopback = ["localhost", "127.0.0.1", "::1", "[::1]"].map(String::from);
-    let own_names = loopback
-        .into_iter()
-        .chain(hostname.map(|h| h.trim().to_owned()))
-        // The address that Prometheus was told to scrape is this machine's.
-        .chain([SocketAddr::new(config.exporter.listen.ip(), 0)
-            .to_string()
-            .trim_end_matches(":0")
-            .to_owned()])
-        .chain(config.optimizer.instances.iter().cloned())
-        .collect();
+    let own_names =
+        loopback
+            .into_iter()
+            .chain(hostname.map(|h| h.trim().to_owned()))
+            // The addresses that Prometheus may have been told to scrape are this machine's.
+            .chain(config.exporter.listen.iter().map(|address| {
+                SocketAddr::new(address.ip(), 0).to_string().trim_end_matches(":0").to_owned()
+            }))
+            .chain(config.optimizer.instances.iter().cloned())
+            .collect();
     // In the host's numbers, which are not ours in a container with a pid namespace of its own.
     let own_pid =
         std::fs::read_link(host.procfs.join("self")).ok().and_then(|link| link.to_str()?.parse().ok());

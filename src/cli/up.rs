@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::stack::files::{self, Generated, Wiring};
 use crate::stack::supervise::{Program, find};
 use crate::stack::{Options, Server};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
@@ -42,6 +42,20 @@ pub(super) struct Stack {
 impl Stack {
     /// Starts exporter and optimizer, then the servers whose programs are there.
     pub(super) async fn start(config: Config, loader: Loader) -> Result<Self> {
+        for (file, key) in [
+            (&config.exporter.web_config_file, "exporter.web_config_file"),
+            (&config.optimizer.web_config_file, "optimizer.web_config_file"),
+        ] {
+            // The servers that are started with it would need the passwords, of which only the hashes are known.
+            ensure!(
+                file.is_none(),
+                "{key} is for `headroom exporter` and `headroom optimizer`, not for `up`"
+            );
+        }
+        ensure!(
+            !config.exporter.systemd_socket,
+            "exporter.systemd_socket is for `headroom exporter`, not for `up`"
+        );
         let state = state_dir(&config);
         // As in `service`: journal, token and logs are nobody else's.
         std::fs::DirBuilder::new()
@@ -67,7 +81,8 @@ impl Stack {
         let config = service.config();
         let wiring = Wiring {
             options: &options,
-            exporter: config.exporter.listen,
+            exporter: config.exporter.listen.first(),
+            telemetry_path: &config.exporter.telemetry_path,
             optimizer: config.optimizer.listen,
             token_file: &token_file,
         };
@@ -89,7 +104,8 @@ impl Stack {
         let name = sysinfo::System::long_os_version().unwrap_or_else(|_| "this system".into());
         let kernel = sysinfo::System::kernel_version().unwrap_or_default();
         writeln!(out, "Headroom {} on {name}, kernel {kernel}", env!("CARGO_PKG_VERSION"))?;
-        writeln!(out, "  exporter      http://{}/metrics", config.exporter.listen)?;
+        let exporter = &config.exporter;
+        writeln!(out, "  exporter      http://{}{}", exporter.listen.first(), exporter.telemetry_path)?;
         writeln!(out, "  optimizer     http://{}/", config.optimizer.listen)?;
         let server = |started: bool, server: &Server, package: &str| {
             if started {

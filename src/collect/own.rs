@@ -11,21 +11,33 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 /// Makes the collector of this process and of the families that are registered in `registry`.
 pub fn collector(registry: Registry) -> Box<dyn Collector> {
-    Box::new(Own { process: Process::new(), registry })
+    Box::new(Own { process: Some(Process::new()), registry })
 }
 
+/// The same without what is about the exporter itself: its process, and the requests that it answers.
+pub fn collector_of_others(registry: Registry) -> Box<dyn Collector> {
+    Box::new(Own { process: None, registry })
+}
+
+/// What the families about the exporter's own requests begin with: the counterpart of `promhttp_`.
+const OF_REQUESTS: &str = "headroom_http_";
+
 struct Own {
-    process: Process,
+    process: Option<Process>,
     registry: Registry,
 }
 
 impl Collector for Own {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let process = self.process.read()?;
+        let process = self.process.as_mut().map(Process::read).transpose()?;
         let families = self.registry.gather();
-        process.write(out);
+        if let Some(process) = &process {
+            process.write(out);
+        }
         for family in &families {
-            write(family, out);
+            if process.is_some() || !family.name().starts_with(OF_REQUESTS) {
+                write(family, out);
+            }
         }
         Ok(())
     }
@@ -119,6 +131,21 @@ mod tests {
         ] {
             assert!(page.lines().any(|l| l == line), "{line} is not in\n{page}");
         }
+    }
+
+    #[test]
+    fn what_is_about_the_exporter_itself_can_be_left_out() {
+        let registry = Registry::new();
+        for name in ["headroom_http_requests_total", "headroom_build_info"] {
+            registry.register(Box::new(IntGauge::new(name, "X.").unwrap())).unwrap();
+        }
+        let mut out = TextEncoder::default();
+        collector_of_others(registry).collect(&Host::default(), &mut out).unwrap();
+        let page = String::from_utf8(out.page().to_vec()).unwrap();
+        assert_eq!(
+            page.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>(),
+            ["headroom_build_info 0"]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::scrapes::Want;
 use crate::collect::scraper::Pick;
 use crate::encode::compress::Coding;
 use crate::encode::negotiate::{self, Format};
-use crate::serve::query;
+use crate::serve::query::query;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, AsHeaderName};
 use std::time::Duration;

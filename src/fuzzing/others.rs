@@ -31,7 +31,7 @@ pub(super) const REQUESTS: &[Parser] = &[
     ("matching::parse", Text(|t| _ = Matcher::parse(t).map(|matcher| matcher.matches(&Labels::new())))),
     ("optimize::alert::parse", Bytes(|b| _ = alert::parse(b))),
     ("optimize::api::filter", Text(|t| _ = api::filter(Some(t)))),
-    ("serve::query", Text(|t| _ = serve::query(Some(t), "collect[]").count())),
+    ("serve::query", Text(|t| _ = serve::query::query(Some(t), "collect[]").count())),
 ];
 
 /// A request whose lines are `Accept`, `Accept-Encoding`, Prometheus's time-out and the query.

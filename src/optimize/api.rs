@@ -7,7 +7,9 @@ use super::record::Filter;
 use crate::collect::CollectError;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
 use crate::metric::Sink;
-use crate::serve::{Answer, Handler, Limits, Reload, Token, body, only_get, query, reload};
+use crate::serve::query::query;
+use crate::serve::token::Token;
+use crate::serve::{Answer, Handler, Limits, Reload, body, only_get, reload};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
@@ -58,6 +60,11 @@ impl Handler for Api {
             _ => Answer::not_found(),
         }
     }
+
+    /// Webhook and record ask for the token by themselves, and it opens the other pages too.
+    fn admits(&self, request: &Request<Incoming>) -> bool {
+        request.uri().path().starts_with("/api/") || self.has_token(request)
+    }
 }
 
 const LANDING: &str = "Headroom optimizer\n\n\
@@ -66,7 +73,7 @@ const LANDING: &str = "Headroom optimizer\n\n\
     GET  /metrics, /-/healthy, /-/ready";
 
 impl Api {
-    fn admits(&self, request: &Request<Incoming>) -> bool {
+    fn has_token(&self, request: &Request<Incoming>) -> bool {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).admits(request)
     }
 
@@ -80,7 +87,7 @@ impl Api {
         if request.method() != Method::POST {
             return Answer::wrong_method(NAME, "POST");
         }
-        if !self.admits(&request) {
+        if !self.has_token(&request) {
             return self.counted("unauthorized", Answer::unauthorized(NAME));
         }
         let body = match body(NAME, request, self.limits).await {
@@ -137,7 +144,7 @@ impl Api {
         if let Some(refusal) = only_get(NAME, request.method()) {
             return refusal;
         }
-        if !self.admits(request) {
+        if !self.has_token(request) {
             return Answer::unauthorized(NAME);
         }
         let filter = match filter(request.uri().query()) {

@@ -23,6 +23,8 @@ pub struct Wiring<'a> {
     pub options: &'a Options,
     /// The exporter.
     pub exporter: SocketAddr,
+    /// Where its samples are.
+    pub telemetry_path: &'a str,
     /// The optimizer.
     pub optimizer: SocketAddr,
     /// The file with the webhook's token.
@@ -94,6 +96,9 @@ fn prometheus(value: &mut Value, wiring: &Wiring<'_>) {
         job.remove("scrape_interval");
         job.remove("scrape_timeout");
         job.insert("static_configs".into(), if enabled { targets(address) } else { json!([]) });
+        if name == "node" && wiring.telemetry_path != "/metrics" {
+            job.insert("metrics_path".into(), json!(wiring.telemetry_path));
+        }
         if name == "headroom-optimizer" {
             // One process, one registry: the exporter's page has these counters too, and a sum must not count a byte twice.
             let drop = json!([{ "source_labels": ["__name__"], "regex": "headroom_.*", "action": "drop" }]);

@@ -4,6 +4,7 @@
 
 use rustix::process::Pid;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
@@ -95,6 +96,11 @@ pub const ETHTOOL_COUNTS_MAX: usize = 1 << 14;
 
 /// Refused: devices are not asked that way.
 pub fn ethtool(_: BorrowedFd<'_>, _: &str, _: Ethtool) -> io::Result<Vec<u8>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: there is no systemd.
+pub fn inherited_sockets(_: u32) -> io::Result<Vec<TcpListener>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

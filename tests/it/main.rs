@@ -10,6 +10,7 @@
 )]
 
 mod asking;
+mod certificates;
 mod cgroups;
 mod containers;
 mod corrupt;
@@ -37,3 +38,5 @@ mod stack;
 mod textfile;
 mod the_loop;
 mod tidy;
+mod web;
+mod web_config;

@@ -64,7 +64,11 @@ fn known() -> BTreeMap<String, Family> {
         .filter(|e| e.path().is_file())
         .map(|e| std::fs::read_to_string(e.path()).unwrap())
         .collect();
-    let optimizer = Optimizer::start("", "  targets: [{name: cache, cgroup: /cache}]\n");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("web.yml"), "http_server_config: {http2: true}\n").unwrap();
+    let state = dir.path().join("state");
+    let keys = "  targets: [{name: cache, cgroup: /cache}]\n  web_config_file: web.yml\n";
+    let optimizer = Optimizer::start_in(dir, &state, "", keys);
     pages.push(get(&optimizer.url("/metrics")).unwrap().1);
     pages.push(live_page());
     for page in pages {

@@ -242,8 +242,13 @@ fn alertmanager(
 ) -> Running {
     let options = headroom::stack::Options::default();
     let token_file = optimizer.token_file();
-    let wiring =
-        Wiring { options: &options, exporter: listen, optimizer: optimizer.address, token_file: &token_file };
+    let wiring = Wiring {
+        options: &options,
+        exporter: listen,
+        telemetry_path: "/metrics",
+        optimizer: optimizer.address,
+        token_file: &token_file,
+    };
     let dir = optimizer.dir.path().join(format!("am-{}", listen.port()));
     let generated = files::write(&dir, &wiring).unwrap();
     let mut command = Command::new(program);

@@ -4,7 +4,9 @@
 use crate::collect::own;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
 use crate::host::Host;
-use crate::serve::{self, Answer, Handler, Limits, Listener, body, only_get};
+use crate::serve::listener::Listener;
+use crate::serve::metrics::Metrics;
+use crate::serve::{Answer, Handler, Limits, body, only_get};
 use anyhow::{Context, Result};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
@@ -68,10 +70,11 @@ async fn serve(args: &Args) -> Result<u8> {
     let app = Arc::new(App::new(&registry, args)?);
     let socket =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-    let metrics = serve::Metrics::new(&registry)?;
+    let metrics = Metrics::new(&registry)?;
     let (stop, stopped) = watch::channel(false);
-    let listener = Listener { socket, name: "app", limits: Limits::default(), metrics };
-    let served = tokio::spawn(listener.run(Arc::clone(&app), stopped));
+    let (sockets, limits) = (vec![socket], Limits::default());
+    let listener = Listener { sockets, name: "app", limits, metrics, web: None };
+    let served = tokio::spawn(listener.run(Arc::clone(&app), stopped)?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut tick = tokio::time::interval(STEP);
     loop {

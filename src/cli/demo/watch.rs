@@ -5,7 +5,7 @@
 )]
 
 use crate::client::{Call, send};
-use crate::serve::Token;
+use crate::serve::token::Token;
 use anyhow::{Result, bail};
 use bytesize::ByteSize;
 use hyper::header::HeaderValue;

@@ -5,7 +5,7 @@
 use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent};
 use crate::client::{self, Call};
 use crate::host::hand::Hand;
-use crate::serve::Token;
+use crate::serve::token::Token;
 use bytesize::ByteSize;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
