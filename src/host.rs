@@ -58,7 +58,7 @@ pub mod xfs;
 pub mod zone;
 
 pub use attribute::Attributes;
-pub use kept::Kept;
+pub use kept::{End, Kept};
 pub use listing::Listing;
 pub use parse::ParseError;
 use std::io;
@@ -134,12 +134,12 @@ impl Default for Host {
 impl Host {
     /// A file under /proc that is read again and again.
     pub fn proc_file(&self, relative: &str) -> Kept {
-        Kept::new(self.procfs.join(relative))
+        Kept::new(self.procfs.join(relative)).ending(End::of_proc(relative))
     }
 
     /// A file under /sys that is read again and again.
     pub fn sys_file(&self, relative: &str) -> Kept {
-        Kept::new(self.sysfs.join(relative))
+        Kept::new(self.sysfs.join(relative)).ending(End::Room)
     }
 
     /// A path of the host as seen through [`Host::rootfs`].

@@ -12,12 +12,61 @@ pub struct Kept {
     path: PathBuf,
     file: Option<File>,
     text: Vec<u8>,
+    end: End,
+}
+
+/// How it is known that a read was the last one. A short read is not by itself the end of a kernel file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// By asking once more.
+    #[default]
+    Asked,
+    /// By room that is left: the kernel makes the whole text at once (`single_open`, sysctl, sysfs), or it is an
+    /// ordinary file.
+    Room,
+    /// By room that is left for any record, of which none is longer than this: the kernel puts records into a page for
+    /// each read (`fs/seq_file.c`), as long as the next one fits.
+    RoomForRecord(usize),
+}
+
+/// The smallest page of any machine, which is the least that the kernel fills with records.
+const PAGE_BYTES: usize = 4096;
+
+impl End {
+    /// Whether a read that gave so many bytes, with room for more, was the last.
+    fn is_behind(self, bytes: usize) -> bool {
+        match self {
+            Self::Asked => false,
+            Self::Room => true,
+            Self::RoomForRecord(longest) => bytes + longest < PAGE_BYTES,
+        }
+    }
+
+    /// What is known of a file under /proc, by its name there.
+    pub(super) fn of_proc(name: &str) -> Self {
+        match name {
+            "stat" | "meminfo" | "loadavg" | "softirqs" | "net/netstat" | "net/snmp" | "net/snmp6"
+            | "net/sockstat" | "net/sockstat6" => Self::Room,
+            "vmstat" => Self::RoomForRecord(128),
+            "diskstats" | "net/dev" | "net/udp" | "net/udp6" | "net/softnet_stat" | "net/stat/nf_conntrack" => {
+                Self::RoomForRecord(512)
+            },
+            _ if name.starts_with("sys/") || name.starts_with("pressure/") => Self::Room,
+            _ => Self::Asked,
+        }
+    }
 }
 
 impl Kept {
     /// A file that is opened when it is first read.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, text: Vec::new() }
+        Self { path, file: None, text: Vec::new(), end: End::Asked }
+    }
+
+    /// The same file, of which more is known about its end.
+    #[must_use]
+    pub fn ending(self, end: End) -> Self {
+        Self { end, ..self }
     }
 
     /// Where the file is.
@@ -106,7 +155,13 @@ impl Kept {
             let Some(rest) = self.text.get_mut(length..) else { break };
             match file.read_at(rest, length as u64) {
                 Ok(0) => break,
-                Ok(n) => length += n,
+                Ok(n) => {
+                    let has_room = n < rest.len();
+                    length += n;
+                    if has_room && self.end.is_behind(n) {
+                        break;
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     self.text.clear();
@@ -147,6 +202,41 @@ mod tests {
         assert_eq!(kept.read().unwrap().map(str::len), Some(9500));
         std::fs::write(&path, "").unwrap();
         assert_eq!(kept.read().unwrap(), Some(""));
+    }
+
+    #[test]
+    fn kernel_files_are_read_whole_whatever_is_known_of_their_end() {
+        // Their words without numbers, which change between two reads.
+        let words = |kept: &mut Kept| -> Option<Vec<String>> {
+            let text = kept.read().unwrap()?;
+            Some(text.split(|c: char| c.is_ascii_digit() || c.is_whitespace()).map(String::from).collect())
+        };
+        let host = crate::host::Host::default();
+        for name in ["vmstat", "net/netstat", "net/snmp6", "diskstats", "net/dev", "stat", "meminfo"] {
+            let mut asked = Kept::new(host.procfs.join(name));
+            assert_eq!(asked.end, End::Asked);
+            let mut known = host.proc_file(name);
+            assert_ne!(known.end, End::Asked);
+            for _ in 0..2 {
+                let strip = |words: Option<Vec<String>>| {
+                    words.map(|w| w.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>())
+                };
+                assert_eq!(strip(words(&mut known)), strip(words(&mut asked)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_read_is_the_end_only_where_another_record_would_have_fitted() {
+        for (end, bytes, last) in [
+            (End::Asked, 1, false),
+            (End::Room, 4000, true),
+            (End::RoomForRecord(128), 3967, true),
+            (End::RoomForRecord(128), 3968, false),
+            (End::RoomForRecord(128), 9000, false),
+        ] {
+            assert_eq!(end.is_behind(bytes), last, "{end:?} {bytes}");
+        }
     }
 
     #[test]
