@@ -26,6 +26,7 @@ pub mod interrupt;
 pub mod ipvs;
 pub mod kept;
 pub mod kstat;
+pub mod links;
 pub mod listing;
 pub mod md;
 pub mod memory;
@@ -59,6 +60,7 @@ pub mod zone;
 
 pub use attribute::Attributes;
 pub use kept::{End, Kept};
+pub use links::Links;
 pub use listing::Listing;
 pub use parse::ParseError;
 use std::io;

@@ -1,9 +1,10 @@
 //! The entries of one directory (devices of a class, pools) between two looks, with what belongs to each.
 
 use super::HostError;
-use rustix::fs::{FileType, Mode, OFlags, RawDir};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// The most entries that one directory may have.
@@ -14,6 +15,8 @@ const ENTRIES_MAX: usize = 50_000;
 #[derive(Debug)]
 pub struct Listing<T> {
     path: PathBuf,
+    /// Stays open between two looks.
+    directory: Option<OwnedFd>,
     /// Sorted by name; entries that are not wanted stand here as well, without an item.
     entries: Vec<Entry<T>>,
 }
@@ -29,7 +32,7 @@ struct Entry<T> {
 impl<T> Listing<T> {
     /// The directory at `path`; nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, entries: Vec::new() }
+        Self { path, directory: None, entries: Vec::new() }
     }
 
     /// Lists the directory anew, and tells whether entries came or went; `None` where there is no directory. For a
@@ -39,6 +42,17 @@ impl<T> Listing<T> {
         &mut self,
         mut make: impl FnMut(PathBuf, &str, bool) -> Option<T>,
     ) -> Result<Option<bool>, HostError> {
+        let kept = self.directory.take().filter(|kept| rustix::fs::seek(kept, SeekFrom::Start(0)).is_ok());
+        if let Some(kept) = kept {
+            // What was removed since it was opened is empty, or an error; what stands at its path may be another one.
+            let known = self.entries.len();
+            let same = self.look(&kept, known, &mut make).is_ok();
+            if same && self.entries.iter().any(|entry| entry.seen) {
+                self.directory = Some(kept);
+                return Ok(Some(self.settle(known)));
+            }
+            self.entries.truncate(known);
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = match rustix::fs::open(&self.path, flags, Mode::empty()) {
             Ok(directory) => directory,
@@ -48,20 +62,29 @@ impl<T> Listing<T> {
             }
             Err(e) => return Err(HostError::read(&self.path, e.into())),
         };
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut found = RawDir::new(&directory, &mut buffer);
         let known = self.entries.len();
+        if let Err(e) = self.look(&directory, known, &mut make) {
+            self.entries.truncate(known);
+            return Err(e);
+        }
+        self.directory = Some(directory);
+        Ok(Some(self.settle(known)))
+    }
+
+    /// Goes through the directory: the first `known` entries are marked if they are still there, others are added.
+    fn look(
+        &mut self,
+        directory: &OwnedFd,
+        known: usize,
+        make: &mut impl FnMut(PathBuf, &str, bool) -> Option<T>,
+    ) -> Result<(), HostError> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut found = RawDir::new(directory, &mut buffer);
         for entry in &mut self.entries {
             entry.seen = false;
         }
         while let Some(entry) = found.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(e) => {
-                    self.entries.truncate(known);
-                    return Err(HostError::read(&self.path, e.into()));
-                }
-            };
+            let entry = entry.map_err(|e| HostError::read(&self.path, e.into()))?;
             // A name that is no text is as if it had not been there.
             let Ok(name) = entry.file_name().to_str() else { continue };
             if matches!(name, "." | "..") {
@@ -73,7 +96,6 @@ impl<T> Listing<T> {
             if let Some(same) = same {
                 same.seen = true;
             } else if self.entries.len() >= ENTRIES_MAX {
-                self.entries.truncate(known);
                 let why = io::Error::other(format!("more than {ENTRIES_MAX} entries"));
                 return Err(HostError::read(&self.path, why));
             } else {
@@ -82,12 +104,17 @@ impl<T> Listing<T> {
                 self.entries.push(Entry { name: name.to_owned(), inode: entry.ino(), seen: true, item });
             }
         }
+        Ok(())
+    }
+
+    /// Lets go of entries that went away; whether any came or went since there were `known`.
+    fn settle(&mut self, known: usize) -> bool {
         let changed = self.entries.len() > known || self.entries.iter().any(|entry| !entry.seen);
         if changed {
             self.entries.retain(|entry| entry.seen);
             self.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         }
-        Ok(Some(changed))
+        changed
     }
 
     /// The wanted entries in the order of their names.
@@ -140,9 +167,18 @@ mod tests {
             std::fs::rename(dir.path().join("class").join(from), dir.path().join("class").join(to)).unwrap();
         }
         assert_eq!(look(&mut listing), (true, "b c".into()));
+        // A directory of the same name, as of a module that was unloaded and loaded again.
+        std::fs::rename(dir.path().join("class"), dir.path().join("before")).unwrap();
+        for name in ["b", "c"] {
+            std::fs::remove_dir(dir.path().join("before").join(name)).unwrap();
+        }
+        std::fs::create_dir_all(dir.path().join("class/d")).unwrap();
+        std::fs::remove_file(dir.path().join("before/file")).unwrap();
+        std::fs::remove_dir(dir.path().join("before/lo")).unwrap();
+        assert_eq!(look(&mut listing), (true, "d".into()));
         std::fs::remove_dir_all(dir.path().join("class")).unwrap();
         assert_eq!(look(&mut listing), (false, String::new()));
-        assert_eq!(made.len(), 4 + 1 + 2);
+        assert_eq!(made.len(), 4 + 1 + 2 + 1);
     }
 
     #[test]
