@@ -139,7 +139,7 @@ impl ScrapeThread {
 
     fn enqueue(&self, want: Want) -> Result<oneshot::Receiver<Result<Page, Refusal>>, Refusal> {
         let (reply, page) = oneshot::channel();
-        lock(&self.inbox, |inbox| {
+        let bell = lock(&self.inbox, |inbox| {
             // Who has gone (a scrape time-out) must not take the place of one who waits.
             inbox.waiting.retain(|waiter| !waiter.reply.is_closed());
             if inbox.waiting.len() >= WAITING_MAX {
@@ -147,8 +147,15 @@ impl ScrapeThread {
             }
             inbox.scraper.check(&want.pick)?;
             inbox.waiting.push_back(Waiter { want, reply });
-            if inbox.ring() { Ok(page) } else { Err(Refusal::Later("the scrape thread has ended")) }
-        })
+            Ok(inbox.bell.clone())
+        })?;
+        // The thread wants the inbox as soon as it is woken, so it is given back first. If another thread has taken its
+        // place in the meantime, that one was woken when it did.
+        if ring(&bell) || lock(&self.inbox, |inbox| inbox.ring()) {
+            Ok(page)
+        } else {
+            Err(Refusal::Later("the scrape thread has ended"))
+        }
     }
 
     /// Puts another thread in the place of one whose pass hangs; it serves first whom that pass was to serve.
@@ -179,7 +186,7 @@ impl ScrapeThread {
 impl Inbox {
     /// Wakes the thread; false if there is none any more.
     fn ring(&self) -> bool {
-        !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
+        ring(&self.bell)
     }
 
     /// Begins a pass for the first who waits and all who want the same.
@@ -193,6 +200,11 @@ impl Inbox {
         self.begun = Some(Instant::now());
         Some((want, self.scraper.clone()))
     }
+}
+
+/// Wakes the thread that hears this bell; false if there is none any more.
+fn ring(bell: &SyncSender<()>) -> bool {
+    !matches!(bell.try_send(()), Err(TrySendError::Disconnected(())))
 }
 
 /// What `with` does while nobody else looks into the inbox.

@@ -45,7 +45,7 @@ impl End {
     /// What is known of a file under /proc, by its name there.
     pub(super) fn of_proc(name: &str) -> Self {
         match name {
-            "stat" | "meminfo" | "loadavg" | "softirqs" | "net/netstat" | "net/snmp" | "net/snmp6"
+            "stat" | "self/stat" | "meminfo" | "loadavg" | "softirqs" | "net/netstat" | "net/snmp" | "net/snmp6"
             | "net/sockstat" | "net/sockstat6" => Self::Room,
             "vmstat" => Self::RoomForRecord(128),
             "diskstats" | "net/dev" | "net/udp" | "net/udp6" | "net/softnet_stat" | "net/stat/nf_conntrack" => {
