@@ -2,8 +2,8 @@
 
 mod process_names;
 
-use crate::host::Host;
 use crate::host::group::{Grouping, Rule};
+use crate::host::{Arrivals, Host};
 use crate::{client, collect, exporter, optimize, stack};
 use process_names::process_names;
 use serde::Deserialize;
@@ -83,7 +83,7 @@ pub struct Paths {
 
 impl Default for Paths {
     fn default() -> Self {
-        let Host { procfs, sysfs, rootfs, udev_data } = Host::default();
+        let Host { procfs, sysfs, rootfs, udev_data, .. } = Host::default();
         Self { procfs, sysfs, rootfs, udev_data }
     }
 }
@@ -284,7 +284,9 @@ impl Config {
     /// The host, as the paths say.
     pub fn host(&self) -> Host {
         let Paths { procfs, sysfs, rootfs, udev_data } = self.paths.clone();
-        Host { procfs, sysfs, rootfs, udev_data }
+        let here = procfs == Path::new("/proc") && sysfs == Path::new("/sys");
+        let arrivals = if here { Arrivals::of_this_machine() } else { Arrivals::default() };
+        Host { procfs, sysfs, rootfs, udev_data, arrivals }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
 pub mod arp;
+pub mod arrivals;
 pub mod attribute;
 pub mod bcache;
 pub mod bcachefs;
@@ -58,6 +59,7 @@ pub mod wifi;
 pub mod xfs;
 pub mod zone;
 
+pub use arrivals::Arrivals;
 pub use attribute::Attributes;
 pub use kept::{End, Kept};
 pub use links::Links;
@@ -120,6 +122,8 @@ pub struct Host {
     pub rootfs: PathBuf,
     /// udev's database of devices (`/run/udev/data`).
     pub udev_data: PathBuf,
+    /// Whether what comes to the machine of these files is heard of; if not, it is looked for in each pass.
+    pub arrivals: Arrivals,
 }
 
 impl Default for Host {
@@ -129,6 +133,7 @@ impl Default for Host {
             sysfs: "/sys".into(),
             rootfs: "/".into(),
             udev_data: "/run/udev/data".into(),
+            arrivals: Arrivals::default(),
         }
     }
 }
@@ -136,12 +141,12 @@ impl Default for Host {
 impl Host {
     /// A file under /proc that is read again and again.
     pub fn proc_file(&self, relative: &str) -> Kept {
-        Kept::new(self.procfs.join(relative)).ending(End::of_proc(relative))
+        Kept::new(self.procfs.join(relative)).ending(End::of_proc(relative)).heard_by(&self.arrivals)
     }
 
     /// A file under /sys that is read again and again.
     pub fn sys_file(&self, relative: &str) -> Kept {
-        Kept::new(self.sysfs.join(relative)).ending(End::Room)
+        Kept::new(self.sysfs.join(relative)).ending(End::Room).heard_by(&self.arrivals)
     }
 
     /// A path of the host as seen through [`Host::rootfs`].

@@ -46,7 +46,7 @@ impl Server {
     ) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let stream = loop {
             match tokio::net::TcpStream::connect(address).await {
                 Ok(stream) => break stream,

@@ -25,7 +25,8 @@ impl NodeExporter {
         // `--collector.NAME Enable the NAME collector (default: enabled).`, over several lines.
         let help = says("--help").split_whitespace().collect::<Vec<_>>().join(" ");
         let flags = help.split("--collector.").filter_map(|flag| flag.split_once(" Enable the "));
-        let on = flags.filter(|(name, text)| text.starts_with(&format!("{name} collector (default: enabled)")));
+        let on =
+            flags.filter(|(name, text)| text.starts_with(&format!("{name} collector (default: enabled)")));
         let defaults = on.map(|(name, _)| name.to_owned()).collect();
         Some(Self { program, version, defaults })
     }

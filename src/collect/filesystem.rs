@@ -124,7 +124,8 @@ struct Shown {
 impl Collector for Filesystem {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         self.read_mounts(host)?;
-        self.ask().map_err(|e| CollectError::Failed(format!("cannot start the thread that asks mounts: {e}")))?;
+        self.ask()
+            .map_err(|e| CollectError::Failed(format!("cannot start the thread that asks mounts: {e}")))?;
         write(&self.mounts, &self.answers, out);
         Ok(())
     }

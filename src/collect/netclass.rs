@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn what_changes_is_seen_though_not_everything_is_read_in_each_pass() {
         const APART: [&str; 3] = ["--net", "--mount", "sh"];
-        let ready = Command::new("unshare").args(APART).args(["-c", "mount -t sysfs sysfs /sys && ip link"]).output();
+        let ready =
+            Command::new("unshare").args(APART).args(["-c", "mount -t sysfs sysfs /sys && ip link"]).output();
         if !ready.is_ok_and(|output| output.status.success()) {
             eprintln!("skipped: no network name space may be made here, or there is no iproute2");
             return;
@@ -245,7 +246,8 @@ mod tests {
         let this = std::env::current_exe().unwrap();
         let inner = "collect::netclass::tests::what_changes_is_seen_in_the_next_pass";
         let run = "mount -t sysfs sysfs /sys && exec \"$0\" --ignored --exact \"$1\"";
-        let output = Command::new("unshare").args(APART).args(["-c", run]).arg(this).arg(inner).output().unwrap();
+        let output =
+            Command::new("unshare").args(APART).args(["-c", run]).arg(this).arg(inner).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("1 passed"), "{text}");
     }

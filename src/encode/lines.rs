@@ -116,15 +116,15 @@ impl Lines {
     /// Writes `name suffix{labels,extra="bound"} `, without the value.
     fn start(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>) {
         let mut open = b'{';
-        if !self.plain {
+        if self.plain {
+            self.page.extend_from_slice(self.name.as_bytes());
+            self.page.extend_from_slice(suffix.as_bytes());
+        } else {
             self.page.extend_from_slice(b"{\"");
             escape(&mut self.page, &self.name, true);
             self.page.extend_from_slice(suffix.as_bytes());
             self.page.push(b'"');
             open = b',';
-        } else {
-            self.page.extend_from_slice(self.name.as_bytes());
-            self.page.extend_from_slice(suffix.as_bytes());
         }
         for (label, value) in self.labels.iter().take(self.label_count).zip(label_values) {
             if self.sparse && value.is_empty() {

@@ -1,5 +1,6 @@
 //! A kernel file that stays open and is read again with `pread` into the same buffer.
 
+use super::arrivals::{Absence, Arrivals};
 use super::{FILE_BYTES_MAX, HostError, ParseError};
 use std::fs::File;
 use std::io;
@@ -13,6 +14,7 @@ pub struct Kept {
     file: Option<File>,
     text: Vec<u8>,
     end: End,
+    absence: Absence,
 }
 
 /// How it is known that a read was the last one. A short read is not by itself the end of a kernel file.
@@ -45,12 +47,15 @@ impl End {
     /// What is known of a file under /proc, by its name there.
     pub(super) fn of_proc(name: &str) -> Self {
         match name {
-            "stat" | "self/stat" | "meminfo" | "loadavg" | "softirqs" | "net/netstat" | "net/snmp" | "net/snmp6"
-            | "net/sockstat" | "net/sockstat6" => Self::Room,
+            "stat" | "self/stat" | "meminfo" | "loadavg" | "softirqs" | "net/netstat" | "net/snmp"
+            | "net/snmp6" | "net/sockstat" | "net/sockstat6" => Self::Room,
             "vmstat" => Self::RoomForRecord(128),
-            "diskstats" | "net/dev" | "net/udp" | "net/udp6" | "net/softnet_stat" | "net/stat/nf_conntrack" => {
-                Self::RoomForRecord(512)
-            },
+            "diskstats"
+            | "net/dev"
+            | "net/udp"
+            | "net/udp6"
+            | "net/softnet_stat"
+            | "net/stat/nf_conntrack" => Self::RoomForRecord(512),
             _ if name.starts_with("sys/") || name.starts_with("pressure/") => Self::Room,
             _ => Self::Asked,
         }
@@ -60,13 +65,19 @@ impl End {
 impl Kept {
     /// A file that is opened when it is first read.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, text: Vec::new(), end: End::Asked }
+        Self { path, file: None, text: Vec::new(), end: End::Asked, absence: Absence::default() }
     }
 
     /// The same file, of which more is known about its end.
     #[must_use]
     pub fn ending(self, end: End) -> Self {
         Self { end, ..self }
+    }
+
+    /// The same file; where it is not there, it is not looked for as long as nothing came to the machine.
+    #[must_use]
+    pub fn heard_by(self, arrivals: &Arrivals) -> Self {
+        Self { absence: Absence::heard_by(arrivals), ..self }
     }
 
     /// Where the file is.
@@ -82,9 +93,13 @@ impl Kept {
         // Not open yet, or what it was opened on is gone (a device unplugged, a group removed and
         // made again): the path decides.
         self.file = None;
-        match File::open(&self.path) {
+        if self.absence.holds() {
+            return Ok(None);
+        }
+        let is_absent = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+        match self.absence.look(|| File::open(&self.path), |file| !file.as_ref().is_err_and(is_absent)) {
             Ok(file) => self.file = Some(file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(HostError::read(&self.path, e)),
         }
         match self.fill() {
@@ -247,6 +262,27 @@ mod tests {
         assert_eq!(kept.read().unwrap(), None);
         std::fs::write(&path, "x").unwrap();
         assert_eq!(kept.read().unwrap(), Some("x"));
+    }
+
+    #[test]
+    fn what_an_open_file_stood_for_may_go_and_another_may_come_in_its_place() {
+        let sleep = || std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("process");
+        let mut kept = Kept::new(link.join("stat")).ending(End::Room);
+        for _ in 0..2 {
+            let mut process = sleep();
+            std::os::unix::fs::symlink(format!("/proc/{}", process.id()), &link).unwrap();
+            for _ in 0..2 {
+                let text = kept.read().unwrap().unwrap();
+                assert!(text.starts_with(&format!("{} (sleep)", process.id())), "{text}");
+            }
+            process.kill().unwrap();
+            process.wait().unwrap();
+            // The kernel answers ESRCH on the open file, and the path leads nowhere.
+            assert_eq!(kept.read().unwrap(), None);
+            std::fs::remove_file(&link).unwrap();
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The entries of one directory (devices of a class, pools) between two looks, with what belongs to each.
 
 use super::HostError;
+use super::arrivals::{Absence, Arrivals};
 use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom};
+use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -17,6 +19,7 @@ pub struct Listing<T> {
     path: PathBuf,
     /// Stays open between two looks.
     directory: Option<OwnedFd>,
+    absence: Absence,
     /// Sorted by name; entries that are not wanted stand here as well, without an item.
     entries: Vec<Entry<T>>,
 }
@@ -32,7 +35,13 @@ struct Entry<T> {
 impl<T> Listing<T> {
     /// The directory at `path`; nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, directory: None, entries: Vec::new() }
+        Self { path, directory: None, absence: Absence::default(), entries: Vec::new() }
+    }
+
+    /// The same directory; where it is not there, it is not looked for as long as nothing came to the machine.
+    #[must_use]
+    pub fn heard_by(self, arrivals: &Arrivals) -> Self {
+        Self { absence: Absence::heard_by(arrivals), ..self }
     }
 
     /// Lists the directory anew, and tells whether entries came or went; `None` where there is no directory. For a
@@ -53,10 +62,15 @@ impl<T> Listing<T> {
             }
             self.entries.truncate(known);
         }
+        if self.absence.holds() {
+            return Ok(None);
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = match rustix::fs::open(&self.path, flags, Mode::empty()) {
+        let is_absent = |e: &Errno| *e == Errno::NOENT;
+        let open = || rustix::fs::open(&self.path, flags, Mode::empty());
+        let directory = match self.absence.look(open, |opened| !opened.as_ref().is_err_and(is_absent)) {
             Ok(directory) => directory,
-            Err(rustix::io::Errno::NOENT) => {
+            Err(e) if is_absent(&e) => {
                 self.entries.clear();
                 return Ok(None);
             }
