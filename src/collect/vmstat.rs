@@ -54,6 +54,10 @@ impl Collector for Vmstat {
 
 /// node_exporter's choice, `^(oom_kill|pgpg|pswp|pg.*fault).*`: of some 150 fields the few that people look at.
 fn wanted(field: &str) -> bool {
+    // Most begin with neither of the two letters.
+    if !field.starts_with(['o', 'p']) {
+        return false;
+    }
     ["oom_kill", "pgpg", "pswp"].iter().any(|start| field.starts_with(start))
         || field.strip_prefix("pg").is_some_and(|rest| rest.contains("fault"))
 }

@@ -216,7 +216,8 @@ fn has_any(text: &[u8], wanted: [u8; 3]) -> bool {
         let word = u64::from_le_bytes(*word);
         wanted.iter().fold(seen, |seen, byte| seen | zero(word ^ (ONES * u64::from(*byte))))
     });
-    seen != 0 || rest.iter().any(|byte| wanted.contains(byte))
+    let [a, b, c] = wanted;
+    seen != 0 || rest.iter().any(|byte| *byte == a || *byte == b || *byte == c)
 }
 
 /// Writes a float as Go's `ParseFloat` reads it.
