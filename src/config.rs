@@ -3,8 +3,8 @@
 mod name_mapping;
 pub(crate) mod process_names;
 
-use crate::host::Host;
 use crate::host::group::{Grouping, Rule};
+use crate::host::{Arrivals, Host};
 use crate::{client, collect, exporter, optimize, stack};
 use optimize::policy::Rung;
 use process_names::process_names;
@@ -86,7 +86,7 @@ pub struct Paths {
 
 impl Default for Paths {
     fn default() -> Self {
-        let Host { procfs, sysfs, rootfs, udev_data } = Host::default();
+        let Host { procfs, sysfs, rootfs, udev_data, .. } = Host::default();
         Self { procfs, sysfs, rootfs, udev_data }
     }
 }
@@ -303,7 +303,9 @@ impl Config {
     /// The host, as the paths say.
     pub fn host(&self) -> Host {
         let Paths { procfs, sysfs, rootfs, udev_data } = self.paths.clone();
-        Host { procfs, sysfs, rootfs, udev_data }
+        let here = procfs == Path::new("/proc") && sysfs == Path::new("/sys");
+        let arrivals = if here { Arrivals::of_this_machine() } else { Arrivals::default() };
+        Host { procfs, sysfs, rootfs, udev_data, arrivals }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Reading and writing are two different keys: everything here reads; [`hand::Hand`] alone writes.
 
 pub mod arp;
+pub mod arrivals;
 pub mod attribute;
 pub mod bcache;
 pub mod bcachefs;
@@ -31,6 +32,7 @@ pub mod ipvs;
 pub mod kept;
 pub mod kstat;
 pub mod link;
+pub mod links;
 pub mod listing;
 pub mod md;
 pub mod memory;
@@ -62,8 +64,10 @@ pub mod wifi;
 pub mod xfs;
 pub mod zone;
 
+pub use arrivals::Arrivals;
 pub use attribute::Attributes;
-pub use kept::Kept;
+pub use kept::{End, Kept};
+pub use links::Links;
 pub use listing::Listing;
 pub use parse::ParseError;
 use std::io;
@@ -123,6 +127,8 @@ pub struct Host {
     pub rootfs: PathBuf,
     /// udev's database of devices (`/run/udev/data`).
     pub udev_data: PathBuf,
+    /// Whether what comes to the machine of these files is heard of; if not, it is looked for in each pass.
+    pub arrivals: Arrivals,
 }
 
 impl Default for Host {
@@ -132,6 +138,7 @@ impl Default for Host {
             sysfs: "/sys".into(),
             rootfs: "/".into(),
             udev_data: "/run/udev/data".into(),
+            arrivals: Arrivals::default(),
         }
     }
 }
@@ -139,12 +146,12 @@ impl Default for Host {
 impl Host {
     /// A file under /proc that is read again and again.
     pub fn proc_file(&self, relative: &str) -> Kept {
-        Kept::new(self.procfs.join(relative))
+        Kept::new(self.procfs.join(relative)).ending(End::of_proc(relative)).heard_by(&self.arrivals)
     }
 
     /// A file under /sys that is read again and again.
     pub fn sys_file(&self, relative: &str) -> Kept {
-        Kept::new(self.sysfs.join(relative))
+        Kept::new(self.sysfs.join(relative)).ending(End::Room).heard_by(&self.arrivals)
     }
 
     /// A path of the host as seen through [`Host::rootfs`].

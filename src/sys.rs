@@ -36,6 +36,33 @@ pub fn netlink(part: Netlink) -> io::Result<OwnedFd> {
     socket(AddressFamily::NETLINK, SocketType::RAW, protocol)
 }
 
+/// What the kernel tells all who listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Changes of network devices (`RTMGRP_LINK`); rtnetlink(7).
+    Links,
+    /// Devices, classes and modules that come and go: the kernel's own uevents (udev's are another group).
+    Arrivals,
+}
+
+/// A socket on which news arrives; to ask it never blocks.
+pub fn listen(to: News) -> io::Result<OwnedFd> {
+    let protocol = match to {
+        News::Links => None, // NETLINK_ROUTE is 0.
+        News::Arrivals => Some(rustix::net::netlink::KOBJECT_UEVENT),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
+    // The first group of either.
+    rustix::net::bind(&socket, &rustix::net::netlink::SocketAddrNetlink::new(0, 1))?;
+    Ok(socket)
+}
+
+/// The number of the network device that has this name at present.
+pub fn device_number(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    Ok(rustix::net::netdevice::name_to_index(socket, name)?)
+}
+
 /// A socket to ask the kernel about network devices with.
 pub fn device_socket() -> io::Result<OwnedFd> {
     socket(AddressFamily::INET, SocketType::DGRAM, None)

@@ -15,7 +15,7 @@ pub const ENTRY: Entry = Entry {
     make: |host, options| {
         Ok(Box::new(Bcache {
             priority_stats: options.bcache.priority_stats,
-            board: Board::new(host.sysfs.join("fs/bcache"), Unreadable::Fails),
+            board: Board::new(host.sysfs.join("fs/bcache"), Unreadable::Fails).heard_by(&host.arrivals),
         }))
     },
 };

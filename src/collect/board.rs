@@ -2,7 +2,7 @@
 
 use super::family::{Named, Opening};
 use crate::host::attribute::{Attribute, Reader, Reading};
-use crate::host::{HostError, Listing, ParseError};
+use crate::host::{Arrivals, HostError, Listing, ParseError};
 use crate::metric::{Desc, Sink, Value};
 use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,11 @@ impl Board {
     pub(super) fn new(directory: PathBuf, unreadable: Unreadable) -> Self {
         let children = Listing::new(directory.clone());
         Self { directory, unreadable, children, passes_left: 0, found: Found::default() }
+    }
+
+    /// The same board; where there is no such directory, it is not looked for as long as nothing came to the machine.
+    pub(super) fn heard_by(self, arrivals: &Arrivals) -> Self {
+        Self { children: self.children.heard_by(arrivals), ..self }
     }
 
     /// Looks whether there are other devices than before, and lets `find` say what their files are; false if there is

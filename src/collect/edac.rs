@@ -11,7 +11,9 @@ pub const ENTRY: Entry = Entry {
     name: "edac",
     on: true,
     make: |host, _| {
-        Ok(Box::new(Edac(Board::new(host.sysfs.join("devices/system/edac/mc"), Unreadable::Fails))))
+        Ok(Box::new(Edac(
+            Board::new(host.sysfs.join("devices/system/edac/mc"), Unreadable::Fails).heard_by(&host.arrivals),
+        )))
     },
 };
 

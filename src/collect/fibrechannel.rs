@@ -14,7 +14,8 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, _| {
         Ok(Box::new(FibreChannel {
-            board: Board::new(host.sysfs.join("class/fc_host"), Unreadable::IsAbsent),
+            board: Board::new(host.sysfs.join("class/fc_host"), Unreadable::IsAbsent)
+                .heard_by(&host.arrivals),
             ports: Ports::default(),
         }))
     },

@@ -4,12 +4,12 @@ use super::filter::Choice;
 use super::{CollectError, Collector, Entry};
 use crate::host::kept::ended;
 use crate::host::mount::{self, Mount};
-use crate::host::space::{Answer, Space, Spaces};
+use crate::host::space::{self, Answer, Space, Spaces};
 use crate::host::{Host, HostError, Kept};
 use crate::metric::{Desc, Sink, Value};
 use serde::Deserialize;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ pub const ENTRY: Entry = Entry {
             spaces: Spaces::new(options.mount_timeout),
             text: Vec::new(),
             mounts: Vec::new(),
-            paths: Arc::new([]),
+            far: Arc::new([]),
+            far_answers: Vec::new(),
             answers: Vec::new(),
         }))
     },
@@ -124,12 +125,16 @@ struct Filesystem {
     /// The text that the mounts were made of: as long as it is the same, they are.
     text: Vec<u8>,
     mounts: Vec<Shown>,
-    paths: Arc<[PathBuf]>,
+    /// The paths of the mounts that may not answer.
+    far: Arc<[PathBuf]>,
+    far_answers: Vec<Answer>,
     answers: Vec<Answer>,
 }
 
 struct Shown {
     mount: Mount,
+    /// Where it is asked if it answers at once; otherwise it stands among those that are far.
+    near: Option<PathBuf>,
     major: String,
     minor: String,
 }
@@ -137,8 +142,7 @@ struct Shown {
 impl Collector for Filesystem {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
         self.read_mounts(host)?;
-        self.spaces
-            .ask(&self.paths, &mut self.answers)
+        self.ask()
             .map_err(|e| CollectError::Failed(format!("cannot start the thread that asks mounts: {e}")))?;
         write(&self.mounts, &self.answers, out);
         Ok(())
@@ -146,6 +150,18 @@ impl Collector for Filesystem {
 }
 
 impl Filesystem {
+    fn ask(&mut self) -> io::Result<()> {
+        self.spaces.ask(&self.far, &mut self.far_answers)?;
+        let mut far = self.far_answers.drain(..);
+        self.answers.clear();
+        self.answers.extend(self.mounts.iter().map(|shown| match &shown.near {
+            Some(path) => space::answer(path),
+            // There is one for each.
+            None => far.next().unwrap_or(Answer::Stuck),
+        }));
+        Ok(())
+    }
+
     fn read_mounts(&mut self, host: &Host) -> Result<(), CollectError> {
         let [first, own] = &mut self.files;
         let is_hidden = match first.read_bytes() {
@@ -166,17 +182,27 @@ impl Filesystem {
         let mounts = ended(&text).and_then(mount::mounts).map_err(|e| HostError::parse(file.path(), e))?;
         self.text = bytes.to_vec();
         self.mounts.clear();
+        let kinds: Vec<(String, String)> =
+            mounts.iter().map(|mount| (mount.mount_point.clone(), mount.fs_type.clone())).collect();
         for mut mount in mounts {
             mount.mount_point = below(&host.rootfs.to_string_lossy(), mount.mount_point);
             if !self.mount_points.shows(&mount.mount_point) || !self.fs_types.shows(&mount.fs_type) {
                 continue;
             }
+            let near = host.rootfs == Path::new("/")
+                && space::answers_at_once(
+                    &mount.mount_point,
+                    &mount.fs_type,
+                    kinds.iter().map(|(path, kind)| (path.as_str(), kind.as_str())),
+                );
             // Mounted twice on the same place: what is seen there is the later one.
             self.mounts.retain(|shown| !same_labels(&shown.mount, &mount));
             let (major, minor) = (mount.major.to_string(), mount.minor.to_string());
-            self.mounts.push(Shown { mount, major, minor });
+            let near = near.then(|| host.root_path(&mount.mount_point));
+            self.mounts.push(Shown { mount, near, major, minor });
         }
-        self.paths = self.mounts.iter().map(|shown| host.root_path(&shown.mount.mount_point)).collect();
+        let far = self.mounts.iter().filter(|shown| shown.near.is_none());
+        self.far = far.map(|shown| host.root_path(&shown.mount.mount_point)).collect();
         Ok(())
     }
 }
@@ -230,7 +256,7 @@ fn write(mounts: &[Shown], answers: &[Answer], out: &mut dyn Sink) {
         }
     }
     out.family(&MOUNT_INFO);
-    for (Shown { mount, major, minor }, _) in spaces() {
+    for (Shown { mount, major, minor, .. }, _) in spaces() {
         out.sample(&[&mount.device, major, minor, &mount.mount_point], Value::U64(1));
     }
 }
@@ -253,7 +279,7 @@ mod tests {
     fn a_mount_that_does_not_answer_has_an_error_and_no_numbers() {
         let shown = |line: &str| {
             let mount = mount::mounts(line).unwrap().remove(0);
-            Shown { major: mount.major.to_string(), minor: mount.minor.to_string(), mount }
+            Shown { near: None, major: mount.major.to_string(), minor: mount.minor.to_string(), mount }
         };
         let mounts =
             [shown("1 0 8:1 / / rw - ext4 /dev/sda1 rw"), shown("2 1 0:9 / /far rw - nfs4 far:/ ro")];

@@ -21,7 +21,8 @@ pub const ENTRY: Entry = Entry {
         let Options { device_include, device_exclude } = &options.infiniband;
         Ok(Box::new(InfiniBand {
             choice: Choice::new("infiniband.device", device_include, device_exclude)?,
-            board: Board::new(host.sysfs.join("class/infiniband"), Unreadable::IsAbsent),
+            board: Board::new(host.sysfs.join("class/infiniband"), Unreadable::IsAbsent)
+                .heard_by(&host.arrivals),
         }))
     },
 };

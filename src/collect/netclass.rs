@@ -5,10 +5,11 @@ mod netlink;
 use super::family::{Opening, by_name, whole};
 use super::{CollectError, Collector, Entry, filter};
 use crate::host::attribute::Reader;
-use crate::host::{Attributes, Host, Listing};
+use crate::host::{Attributes, Host, HostError, Links, Listing};
 use crate::metric::{Desc, Sink, Value};
 use regex_lite::Regex;
 use serde::Deserialize;
+use std::path::Path;
 
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
@@ -19,6 +20,9 @@ pub const ENTRY: Entry = Entry {
             ignored: filter::pattern("netclass.ignored_devices", &options.netclass.ignored_devices)?,
             options: options.netclass.clone(),
             devices: Listing::new(host.sysfs.join("class/net")),
+            // Where /sys is another machine's or a test's, nobody tells of changes.
+            links: if host.sysfs == Path::new("/sys") { Links::listen().ok() } else { None },
+            passes_left: 0,
         }))
     },
 };
@@ -51,6 +55,11 @@ impl Default for Options {
 /// The attributes that are texts, by place.
 const TEXTS: [&str; 5] = ["operstate", "address", "broadcast", "duplex", "ifalias"];
 const OPERSTATE: usize = 0;
+const DUPLEX: usize = 3;
+/// The numbers that change without news of the device: what is counted, and what only the driver knows.
+const RESTLESS: [usize; 5] = [1, CARRIER_CHANGES, 3, 4, SPEED];
+/// After so many passes everything is read anew, though there was no news.
+const PASSES: u32 = 20;
 
 const fn gauge(name: &'static str, help: &'static str) -> Desc<'static> {
     Desc::gauge(name, help, &["device"])
@@ -104,7 +113,9 @@ const NUMBERS: [(&str, Desc<'static>); 17] = [
     ),
     ("type", gauge("node_network_protocol_type", "Network device property: protocol_type")),
 ];
+const CARRIER_CHANGES: usize = 2;
 const FLAGS: usize = 7;
+const IFINDEX: usize = 8;
 const SPEED: usize = 14;
 /// The kernel counts speeds in millions of bits a second.
 const SPEED_BYTES: u64 = 1_000_000 / 8;
@@ -113,27 +124,61 @@ struct Netclass {
     ignored: Option<Regex>,
     options: Options,
     devices: Listing<Attributes>,
+    /// Tells when something changed: most of a device's files say the same for years.
+    links: Option<Links>,
+    /// How many passes may do without reading everything, as long as there is no news.
+    passes_left: u32,
 }
 
 impl Collector for Netclass {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let Self { ignored, options, devices } = self;
-        if options.netlink {
-            return netlink::collect(host, ignored.as_ref(), options.netlink_with_stats, out);
+        if self.options.netlink {
+            return netlink::collect(host, self.ignored.as_ref(), self.options.netlink_with_stats, out);
         }
-        devices
+        // Heard before the first file is read: what changes later is news for the next pass.
+        let news = self.links.as_ref().is_none_or(Links::has_news);
+        let Self { ignored, devices, .. } = self;
+        let others = devices
             .refresh(|path, name, is_file| {
                 // The one ordinary file there, bonding_masters, is no device.
                 let shown = !is_file && ignored.as_ref().is_none_or(|pattern| !pattern.is_match(name));
                 shown.then(|| Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, _)| name)))
             })?
             .ok_or_else(|| CollectError::Absent("class/net".into()))?;
+        self.read(others || news)?;
+        write(&self.devices, self.options.ignore_invalid_speed, out);
+        Ok(())
+    }
+}
+
+impl Netclass {
+    fn read(&mut self, changed: bool) -> Result<(), HostError> {
         let mut reader = Reader::default();
-        for (_, device) in devices.items_mut() {
+        let left = self.passes_left.checked_sub(1).filter(|_| !changed);
+        // Until all was read.
+        self.passes_left = 0;
+        for (_, device) in self.devices.items_mut() {
+            if left.is_some() {
+                let known = device.number(CARRIER_CHANGES).is_some();
+                device.read_some(&mut reader, |text| text == DUPLEX, |number| RESTLESS.contains(&number))?;
+                if !known || device.number(CARRIER_CHANGES).is_some() {
+                    continue;
+                }
+                // It has just gone.
+            }
             device.read(&mut reader)?;
         }
-        write(devices, options.ignore_invalid_speed, out);
+        self.passes_left = left.unwrap_or_else(|| if self.are_heard() { PASSES } else { 0 });
         Ok(())
+    }
+
+    /// Whether the devices are those that there is news of: /sys may be of another network name space than this process.
+    fn are_heard(&self) -> bool {
+        let Some(links) = &self.links else { return false };
+        self.devices.items().all(|(name, device)| {
+            let number = device.number(IFINDEX).and_then(|number| u32::try_from(number).ok());
+            number.is_some_and(|number| links.is(name, number))
+        })
     }
 }
 
@@ -160,5 +205,64 @@ fn write(devices: &Listing<Attributes>, ignore_invalid_speed: bool, out: &mut dy
             (number >= 0 || !ignore_invalid_speed).then(|| whole(number.saturating_mul(SPEED_BYTES.into())))
         };
         by_name(out, desc, devices.items().map(|(name, device)| (name, value(device))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect;
+    use crate::encode::text::TextEncoder;
+    use std::process::Command;
+
+    /// The numbers of lo's mtu, flags and queue.
+    fn lo(collector: &mut dyn Collector) -> Vec<String> {
+        let mut out = TextEncoder::default();
+        collector.collect(&Host::default(), &mut out).unwrap();
+        let page = String::from_utf8(out.page().to_vec()).unwrap();
+        let value = |name: &str| {
+            let start = format!("node_network_{name}{{device=\"lo\"}} ");
+            page.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or("none").to_owned()
+        };
+        ["mtu_bytes", "flags", "transmit_queue_length"].map(value).into()
+    }
+
+    #[test]
+    #[ignore = "the next one runs it, with network devices of its own"]
+    fn what_changes_is_seen_in_the_next_pass() {
+        let mut netclass = (ENTRY.make)(&Host::default(), &collect::Options::default()).unwrap();
+        let set = |args: &str| {
+            let done = Command::new("ip").args(["link", "set", "lo"]).args(args.split(' ')).status();
+            assert!(done.unwrap().success(), "{args}");
+        };
+        let before = lo(netclass.as_mut());
+        assert_eq!(before, ["65536", "8", "1000"]);
+        for _ in 0..PASSES * 2 {
+            assert_eq!(lo(netclass.as_mut()), before);
+        }
+        set("mtu 1400");
+        assert_eq!(lo(netclass.as_mut()), ["1400", "8", "1000"]);
+        set("up");
+        assert_eq!(lo(netclass.as_mut()), ["1400", "9", "1000"]);
+        set("txqueuelen 77");
+        assert_eq!(lo(netclass.as_mut()), ["1400", "9", "77"]);
+    }
+
+    #[test]
+    fn what_changes_is_seen_though_not_everything_is_read_in_each_pass() {
+        const APART: [&str; 3] = ["--net", "--mount", "sh"];
+        let ready =
+            Command::new("unshare").args(APART).args(["-c", "mount -t sysfs sysfs /sys && ip link"]).output();
+        if !ready.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: no network name space may be made here, or there is no iproute2");
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let inner = "collect::netclass::tests::what_changes_is_seen_in_the_next_pass";
+        let run = "mount -t sysfs sysfs /sys && exec \"$0\" --ignored --exact \"$1\"";
+        let output =
+            Command::new("unshare").args(APART).args(["-c", run]).arg(this).arg(inner).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
     }
 }

@@ -11,7 +11,11 @@ use crate::metric::{Desc, Sink, Value};
 pub const ENTRY: Entry = Entry {
     name: "nvme",
     on: true,
-    make: |host, _| Ok(Box::new(Nvme { controllers: Listing::new(host.sysfs.join("class/nvme")) })),
+    make: |host, _| {
+        Ok(Box::new(Nvme {
+            controllers: Listing::new(host.sysfs.join("class/nvme")).heard_by(&host.arrivals),
+        }))
+    },
 };
 
 /// The attributes of a controller, in the order of the labels of [`INFO`] without the device.

@@ -11,7 +11,11 @@ use crate::metric::{Desc, Sink, Value};
 pub const ENTRY: Entry = Entry {
     name: "thermal_zone",
     on: true,
-    make: |host, _| Ok(Box::new(ThermalZone { devices: Listing::new(host.sysfs.join("class/thermal")) })),
+    make: |host, _| {
+        Ok(Box::new(ThermalZone {
+            devices: Listing::new(host.sysfs.join("class/thermal")).heard_by(&host.arrivals),
+        }))
+    },
 };
 
 const TEMPERATURE: Desc<'static> =

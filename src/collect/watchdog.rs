@@ -10,7 +10,11 @@ use crate::metric::{Desc, Sink, Value};
 pub const ENTRY: Entry = Entry {
     name: "watchdog",
     on: true,
-    make: |host, _| Ok(Box::new(Watchdog { devices: Listing::new(host.sysfs.join("class/watchdog")) })),
+    make: |host, _| {
+        Ok(Box::new(Watchdog {
+            devices: Listing::new(host.sysfs.join("class/watchdog")).heard_by(&host.arrivals),
+        }))
+    },
 };
 
 /// The attributes that are texts, in the order of the labels of [`INFO`] without the name.

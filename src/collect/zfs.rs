@@ -19,7 +19,7 @@ pub const ENTRY: Entry = Entry {
         let directory = host.procfs.join("spl/kstat/zfs");
         Ok(Box::new(Zfs {
             tree: Tree::new(&directory),
-            entries: Listing::new(directory),
+            entries: Listing::new(directory).heard_by(&host.arrivals),
             fields: Fields::default(),
             io: Table::new(["node_zfs_zpool_", "kstat.zfs.misc.io."], &["zpool"]),
             data_sets: Table::new(

@@ -14,8 +14,8 @@ pub(super) struct Lines {
     bound: Bound,
     scheme: Scheme,
     name: String,
-    /// Whether the name stands in quotes within the braces.
-    quoted: bool,
+    /// Whether the name needs no quotes anywhere.
+    plain: bool,
     /// The names of the labels, each as `name="`.
     labels: Vec<Vec<u8>>,
     label_count: usize,
@@ -31,7 +31,7 @@ impl Lines {
             bound,
             scheme: Scheme::default(),
             name: String::new(),
-            quoted: false,
+            plain: true,
             labels: Vec::new(),
             label_count: 0,
             sparse: false,
@@ -48,17 +48,25 @@ impl Lines {
 
     /// Makes `desc` the open family.
     pub(super) fn open(&mut self, desc: &Desc<'_>) {
-        let name = self.scheme.escape(desc.name, Of::Family);
-        self.families.push(&name);
+        self.plain = is_legacy(desc.name, Of::Family);
         self.name.clear();
-        self.name.push_str(&name);
-        self.quoted = self.scheme == Scheme::AllowUtf8 && !is_legacy(&self.name, Of::Family);
+        if self.plain {
+            self.name.push_str(desc.name);
+        } else {
+            self.name.push_str(&self.scheme.escape(desc.name, Of::Family));
+            self.plain = is_legacy(&self.name, Of::Family);
+        }
+        self.families.push(&self.name);
         self.label_count = desc.labels.len();
         self.sparse = desc.sparse;
         self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
         for (slot, label) in self.labels.iter_mut().zip(desc.labels) {
             slot.clear();
-            push_name(slot, &self.scheme.escape(label, Of::Label), Of::Label);
+            if is_legacy(label, Of::Label) {
+                slot.extend_from_slice(label.as_bytes());
+            } else {
+                push_name(slot, &self.scheme.escape(label, Of::Label), Of::Label);
+            }
             slot.extend_from_slice(b"=\"");
         }
     }
@@ -74,7 +82,11 @@ impl Lines {
         self.page.extend_from_slice(word);
         self.page.push(b' ');
         let name = self.name.get(..length).unwrap_or(&self.name);
-        push_name(&mut self.page, name, Of::Family);
+        if self.plain && length > 0 {
+            self.page.extend_from_slice(name.as_bytes());
+        } else {
+            push_name(&mut self.page, name, Of::Family);
+        }
         self.page.push(b' ');
     }
 
@@ -104,15 +116,15 @@ impl Lines {
     /// Writes `name suffix{labels,extra="bound"} `, without the value.
     fn start(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>) {
         let mut open = b'{';
-        if self.quoted {
+        if self.plain {
+            self.page.extend_from_slice(self.name.as_bytes());
+            self.page.extend_from_slice(suffix.as_bytes());
+        } else {
             self.page.extend_from_slice(b"{\"");
             escape(&mut self.page, &self.name, true);
             self.page.extend_from_slice(suffix.as_bytes());
             self.page.push(b'"');
             open = b',';
-        } else {
-            self.page.extend_from_slice(self.name.as_bytes());
-            self.page.extend_from_slice(suffix.as_bytes());
         }
         for (label, value) in self.labels.iter().take(self.label_count).zip(label_values) {
             if self.sparse && value.is_empty() {
@@ -179,7 +191,7 @@ fn push_name(page: &mut Vec<u8>, name: &str, of: Of) {
 /// Writes `text` with backslash, line feed and (where it stands in quotes) the double quote escaped.
 pub(super) fn escape(page: &mut Vec<u8>, text: &str, quotes: bool) {
     // Nearly no text has anything to escape; one look spares the loop.
-    if !text.bytes().any(|b| b == b'\\' || b == b'\n' || b == b'"') {
+    if !has_any(text.as_bytes(), [b'\\', b'\n', b'"']) {
         page.extend_from_slice(text.as_bytes());
         return;
     }
@@ -191,6 +203,21 @@ pub(super) fn escape(page: &mut Vec<u8>, text: &str, quotes: bool) {
             other => page.push(other),
         }
     }
+}
+
+/// Whether one of these bytes, all of them ASCII, is in the text: eight bytes at a time, as every label and help is asked.
+fn has_any(text: &[u8], wanted: [u8; 3]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    let (words, rest) = text.as_chunks::<8>();
+    // A byte that is equal becomes zero, and only a zero byte borrows into its highest bit while that is not set.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let seen = words.iter().fold(0, |seen, word| {
+        let word = u64::from_le_bytes(*word);
+        wanted.iter().fold(seen, |seen, byte| seen | zero(word ^ (ONES * u64::from(*byte))))
+    });
+    let [a, b, c] = wanted;
+    seen != 0 || rest.iter().any(|byte| *byte == a || *byte == b || *byte == c)
 }
 
 /// Writes a float as Go's `ParseFloat` reads it.
@@ -241,6 +268,23 @@ mod tests {
             float(&mut bytes, value);
             let got = String::from_utf8(bytes).unwrap();
             assert!(got == text || got.parse::<f64>().ok() == text.parse().ok(), "{got} is not {text}");
+        }
+    }
+
+    #[test]
+    fn a_byte_is_seen_wherever_it_stands_and_no_other_is_taken_for_it() {
+        for length in 0..40 {
+            for other in (0..=255).filter(|byte| !matches!(byte, b'\\' | b'\n' | b'"')) {
+                let mut text = vec![other; length];
+                assert!(!has_any(&text, [b'\\', b'\n', b'"']), "{other} {length}");
+                for at in (0..length).step_by(3) {
+                    for wanted in [b'\\', b'\n', b'"'] {
+                        text[at] = wanted;
+                        assert!(has_any(&text, [b'\\', b'\n', b'"']), "{wanted} among {other} at {at}");
+                    }
+                    text[at] = other;
+                }
+            }
         }
     }
 

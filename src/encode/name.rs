@@ -71,10 +71,33 @@ impl Scheme {
 
 /// Whether every reader knows a name of this form.
 pub(super) fn is_legacy(name: &str, of: Of) -> bool {
-    // Byte by byte, since each family of each pass is asked for: what is not ASCII is not good.
-    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (b == b':' && of == Of::Family);
+    // Byte by byte and by one table, since each family of each pass is asked for: what is not ASCII is not good.
+    let want = match of {
+        Of::Family => IN_FAMILY,
+        Of::Label => IN_LABEL,
+    };
+    let good = |b: u8| LETTERS.get(usize::from(b)).is_some_and(|letter| letter & want != 0);
     name.bytes().next().is_some_and(|first| !first.is_ascii_digit()) && name.bytes().all(good)
 }
+
+const IN_FAMILY: u8 = 1;
+const IN_LABEL: u8 = 2;
+/// Where each byte may stand, but for digits at the beginning.
+const LETTERS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut rest: &mut [u8] = &mut table;
+    let mut byte = 0_u8;
+    while let [first, others @ ..] = rest {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            *first = IN_FAMILY | IN_LABEL;
+        } else if byte == b':' {
+            *first = IN_FAMILY;
+        }
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    table
+};
 
 fn is_legacy_letter(letter: char, at: usize, of: Of) -> bool {
     letter.is_ascii_alphabetic()

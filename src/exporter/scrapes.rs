@@ -172,10 +172,10 @@ impl ScrapeThread {
     }
 
     fn enqueue(&self, want: Want, now: Instant) -> Result<Place, Refusal> {
-        lock(&self.inbox, |inbox| {
+        let (place, bell) = lock(&self.inbox, |inbox| {
             inbox.scraper.check(&want.pick)?;
             if let Some(page) = inbox.young_page(&want, now) {
-                return Ok(Place::Page(page));
+                return Ok((Place::Page(page), None));
             }
             // Who has gone (a scrape time-out) must not take the place of one who waits.
             inbox.waiting.retain(|waiter| !waiter.reply.is_closed());
@@ -189,12 +189,18 @@ impl ScrapeThread {
             let waiter = Waiter { want, reply };
             if joins {
                 inbox.served.push(waiter);
-                return Ok(Place::Waits(page));
+                return Ok((Place::Waits(page), None));
             }
             inbox.waiting.push_back(waiter);
-            let is_there = inbox.ring();
-            if is_there { Ok(Place::Waits(page)) } else { Err(Refusal::Later("the scrape thread has ended")) }
-        })
+            Ok((Place::Waits(page), Some(inbox.bell.clone())))
+        })?;
+        // The thread wants the inbox as soon as it is woken, so it is given back first. If another thread has taken its
+        // place in the meantime, that one was woken when it did.
+        if bell.is_none_or(|bell| ring(&bell)) || lock(&self.inbox, |inbox| inbox.ring()) {
+            Ok(place)
+        } else {
+            Err(Refusal::Later("the scrape thread has ended"))
+        }
     }
 
     /// Puts another thread in the place of one whose pass hangs; it serves first whom that pass was to serve.
@@ -225,7 +231,7 @@ impl ScrapeThread {
 impl Inbox {
     /// Wakes the thread; false if there is none any more.
     fn ring(&self) -> bool {
-        !matches!(self.bell.try_send(()), Err(TrySendError::Disconnected(())))
+        ring(&self.bell)
     }
 
     /// Whether a request at `now` may get a page of this pass.
@@ -270,6 +276,11 @@ impl Inbox {
         let (pass, _) = self.last.as_ref()?;
         Some(self.age_max.saturating_sub(pass.begun.elapsed()))
     }
+}
+
+/// Wakes the thread that hears this bell; false if there is none any more.
+fn ring(bell: &SyncSender<()>) -> bool {
+    !matches!(bell.try_send(()), Err(TrySendError::Disconnected(())))
 }
 
 /// What `with` does while nobody else looks into the inbox.

@@ -78,7 +78,13 @@ impl Rig {
         list(root, "", &mut files)?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let at = |name: &str| root.join(name);
-        let host = Host { procfs: at("proc"), sysfs: at("sys"), rootfs: at("root"), udev_data: at("udev") };
+        let host = Host {
+            procfs: at("proc"),
+            sysfs: at("sys"),
+            rootfs: at("root"),
+            udev_data: at("udev"),
+            ..Host::default()
+        };
         let mut out = Self { root: root.to_owned(), host, options: options(root), files, known: Vec::new() };
         for entry in REGISTRY.iter().filter(|entry| !OWN_WAYS.contains(&entry.name)) {
             let watch = Watch::new(&out.root)?;

@@ -201,13 +201,23 @@ impl Attributes {
 
     /// Reads all attributes.
     pub fn read(&mut self, reader: &mut Reader) -> Result<(), HostError> {
-        for text in &mut self.texts {
+        self.read_some(reader, |_| true, |_| true)
+    }
+
+    /// Reads the texts and numbers at these places of their lists; the others stay as they were.
+    pub fn read_some(
+        &mut self,
+        reader: &mut Reader,
+        text: impl Fn(usize) -> bool,
+        number: impl Fn(usize) -> bool,
+    ) -> Result<(), HostError> {
+        for (_, text) in self.texts.iter_mut().enumerate().filter(|(place, _)| text(*place)) {
             let bytes = reader.told(&mut text.attribute)?;
             text.value.clear();
             text.known = bytes.is_some();
             text.value.push_str(&String::from_utf8_lossy(bytes.unwrap_or_default()));
         }
-        for number in &mut self.numbers {
+        for (_, number) in self.numbers.iter_mut().enumerate().filter(|(place, _)| number(*place)) {
             let bytes = reader.told(&mut number.attribute)?;
             number.value = match bytes.map(std::str::from_utf8) {
                 None | Some(Ok("")) => None,

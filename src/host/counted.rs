@@ -7,7 +7,7 @@ use crate::sys;
 use rustix::fs::Dir;
 #[cfg(target_os = "linux")]
 use rustix::fs::RawDir;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
@@ -191,33 +191,60 @@ pub struct Entry<'a> {
     pub inode: u64,
 }
 
-/// Gives each entry of a directory to `each`, without `.` and `..`, until it fails. A name that is no text is as if it had
-/// not been there.
-pub fn entries_until(path: &Path, mut each: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    call();
-    let directory = Held(rustix::fs::open(path, flags, Mode::empty())?);
-    #[cfg(target_os = "linux")]
-    let mut buffer = [std::mem::MaybeUninit::uninit(); 8192];
-    #[cfg(target_os = "linux")]
-    let mut found = RawDir::new(&directory.0, &mut buffer);
-    #[cfg(not(target_os = "linux"))]
-    let mut found = Dir::read_from(&directory.0)?;
-    loop {
+/// An open directory.
+#[derive(Debug)]
+pub struct Directory(Held<OwnedFd>);
+
+impl Directory {
+    /// Opens a directory.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        call();
+        Ok(Self(Held(rustix::fs::open(path, flags, Mode::empty())?)))
+    }
+
+    /// Begins anew: what is there now is listed the next time.
+    pub fn rewind(&self) -> io::Result<()> {
+        call();
+        rustix::fs::seek(&self.0.0, SeekFrom::Start(0))?;
+        Ok(())
+    }
+
+    /// Gives each entry to `each`, without `.` and `..`, until it fails. A name that is no text is as if it had not been
+    /// there. `path` is where the directory is.
+    #[allow(clippy::while_let_on_iterator, reason = "what Linux has is no iterator")]
+    pub fn entries_until(
+        &self,
+        path: &Path,
+        mut each: impl FnMut(&Entry<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        if found.is_buffer_empty() {
-            call();
-        }
-        let Some(entry) = found.next() else { return Ok(()) };
-        let entry = entry?;
-        match entry.file_name().to_str() {
-            Err(_) | Ok("." | "..") => {}
-            Ok(name) => {
-                let kind = kind_of(path, name, entry.file_type());
-                each(&Entry { name, kind, inode: entry.ino() })?;
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 8192];
+        #[cfg(target_os = "linux")]
+        let mut found = RawDir::new(&self.0.0, &mut buffer);
+        #[cfg(not(target_os = "linux"))]
+        let mut found = Dir::read_from(&self.0.0)?;
+        loop {
+            #[cfg(target_os = "linux")]
+            if found.is_buffer_empty() {
+                call();
+            }
+            let Some(entry) = found.next() else { return Ok(()) };
+            let entry = entry?;
+            match entry.file_name().to_str() {
+                Err(_) | Ok("." | "..") => {}
+                Ok(name) => {
+                    let kind = kind_of(path, name, entry.file_type());
+                    each(&Entry { name, kind, inode: entry.ino() })?;
+                }
             }
         }
     }
+}
+
+/// Gives each entry of the directory at a path to `each`, until it fails.
+pub fn entries_until(path: &Path, each: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+    Directory::open(path)?.entries_until(path, each)
 }
 
 /// The same for all entries.
@@ -261,6 +288,29 @@ impl Socket {
         sys::netlink(part).map(|socket| Self(Held(socket)))
     }
 
+    /// One who listens to what the kernel tells all.
+    pub fn listen(to: sys::News) -> io::Result<Self> {
+        calls(2);
+        sys::listen(to).map(|socket| Self(Held(socket)))
+    }
+
+    /// Whether anything was told since the last call, or may have been: what nobody hears for long is thrown away, which
+    /// the kernel says as an error. What it is does not matter; what does not fit is cut off.
+    pub fn was_told(&self) -> bool {
+        /// So much is heard at once; the rest is heard the next time.
+        const NEWS_MAX: usize = 1000;
+        let mut told = false;
+        for _ in 0..NEWS_MAX {
+            match self.receive(&mut [0; 16]) {
+                Ok(_) => told = true,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
+        }
+        told
+    }
+
     /// What network devices are asked with.
     pub fn device() -> io::Result<Self> {
         call();
@@ -284,6 +334,13 @@ impl Socket {
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let received = rustix::net::recv(&self.0.0, buffer, RecvFlags::empty());
         reading(received.map(|(length, _)| length).map_err(Into::into))
+    }
+}
+
+#[cfg(test)]
+impl From<OwnedFd> for Socket {
+    fn from(socket: OwnedFd) -> Self {
+        Self(Held(socket))
     }
 }
 

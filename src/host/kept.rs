@@ -1,5 +1,6 @@
 //! A kernel file that stays open and is read again with `pread` into the same buffer.
 
+use super::arrivals::{Absence, Arrivals};
 use super::counted::File;
 use super::{FILE_BYTES_MAX, HostError, ParseError};
 use std::io;
@@ -11,12 +12,71 @@ pub struct Kept {
     path: PathBuf,
     file: Option<File>,
     text: Vec<u8>,
+    end: End,
+    absence: Absence,
+}
+
+/// How it is known that a read was the last one. A short read is not by itself the end of a kernel file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// By asking once more.
+    #[default]
+    Asked,
+    /// By room that is left: the kernel makes the whole text at once (`single_open`, sysctl, sysfs), or it is an
+    /// ordinary file.
+    Room,
+    /// By room that is left for any record, of which none is longer than this: the kernel puts records into a page for
+    /// each read (`fs/seq_file.c`), as long as the next one fits.
+    RoomForRecord(usize),
+}
+
+/// The smallest page of any machine, which is the least that the kernel fills with records.
+const PAGE_BYTES: usize = 4096;
+
+impl End {
+    /// Whether a read that gave so many bytes, with room for more, was the last.
+    fn is_behind(self, bytes: usize) -> bool {
+        match self {
+            Self::Asked => false,
+            Self::Room => true,
+            Self::RoomForRecord(longest) => bytes + longest < PAGE_BYTES,
+        }
+    }
+
+    /// What is known of a file under /proc, by its name there.
+    pub(super) fn of_proc(name: &str) -> Self {
+        match name {
+            "stat" | "self/stat" | "meminfo" | "loadavg" | "softirqs" | "net/netstat" | "net/snmp"
+            | "net/snmp6" | "net/sockstat" | "net/sockstat6" => Self::Room,
+            "vmstat" => Self::RoomForRecord(128),
+            "diskstats"
+            | "net/dev"
+            | "net/udp"
+            | "net/udp6"
+            | "net/softnet_stat"
+            | "net/stat/nf_conntrack" => Self::RoomForRecord(512),
+            _ if name.starts_with("sys/") || name.starts_with("pressure/") => Self::Room,
+            _ => Self::Asked,
+        }
+    }
 }
 
 impl Kept {
     /// A file that is opened when it is first read.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, text: Vec::new() }
+        Self { path, file: None, text: Vec::new(), end: End::Asked, absence: Absence::default() }
+    }
+
+    /// The same file, of which more is known about its end.
+    #[must_use]
+    pub fn ending(self, end: End) -> Self {
+        Self { end, ..self }
+    }
+
+    /// The same file; where it is not there, it is not looked for as long as nothing came to the machine.
+    #[must_use]
+    pub fn heard_by(self, arrivals: &Arrivals) -> Self {
+        Self { absence: Absence::heard_by(arrivals), ..self }
     }
 
     /// Where the file is.
@@ -32,9 +92,13 @@ impl Kept {
         // Not open yet, or what it was opened on is gone (a device unplugged, a group removed and
         // made again): the path decides.
         self.file = None;
-        match File::open(&self.path) {
+        if self.absence.holds() {
+            return Ok(None);
+        }
+        let is_absent = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+        match self.absence.look(|| File::open(&self.path), |file| !file.as_ref().is_err_and(is_absent)) {
             Ok(file) => self.file = Some(file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(HostError::read(&self.path, e)),
         }
         match self.fill() {
@@ -113,7 +177,13 @@ impl Kept {
             let Some(rest) = self.text.get_mut(length..) else { break };
             match file.read_at(rest, length as u64) {
                 Ok(0) => break,
-                Ok(n) => length += n,
+                Ok(n) => {
+                    let has_room = n < rest.len();
+                    length += n;
+                    if has_room && self.end.is_behind(n) {
+                        break;
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     self.text.clear();
@@ -173,6 +243,41 @@ mod tests {
     }
 
     #[test]
+    fn kernel_files_are_read_whole_whatever_is_known_of_their_end() {
+        // Their words without numbers, which change between two reads.
+        let words = |kept: &mut Kept| -> Option<Vec<String>> {
+            let text = kept.read().unwrap()?;
+            Some(text.split(|c: char| c.is_ascii_digit() || c.is_whitespace()).map(String::from).collect())
+        };
+        let host = crate::host::Host::default();
+        for name in ["vmstat", "net/netstat", "net/snmp6", "diskstats", "net/dev", "stat", "meminfo"] {
+            let mut asked = Kept::new(host.procfs.join(name));
+            assert_eq!(asked.end, End::Asked);
+            let mut known = host.proc_file(name);
+            assert_ne!(known.end, End::Asked);
+            for _ in 0..2 {
+                let strip = |words: Option<Vec<String>>| {
+                    words.map(|w| w.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>())
+                };
+                assert_eq!(strip(words(&mut known)), strip(words(&mut asked)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_read_is_the_end_only_where_another_record_would_have_fitted() {
+        for (end, bytes, last) in [
+            (End::Asked, 1, false),
+            (End::Room, 4000, true),
+            (End::RoomForRecord(128), 3967, true),
+            (End::RoomForRecord(128), 3968, false),
+            (End::RoomForRecord(128), 9000, false),
+        ] {
+            assert_eq!(end.is_behind(bytes), last, "{end:?} {bytes}");
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_absent_and_may_appear_later() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
@@ -180,6 +285,27 @@ mod tests {
         assert_eq!(kept.read().unwrap(), None);
         std::fs::write(&path, "x").unwrap();
         assert_eq!(kept.read().unwrap(), Some("x"));
+    }
+
+    #[test]
+    fn what_an_open_file_stood_for_may_go_and_another_may_come_in_its_place() {
+        let sleep = || std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("process");
+        let mut kept = Kept::new(link.join("stat")).ending(End::Room);
+        for _ in 0..2 {
+            let mut process = sleep();
+            std::os::unix::fs::symlink(format!("/proc/{}", process.id()), &link).unwrap();
+            for _ in 0..2 {
+                let text = kept.read().unwrap().unwrap();
+                assert!(text.starts_with(&format!("{} (sleep)", process.id())), "{text}");
+            }
+            process.kill().unwrap();
+            process.wait().unwrap();
+            // The kernel answers ESRCH on the open file, and the path leads nowhere.
+            assert_eq!(kept.read().unwrap(), None);
+            std::fs::remove_file(&link).unwrap();
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The entries of one directory (devices of a class, pools) between two looks, with what belongs to each.
 
 use super::HostError;
-use super::counted::entries_until;
+use super::arrivals::{Absence, Arrivals};
+use super::counted::Directory;
 use rustix::fs::FileType;
 use std::io;
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ const ENTRIES_MAX: usize = 50_000;
 #[derive(Debug)]
 pub struct Listing<T> {
     path: PathBuf,
+    /// Stays open between two looks.
+    directory: Option<Directory>,
+    absence: Absence,
     /// Sorted by name; entries that are not wanted stand here as well, without an item.
     entries: Vec<Entry<T>>,
 }
@@ -29,23 +33,66 @@ struct Entry<T> {
 impl<T> Listing<T> {
     /// The directory at `path`; nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, entries: Vec::new() }
+        Self { path, directory: None, absence: Absence::default(), entries: Vec::new() }
+    }
+
+    /// The same directory; where it is not there, it is not looked for as long as nothing came to the machine.
+    #[must_use]
+    pub fn heard_by(self, arrivals: &Arrivals) -> Self {
+        Self { absence: Absence::heard_by(arrivals), ..self }
     }
 
     /// Lists the directory anew, and tells whether entries came or went; `None` where there is no directory. For a
     /// new entry `make` gets its path, its name and whether it is an ordinary file, and returns the item, or nothing
     /// if the entry is not wanted.
-    #[allow(clippy::while_let_on_iterator, reason = "what Linux has is no iterator")]
     pub fn refresh(
         &mut self,
         mut make: impl FnMut(PathBuf, &str, bool) -> Option<T>,
     ) -> Result<Option<bool>, HostError> {
+        if let Some(kept) = self.directory.take().filter(|kept| kept.rewind().is_ok()) {
+            // What was removed since it was opened is empty, or an error; what stands at its path may be another one.
+            let known = self.entries.len();
+            let same = self.look(&kept, known, &mut make).is_ok();
+            if same && self.entries.iter().any(|entry| entry.seen) {
+                self.directory = Some(kept);
+                return Ok(Some(self.settle(known)));
+            }
+            self.entries.truncate(known);
+        }
+        if self.absence.holds() {
+            return Ok(None);
+        }
+        let is_absent = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+        let open = || Directory::open(&self.path);
+        let directory = match self.absence.look(open, |opened| !opened.as_ref().is_err_and(is_absent)) {
+            Ok(directory) => directory,
+            Err(e) if is_absent(&e) => {
+                self.entries.clear();
+                return Ok(None);
+            }
+            Err(e) => return Err(HostError::read(&self.path, e)),
+        };
         let known = self.entries.len();
+        if let Err(e) = self.look(&directory, known, &mut make) {
+            self.entries.truncate(known);
+            return Err(HostError::read(&self.path, e));
+        }
+        self.directory = Some(directory);
+        Ok(Some(self.settle(known)))
+    }
+
+    /// Goes through the directory: the first `known` entries are marked if they are still there, others are added.
+    fn look(
+        &mut self,
+        directory: &Directory,
+        known: usize,
+        make: &mut impl FnMut(PathBuf, &str, bool) -> Option<T>,
+    ) -> io::Result<()> {
         for entry in &mut self.entries {
             entry.seen = false;
         }
         let (path, entries) = (&self.path, &mut self.entries);
-        let listed = entries_until(path, |entry| {
+        directory.entries_until(path, |entry| {
             let sorted = entries.get(..known).unwrap_or_default();
             let at = sorted.binary_search_by(|known| known.name.as_str().cmp(entry.name)).ok();
             let same = at.and_then(|at| entries.get_mut(at)).filter(|known| known.inode == entry.inode);
@@ -59,24 +106,17 @@ impl<T> Listing<T> {
                 entries.push(Entry { name: entry.name.to_owned(), inode: entry.inode, seen: true, item });
             }
             Ok(())
-        });
-        match listed {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.entries.clear();
-                return Ok(None);
-            }
-            Err(e) => {
-                self.entries.truncate(known);
-                return Err(HostError::read(&self.path, e));
-            }
-        }
+        })
+    }
+
+    /// Lets go of entries that went away; whether any came or went since there were `known`.
+    fn settle(&mut self, known: usize) -> bool {
         let changed = self.entries.len() > known || self.entries.iter().any(|entry| !entry.seen);
         if changed {
             self.entries.retain(|entry| entry.seen);
             self.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         }
-        Ok(Some(changed))
+        changed
     }
 
     /// The wanted entries in the order of their names.
@@ -129,9 +169,18 @@ mod tests {
             std::fs::rename(dir.path().join("class").join(from), dir.path().join("class").join(to)).unwrap();
         }
         assert_eq!(look(&mut listing), (true, "b c".into()));
+        // A directory of the same name, as of a module that was unloaded and loaded again.
+        std::fs::rename(dir.path().join("class"), dir.path().join("before")).unwrap();
+        for name in ["b", "c"] {
+            std::fs::remove_dir(dir.path().join("before").join(name)).unwrap();
+        }
+        std::fs::create_dir_all(dir.path().join("class/d")).unwrap();
+        std::fs::remove_file(dir.path().join("before/file")).unwrap();
+        std::fs::remove_dir(dir.path().join("before/lo")).unwrap();
+        assert_eq!(look(&mut listing), (true, "d".into()));
         std::fs::remove_dir_all(dir.path().join("class")).unwrap();
         assert_eq!(look(&mut listing), (false, String::new()));
-        assert_eq!(made.len(), 4 + 1 + 2);
+        assert_eq!(made.len(), 4 + 1 + 2 + 1);
     }
 
     #[test]

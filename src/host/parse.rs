@@ -24,7 +24,10 @@ pub fn number<T: FromStr>(token: Option<&str>, line: usize, want: &str) -> Resul
 
 /// The lines of `text` with their numbers from 1, empty ones left out.
 pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(i, line)| (i + 1, line)).filter(|(_, line)| !line.trim().is_empty())
+    text.lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line))
+        .filter(|(_, line)| line.bytes().any(|byte| !byte.is_ascii_whitespace()))
 }
 
 /// `name value` pairs, a line each, as in /proc/vmstat and memory.stat.

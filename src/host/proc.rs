@@ -113,6 +113,11 @@ pub fn stat_of(host: &Host, pid: u32) -> Result<Option<Stat>, HostError> {
     parsed(&mut Tree::new(&host.procfs), &[&pid.to_string(), "stat"], stat)
 }
 
+/// How many files this process may hold open; `None` where there is no limit.
+pub fn own_open_files_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 /// The `status` of a process; `None` when it is not there.
 pub fn status_of(host: &Host, pid: u32) -> Result<Option<Status>, HostError> {
     parsed(&mut Tree::new(&host.procfs), &[&pid.to_string(), "status"], status)

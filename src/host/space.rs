@@ -73,6 +73,36 @@ enum Phase {
     Ended,
 }
 
+/// Kinds of file systems that know how full they are without asking a disk or a server.
+const AT_ONCE: [&str; 8] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "ramfs"];
+/// Kinds below which such a file system is found without asking anybody.
+const ON_THE_WAY: [&str; 8] =
+    ["proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "mqueue"];
+
+/// Whether a file system of the kind `fs_type` at `path` can be asked without the thread that may be left behind: neither
+/// itself nor any other on the way to it may be one whose server can be gone.
+pub fn answers_at_once<'a>(
+    path: &str,
+    fs_type: &str,
+    mounts: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> bool {
+    let is_above = |mount: &str| {
+        let rest = path.strip_prefix(mount.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let calm = |kind: &str| AT_ONCE.contains(&kind) || ON_THE_WAY.contains(&kind);
+    AT_ONCE.contains(&fs_type) && mounts.into_iter().all(|(mount, kind)| !is_above(mount) || calm(kind))
+}
+
+/// The answer of a file system that [`answers_at_once`].
+pub fn answer(path: &Path) -> Answer {
+    answer_of(space, path)
+}
+
+fn answer_of(ask: Ask, path: &Path) -> Answer {
+    ask(path).map_or_else(|e| Answer::Refused(reason(&e)), Answer::Space)
+}
+
 impl Spaces {
     /// Waits at most `patience` for all mounts together (and a little for those behind a hanging one).
     pub fn new(patience: Duration) -> Self {
@@ -171,7 +201,7 @@ impl Shared {
             let next = state.paths.as_ref().and_then(|paths| paths.get(at)).cloned();
             if let Some(path) = next {
                 drop(state);
-                let answer = ask(&path).map_or_else(|e| Answer::Refused(reason(&e)), Answer::Space);
+                let answer = answer_of(ask, &path);
                 state = self.lock();
                 state.answers.push(answer);
             } else {
@@ -237,6 +267,29 @@ mod tests {
         spaces.ask(&paths(&["/", "/no/such"]), &mut answers).unwrap();
         assert!(matches!(answers[0], Answer::Space(space) if space.size_bytes > 0));
         assert_eq!(answers[1], Answer::Refused("no such file or directory".into()));
+    }
+
+    #[test]
+    fn only_what_is_local_all_the_way_is_asked_at_once() {
+        let mounts = [
+            ("/", "ext4"),
+            ("/sys", "sysfs"),
+            ("/far", "nfs4"),
+            ("/far/disk", "ext4"),
+            ("/farm", "xfs"),
+            ("/home", "autofs"),
+            ("/home/a", "ext4"),
+            ("/run", "tmpfs"),
+        ];
+        let at_once: Vec<&str> = mounts
+            .into_iter()
+            .filter(|(path, kind)| answers_at_once(path, kind, mounts))
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(at_once, ["/", "/farm", "/run"]);
+        assert!(!answers_at_once("/", "ext4", [("/", "ext4"), ("/", "overlay")]));
+        assert!(matches!(answer(Path::new("/")), Answer::Space(_)));
+        assert_eq!(answer(Path::new("/no/such")), Answer::Refused("no such file or directory".into()));
     }
 
     #[test]

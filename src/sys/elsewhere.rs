@@ -25,6 +25,25 @@ pub fn netlink(_: Netlink) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// What the kernel tells all who listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Changes of network devices.
+    Links,
+    /// Devices, classes and modules that come and go.
+    Arrivals,
+}
+
+/// Refused: nothing is told that way.
+pub fn listen(_: News) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: devices are not asked that way.
+pub fn device_number(_: BorrowedFd<'_>, _: &str) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Refused: devices are not asked that way.
 pub fn device_socket() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())

@@ -278,5 +278,6 @@ pub(crate) fn at(root: &Path) -> Host {
         sysfs: root.join("sys"),
         rootfs: root.join("root"),
         udev_data: root.join("udev"),
+        ..Host::default()
     }
 }

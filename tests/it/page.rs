@@ -13,6 +13,7 @@ pub(crate) fn host(name: &str) -> Host {
         sysfs: root.join("sys"),
         rootfs: root.join("root"),
         udev_data: root.join("udev"),
+        ..Host::default()
     }
 }
 

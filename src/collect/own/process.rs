@@ -1,7 +1,7 @@
 //! The process that runs: its time, memory and files, under the names that all client libraries use.
 
 use crate::host::proc::{self, OpenFiles, Stat};
-use crate::host::{Host, HostError, Tree};
+use crate::host::{Host, HostError, Kept, Tree};
 use crate::metric::{Desc, Sink, single};
 
 const CPU: Desc<'static> =
@@ -19,6 +19,7 @@ const START: Desc<'static> =
 /// Reads /proc/self: the real one, for the host's, mounted elsewhere, may be of another name space.
 pub(super) struct Process {
     tree: Tree,
+    stat: Kept,
     open_files: OpenFiles,
     boot_seconds: Option<u64>,
 }
@@ -35,17 +36,20 @@ impl Process {
     pub(super) fn new() -> Self {
         let host = Host::default();
         let open_files = OpenFiles::detect(&host);
-        Self { tree: Tree::new(&host.procfs), open_files, boot_seconds: None }
+        let stat = host.proc_file("self/stat");
+        Self { tree: Tree::new(&host.procfs), stat, open_files, boot_seconds: None }
     }
 
     pub(super) fn read(&mut self) -> Result<Reading, HostError> {
         if self.boot_seconds.is_none() {
             self.boot_seconds = proc::parsed(&mut self.tree, &["stat"], proc::boot_time)?;
         }
+        // The name of the program may be of any bytes.
+        let stat = self.stat.read_bytes()?.map(|bytes| proc::stat(&String::from_utf8_lossy(bytes)));
         Ok(Reading {
-            stat: proc::parsed(&mut self.tree, &["self", "stat"], proc::stat)?,
+            stat: stat.transpose().map_err(|e| HostError::parse(self.stat.path(), e))?,
             open_fds: self.open_files.count(&mut self.tree, "self")?,
-            max_fds: proc::parsed(&mut self.tree, &["self", "limits"], proc::open_files_limit)?.flatten(),
+            max_fds: proc::own_open_files_limit(),
             boot_seconds: self.boot_seconds,
         })
     }
