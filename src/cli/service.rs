@@ -122,7 +122,7 @@ impl Service {
             None
         };
         if let Some(socket) = optimizer {
-            let api = Arc::new(service.start_optimizer(reload.clone())?);
+            let api = Arc::new(service.start_optimizer(reload.clone(), !parts.exporter)?);
             service.spawn(socket, "optimizer", &http, &stopped, api)?;
         }
         if let Some(socket) = exporter {
@@ -153,7 +153,7 @@ impl Service {
         Ok(Exporter { scrapes, reload })
     }
 
-    fn start_optimizer(&mut self, reload: Option<Reload>) -> Result<Api> {
+    fn start_optimizer(&mut self, reload: Option<Reload>, alone: bool) -> Result<Api> {
         let state = state_dir(&self.config);
         if let Err(e) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state) {
             tracing::error!(state_dir = %state.display(), error = %e, "cannot make the state directory; no action begins");
@@ -167,7 +167,7 @@ impl Service {
             return Err(e.into());
         }
         let executor =
-            Executor::start(store, metrics, (now_millis, Pause::new(&state)), settings(&self.config)?)?;
+            Executor::start(store, metrics, (now_millis, Pause::new(&state), alone), settings(&self.config)?)?;
         let shared = Arc::clone(executor.shared());
         if self.config.optimizer.targets.is_empty() {
             tracing::warn!(

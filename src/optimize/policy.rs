@@ -37,6 +37,9 @@ impl Policy {
     }
 }
 
+/// The part of a target that a stall asks for, where its rule names no bytes: a tenth.
+const STALL_DIVISOR: u64 = 10;
+
 /// What must be so, as Headroom itself measures it, for an action to begin; and by how much, which is what is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
@@ -46,6 +49,8 @@ pub enum Condition {
     AvailableBelow(f64),
     /// Somebody asked for so many bytes.
     Asked(u64),
+    /// Tasks stall for memory, by the evidence of the rule that asked for so many bytes; 0 for a share of the target.
+    Stalled(u64),
 }
 
 impl Condition {
@@ -68,6 +73,12 @@ impl Condition {
                 short
             }
             Self::Asked(bytes) => bytes.saturating_sub(freed_bytes),
+            // What was freed was not enough, if it stalls all the same: the next rung is asked for all of it again.
+            Self::Stalled(bytes) => match (&seen.stall, bytes) {
+                (Some(stall), 0) if stall.still => seen.target.as_ref()?.bytes / STALL_DIVISOR,
+                (Some(stall), &bytes) if stall.still => bytes,
+                _ => 0,
+            },
         };
         Some(bytes).filter(|&b| b > 0)
     }
