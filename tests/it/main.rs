@@ -26,6 +26,7 @@ mod page;
 mod parity;
 mod parsers;
 mod process_exporter;
+mod pressure;
 mod processes;
 mod promtool;
 mod reclaim;

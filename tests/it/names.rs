@@ -64,9 +64,11 @@ fn known() -> BTreeMap<String, Family> {
         .filter(|e| e.path().is_file())
         .map(|e| std::fs::read_to_string(e.path()).unwrap())
         .collect();
-    let optimizer = Optimizer::start("", "  targets: [{name: cache, cgroup: /cache}]\n");
+    let optimizer = Optimizer::start("", "  pressure: {rules: [{name: low, available_below_ratio: 0.0, target: cache, ladder: [app_hook]}]}\n  \
+         proactive: [{target: cache}]\n  targets: [{name: cache, cgroup: /cache}]\n");
     pages.push(get(&optimizer.url("/metrics")).unwrap().1);
     pages.push(live_page());
+    pages.push(known_later());
     for page in pages {
         for (name, family) in families(&page) {
             let known: &mut Family = all.entry(name).or_default();
@@ -75,6 +77,15 @@ fn known() -> BTreeMap<String, Family> {
         }
     }
     all
+}
+
+/// What the optimizer says only after it has found it out.
+fn known_later() -> String {
+    let registry = prometheus::Registry::new();
+    headroom::optimize::metrics::Metrics::new(&registry).unwrap().pressure.working_set("cache", Some(1));
+    let mut out = TextEncoder::default();
+    headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
+    String::from_utf8(out.page().to_vec()).unwrap()
 }
 
 /// What no captured host can hold, because it asks the kernel and not a file: file systems, the clock, uname; and what the

@@ -11,7 +11,7 @@ cache=$target/vm
 # By far the newest of the two is wanted: 6.11 brought `swappiness=` to memory.reclaim.
 KERNELS='linux-image-6.12-cloud-amd64 linux-image-cloud-amd64'
 MODULES='lz4_compress lz4hc_compress zstd_compress zsmalloc zram virtio_blk'
-SECONDS_MAX=110
+SECONDS_MAX=180
 PATH=$PATH:/usr/sbin:/sbin
 
 main() {
@@ -120,7 +120,7 @@ initramfs() {
     chmod +x "$tree/init"
     (cd "$tree" && find . | cpio -o -H newc --quiet) >"$work/initramfs"
     # Page cache that can be dropped needs a disk.
-    truncate -s 512M "$work/disk"
+    truncate -s 768M "$work/disk"
     mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=1 "$work/disk"
 }
 
