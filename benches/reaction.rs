@@ -34,9 +34,10 @@ use std::time::{Duration, Instant};
 
 const LIMIT_MIB: u64 = 48;
 const FILE_MIB: u64 = 160;
-const READERS: u64 = 4;
+const READERS: u64 = 16;
 /// The rule: so much stall in a window, and what must be quiet before the next.
 const RULE: &str = "stall: 25ms, window: 1s, calm: 1s";
+const STALL: Duration = Duration::from_millis(25);
 /// Longer than it takes to be looked at slowly again.
 const REST: Duration = Duration::from_millis(6500);
 const CALM: Duration = Duration::from_secs(30);
@@ -113,7 +114,9 @@ fn worker(file: &Path) {
             .collect();
         _ = lines.next();
         go_on.store(false, Ordering::Relaxed);
-        readers.into_iter().for_each(|r| r.join().unwrap());
+        for reader in readers {
+            reader.join().unwrap();
+        }
         rustix::fs::fadvise(file.as_fd(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
     }
 }
@@ -140,7 +143,8 @@ fn hook() -> (SocketAddr, Receiver<Instant>) {
                 return;
             }
             let answer = "{\"released_bytes\": 1}";
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
             _ = stream.write_all(format!("{head}{answer}").as_bytes());
         }
     });
@@ -197,16 +201,16 @@ struct Bench {
 }
 
 impl Bench {
-    /// One stall; milliseconds from its first wait to the hook's call.
-    fn round(&mut self, word: &str) -> Option<f64> {
+    /// One stall; milliseconds from its first wait to the hook's call, and from when there was as much as the rule wants.
+    fn round(&mut self, word: &str) -> Option<(f64, f64)> {
         while self.called.try_recv().is_ok() {}
         let before = self.stalls.read().unwrap();
         writeln!(self.words, "{word}").unwrap();
-        let (begun, mut onset) = (Instant::now(), None);
+        let (begun, mut onset, mut enough) = (Instant::now(), None, None);
         let call = loop {
-            if onset.is_none() && self.stalls.read().unwrap() > before {
-                onset = Some(Instant::now());
-            }
+            let waited = self.stalls.read().unwrap().saturating_sub(before);
+            onset = onset.or_else(|| (waited > Duration::ZERO).then(Instant::now));
+            enough = enough.or_else(|| (waited >= STALL).then(Instant::now));
             if let Ok(call) = self.called.recv_timeout(Duration::from_micros(500)) {
                 break Some(call);
             }
@@ -216,16 +220,24 @@ impl Bench {
         };
         writeln!(self.words, "stop").unwrap();
         std::thread::sleep(REST);
-        Some(call?.duration_since(onset?).as_secs_f64() * 1e3)
+        let since = |then: Instant| call.map(|call| call.duration_since(then).as_secs_f64() * 1e3);
+        Some((since(onset?)?, since(enough?)?))
     }
 
     fn rounds(&mut self, what: &str, word: &str, count: usize) -> (f64, f64) {
-        let mut millis: Vec<f64> = (0..count).filter_map(|_| self.round(word)).collect();
-        assert!(millis.len() * 10 >= count * 9, "{what}: only {} of {count} stalls led to an action", millis.len());
-        millis.sort_by(f64::total_cmp);
-        let at = |share: f64| millis[((millis.len() - 1) as f64 * share).round() as usize];
-        let (median, p99) = (at(0.5), at(0.99));
+        let (mut millis, mut own): (Vec<f64>, Vec<f64>) = (0..count).filter_map(|_| self.round(word)).unzip();
+        assert!(
+            millis.len() * 10 >= count * 9,
+            "{what}: only {} of {count} stalls led to an action",
+            millis.len()
+        );
+        let [(median, p99), own] = [&mut millis, &mut own].map(|list| {
+            list.sort_by(f64::total_cmp);
+            let at = |share: f64| list[((list.len() - 1) as f64 * share).round() as usize];
+            (at(0.5), at(0.99))
+        });
         println!("{what:<58} {median:>8.1} {p99:>8.1}   ({} stalls)", millis.len());
+        println!("{:<58} {:>8.1} {:>8.1}", "    of which since the rule's stall was there", own.0, own.1);
         (median, p99)
     }
 }
@@ -239,7 +251,9 @@ fn main() -> ExitCode {
     }
     let rounds = first.parse().unwrap_or(30);
     let Some(groups) = Groups::make() else {
-        eprintln!("no right, or no control groups with the memory controller and with pressure, to make a stall in");
+        eprintln!(
+            "no right, or no control groups with the memory controller and with pressure, to make a stall in"
+        );
         return ExitCode::from(2);
     };
     let dir = std::env::temp_dir().join(format!("headroom-bench-{}", std::process::id()));
@@ -280,13 +294,23 @@ fn run(rounds: usize, groups: &Groups, dir: &Path) -> bool {
     let _worker = Started(child);
     let stalls = Stalls::new(&Host::default(), Some(&groups.name), Kind::Some);
     let mut bench = Bench { stalls, called, words };
-    println!("{:<58} {:>8} {:>8}", format!("from the first wait to the action ({RULE}), ms"), "median", "p99");
+    println!(
+        "{:<58} {:>8} {:>8}",
+        format!("from the first wait to the action ({RULE}), ms"),
+        "median",
+        "p99"
+    );
     let (median, p99) = bench.rounds("a group that runs into its limit", "leak", rounds);
     let _blunt = bench.rounds("a group that is far from it, and there at once", "burst", rounds / 2);
     println!("synced writes of this disk: {:.1} ms (one stands before each action)", sync_millis(dir));
-    println!("while calm: polling {:.3} %, the whole process {:.3} % of one core", watching * 100.0, all * 100.0);
+    println!(
+        "while calm: polling {:.3} %, the whole process {:.3} % of one core",
+        watching * 100.0,
+        all * 100.0
+    );
     let errors = BufReader::new(File::open(dir.join("log")).unwrap()).lines().map_while(Result::ok);
     errors.filter(|l| l.contains("ERROR")).for_each(|l| eprintln!("{l}"));
+    print_server(pid);
     let mut missed = false;
     for (what, value, max) in [
         ("ms at the median", median, MEDIAN_MAX),
@@ -298,6 +322,14 @@ fn run(rounds: usize, groups: &Groups, dir: &Path) -> bool {
         println!("{value:.4} {what} (aim: at most {max}): {}", if value > max { "MISSED" } else { "met" });
     }
     missed
+}
+
+/// What is the process's own memory made of.
+fn print_server(pid: u32) {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let lines =
+        text.lines().filter(|l| ["VmLck", "RssAnon", "RssFile", "Threads"].iter().any(|n| l.starts_with(n)));
+    println!("{}", lines.collect::<Vec<_>>().join(", ").replace('\t', " "));
 }
 
 fn sync_millis(dir: &Path) -> f64 {

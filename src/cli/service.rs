@@ -166,8 +166,12 @@ impl Service {
         {
             return Err(e.into());
         }
-        let executor =
-            Executor::start(store, metrics, (now_millis, Pause::new(&state), alone), settings(&self.config)?)?;
+        let executor = Executor::start(
+            store,
+            metrics,
+            (now_millis, Pause::new(&state), alone),
+            settings(&self.config)?,
+        )?;
         let shared = Arc::clone(executor.shared());
         if self.config.optimizer.targets.is_empty() {
             tracing::warn!(

@@ -1,14 +1,17 @@
-//! This process's own memory: locked, so that it can act while memory is short, and not the first that the kernel kills.
+//! How this process comes to act while memory is short: its own is locked, its turn comes early, and it is not the first
+//! that the kernel kills.
 
 use super::hand::Hand;
 use super::read_once;
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getrlimit, setpriority_process};
 use std::io;
 use std::path::Path;
 
 /// CAP_IPC_LOCK in the masks of /proc/PID/status.
 const IPC_LOCK: u32 = 14;
+/// Enough to be asked before all that is as it was started.
+const NICE: i32 = -10;
 /// This process's own, whatever host is looked at.
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 
@@ -30,6 +33,13 @@ fn may_lock() -> bool {
     let status = read_once(Path::new("/proc/self/status")).ok().flatten().unwrap_or_default();
     let mask = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
     mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m & (1 << IPC_LOCK) != 0)
+}
+
+/// Puts the calling thread before others that wait for a processor: those that stall for memory are many, and reclaim by
+/// themselves all the time. Needs CAP_SYS_NICE.
+pub fn hurry() -> io::Result<()> {
+    // On Linux, of nobody is of the calling thread.
+    Ok(setpriority_process(None, NICE)?)
 }
 
 /// Lowers the score by which the kernel picks whom to kill, if it is above `score`; whether it is low enough now.

@@ -183,7 +183,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TEXT: &str = "some avg10=0.00 avg60=0.00 avg300=0.00 total=412\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
+    const TEXT: &str =
+        "some avg10=0.00 avg60=0.00 avg300=0.00 total=412\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
 
     proptest! {
         #[test]

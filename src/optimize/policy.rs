@@ -292,6 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_asks_for_all_of_it_again_while_it_goes_on_and_for_nothing_without_evidence() {
+        use crate::optimize::observe::{Stall, TargetMemory};
+        let seen = |still: Option<bool>| Observation {
+            target: Some(TargetMemory { bytes: 500, ..TargetMemory::default() }),
+            stall: still.map(|still| Stall { still, ..Stall::default() }),
+            ..Observation::default()
+        };
+        let need = |bytes, still| Condition::Stalled(bytes).need(&seen(still), &Target::default(), 70);
+        assert_eq!((need(80, Some(true)), need(0, Some(true))), (Some(80), Some(50)));
+        assert_eq!((need(80, Some(false)), need(80, None), need(0, None)), (None, None, None));
+    }
+
+    #[test]
     fn another_machines_alert_is_not_ours() {
         let act = |instance| outcome(&[("alertname", "Machine"), ("instance", instance)]);
         assert_eq!(act("db7:9177"), "other db7:9177");

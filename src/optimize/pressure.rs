@@ -30,7 +30,7 @@ pub const RULES_MAX: usize = 64;
 /// The shortest time between two polls.
 const FAST_MIN: Duration = Duration::from_millis(5);
 /// The windows that a rule may have.
-const WINDOWS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+const WINDOWS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
 
 /// What is polled, how often, and what follows.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -154,7 +154,11 @@ impl Rule {
         if self.available_below_ratio.is_some_and(|r| !(0.0..=1.0).contains(&r)) {
             return Err(("available_below_ratio", "a share from 0 to 1, such as 0.05"));
         }
-        if self.cgroup.as_deref().is_some_and(|g| !g.starts_with('/') || g.split('/').any(|part| part == "..")) {
+        if self
+            .cgroup
+            .as_deref()
+            .is_some_and(|g| !g.starts_with('/') || g.split('/').any(|part| part == ".."))
+        {
             return Err(("cgroup", "a path from the root of the hierarchy, without `..`"));
         }
         Ok(())
@@ -206,13 +210,19 @@ mod tests {
             ("rules[0].stall", Rule { stall: Some(Duration::from_secs(2)), ..good.clone() }),
             ("rules[0].window", Rule { window: Duration::ZERO, ..good.clone() }),
             ("rules[0].cgroup", Rule { cgroup: Some("/a/../b".into()), ..good.clone() }),
-            ("rules[0].available_below_ratio", Rule { available_below_ratio: Some(f64::NAN), ..good.clone() }),
+            (
+                "rules[0].available_below_ratio",
+                Rule { available_below_ratio: Some(f64::NAN), ..good.clone() },
+            ),
             ("rules[0].target", Rule { target: "x".into(), ..good.clone() }),
         ];
         for (key, rule) in cases {
             assert_eq!(check(vec![rule]).unwrap_err().0, format!("optimizer.pressure.{key}"));
         }
-        assert_eq!(check(vec![good.clone(), good.clone()]).unwrap_err().0, "optimizer.pressure.rules[1].name");
+        assert_eq!(
+            check(vec![good.clone(), good.clone()]).unwrap_err().0,
+            "optimizer.pressure.rules[1].name"
+        );
         let fast = Options { fast: Duration::from_millis(300), ..Options::default() };
         assert_eq!(fast.check(&[]).unwrap_err().0, "optimizer.pressure.fast");
     }

@@ -55,10 +55,14 @@ impl Default for Options {
 pub fn check(groups: &[Options], targets: &[Target]) -> Result<(), (String, String)> {
     let mut names = HashSet::new();
     for (i, group) in groups.iter().enumerate() {
-        let error = |field: &str, why: &str| Err((format!("optimizer.proactive[{i}].{field}"), why.to_owned()));
+        let error =
+            |field: &str, why: &str| Err((format!("optimizer.proactive[{i}].{field}"), why.to_owned()));
         let target = targets.iter().find(|t| t.name == group.target);
         if target.and_then(|t| t.cgroup.as_deref()).is_none_or(|g| g.trim_matches('/').is_empty()) {
-            return error("target", "the name of one of optimizer.targets that has a `cgroup`, and not the root");
+            return error(
+                "target",
+                "the name of one of optimizer.targets that has a `cgroup`, and not the root",
+            );
         }
         if !names.insert(&group.target) {
             return error("target", "stands here twice");

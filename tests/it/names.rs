@@ -64,8 +64,11 @@ fn known() -> BTreeMap<String, Family> {
         .filter(|e| e.path().is_file())
         .map(|e| std::fs::read_to_string(e.path()).unwrap())
         .collect();
-    let optimizer = Optimizer::start("", "  pressure: {rules: [{name: low, available_below_ratio: 0.0, target: cache, ladder: [app_hook]}]}\n  \
-         proactive: [{target: cache}]\n  targets: [{name: cache, cgroup: /cache}]\n");
+    let optimizer = Optimizer::start(
+        "",
+        "  pressure: {rules: [{name: low, available_below_ratio: 0.0, target: cache, ladder: [app_hook]}]}\n  \
+         proactive: [{target: cache}]\n  targets: [{name: cache, cgroup: /cache}]\n",
+    );
     pages.push(get(&optimizer.url("/metrics")).unwrap().1);
     pages.push(live_page());
     pages.push(known_later());

@@ -148,10 +148,15 @@ impl Stall {
         let join = join(&self.group.path) + &self.beside.as_deref().map(join).unwrap_or_default();
         let file = self.dir.path().join("file");
         // Page cache belongs to the group that brought it in.
-        let write = format!("{join} exec dd if=/dev/urandom of={} bs=1M count={FILE_MIB} conv=fsync status=none", file.display());
+        let write = format!(
+            "{join} exec dd if=/dev/urandom of={} bs=1M count={FILE_MIB} conv=fsync status=none",
+            file.display()
+        );
         assert!(Command::new("sh").args(["-c", &write]).status().unwrap().success());
         let read = format!("{join} while :; do cat '{0}' > /dev/null; done", file.display());
-        let start = |n: usize| Running::start(Command::new("sh").args(["-c", &read]), &self.dir.path().join(n.to_string()));
+        let start = |n: usize| {
+            Running::start(Command::new("sh").args(["-c", &read]), &self.dir.path().join(n.to_string()))
+        };
         (0..READERS).map(start).collect()
     }
 }

@@ -33,7 +33,12 @@ impl Journal {
         Ok(self.db.execute(sql, [now])?)
     }
 
-    fn wish(&mut self, request: &Request, acting: Option<(&str, &str)>, now: i64) -> Result<i64, JournalError> {
+    fn wish(
+        &mut self,
+        request: &Request,
+        acting: Option<(&str, &str)>,
+        now: i64,
+    ) -> Result<i64, JournalError> {
         let fingerprint = format!("{}/{}", request.origin.as_str(), request.name);
         let labels: Labels = [("alertname", &request.name), ("target", &request.target)]
             .map(|(name, value)| (name.to_owned(), value.clone()))
@@ -83,3 +88,6 @@ impl Journal {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,12 @@ impl Alarm {
 
     /// The target's processes, and one reading of it and of the machine, with the evidence. Three readings 30 ms apart,
     /// of which the median counts, would take longer than all the rest.
-    pub fn look(&self, observer: &Observer, target: &Target, shared: &Shared) -> Result<(Vec<Member>, Observation), HostError> {
+    pub fn look(
+        &self,
+        observer: &Observer,
+        target: &Target,
+        shared: &Shared,
+    ) -> Result<(Vec<Member>, Observation), HostError> {
         let stall = self.seat.as_ref().and_then(|seat| {
             let begun = Instant::now();
             loop {
@@ -56,7 +61,12 @@ impl Alarm {
 
     /// All processes that an action can touch. Those in the target's control group are counted anew; of those known
     /// already nothing is read again.
-    pub fn touched(&self, observer: &Observer, target: &Target, members: &[Member]) -> Result<Vec<Member>, HostError> {
+    pub fn touched(
+        &self,
+        observer: &Observer,
+        target: &Target,
+        members: &[Member],
+    ) -> Result<Vec<Member>, HostError> {
         match self.seat.as_ref().and_then(|seat| seat.recent()) {
             Some(_) if target.process_group.is_none() => Ok(members.to_vec()),
             Some(prepared) => observer.joined(target, &prepared.touched),

@@ -1,8 +1,8 @@
 //! Where the poll thread leaves what it saw, and runs find it: one seat a rule.
 
 use super::super::observe::Stall;
-use super::scene::Prepared;
 use super::Rule;
+use super::scene::Prepared;
 use super::watch::{News, Sample, Watch};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -49,7 +49,8 @@ impl Seat {
         let (stalled, span) = watch.stalled();
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let stall = |still| Stall { micros: micros(stalled), span_micros: micros(span), still };
-        let fresh = watch.last_at().is_some_and(|at| self.epoch.elapsed().saturating_sub(at) < EVIDENCE_AGE_MAX);
+        let fresh =
+            watch.last_at().is_some_and(|at| self.epoch.elapsed().saturating_sub(at) < EVIDENCE_AGE_MAX);
         if fresh { watch.goes_on().map(stall) } else { Some(stall(false)) }
     }
 

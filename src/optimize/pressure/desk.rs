@@ -8,6 +8,7 @@ use super::super::store::StoreError;
 use super::alarm::Alarm;
 use super::board::Seat;
 use super::watch::News;
+use crate::host::resident;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -38,21 +39,25 @@ pub(super) fn start(shared: &Arc<Shared>, inbox: Receiver<Word>) -> std::io::Res
     let (jobs, work) = sync_channel::<Box<Job>>(1);
     let runner = Arc::clone(shared);
     Builder::new().name("pressure-run".into()).spawn(move || {
-        touch_stack();
+        ready();
         while let Ok(job) = work.recv() {
             carry_out(&runner, &job);
         }
     })?;
     let shared = Arc::clone(shared);
     Builder::new().name("desk".into()).spawn(move || {
-        touch_stack();
+        ready();
         Desk { shared, jobs, runs: HashMap::new(), late: Vec::new() }.run(&inbox);
     })?;
     Ok(())
 }
 
-fn touch_stack() {
+/// What a thread has ready before it is needed: its stack, and its turn.
+fn ready() {
+    #[expect(clippy::large_stack_arrays, reason = "that is what it is for")]
     black_box([1_u8; STACK_BYTES]);
+    // The poll thread has said what is not allowed.
+    let _said = resident::hurry();
 }
 
 fn carry_out(shared: &Shared, job: &Job) {

@@ -1,6 +1,8 @@
 //! The counters of pressure and of the proactive mode.
 
-use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 /// What a proactive step can come to.
 pub const STEPS: [&str; 3] = ["reclaimed", "backed_off", "held"];
@@ -47,7 +49,8 @@ impl Metrics {
         );
         let working_set = GaugeVec::new(opts, &["target"])?;
         registry.register(Box::new(working_set.clone()))?;
-        let polls = counter("pressure_polls_total", "Looks at the kernel's stall totals, by pace.", &["pace"])?;
+        let polls =
+            counter("pressure_polls_total", "Looks at the kernel's stall totals, by pace.", &["pace"])?;
         let [polls_slow, polls_fast] = ["slow", "fast"].map(|pace| polls.with_label_values(&[pace]));
         Ok(Self {
             stalls: counter("pressure_stalls_total", "Episodes of stalls that a rule saw.", &["rule"])?,
@@ -56,7 +59,11 @@ impl Metrics {
             locked: gauge("memory_locked", "Whether the optimizer's own memory is locked.")?,
             reaction,
             working_set,
-            steps: counter("proactive_steps_total", "Proactive steps by what came of them.", &["target", "result"])?,
+            steps: counter(
+                "proactive_steps_total",
+                "Proactive steps by what came of them.",
+                &["target", "result"],
+            )?,
             reclaimed: counter(
                 "proactive_reclaimed_bytes_total",
                 "Bytes by which groups shrank in proactive steps; they are not counted as freed.",

@@ -26,8 +26,8 @@ impl Trend {
     pub fn see(&mut self, at: Duration, room: Room) -> Option<Duration> {
         let available = room.available_bytes;
         match self.last {
-            Some((then, was)) if at >= then && at - then >= RATE_SPAN => {
-                let rate = (was as f64 - available as f64) / (at - then).as_secs_f64();
+            Some((then, was)) if at >= then && at.saturating_sub(then) >= RATE_SPAN => {
+                let rate = (was as f64 - available as f64) / at.saturating_sub(then).as_secs_f64();
                 // The newest rate counts most; one jump alone does not.
                 self.fall = f64::midpoint(self.fall, rate);
                 self.last = Some((at, available));
@@ -82,14 +82,15 @@ impl Pace {
             _ if near => Some(at),
             // A clock that was set back begins to count anew.
             Some(last) if at < last => Some(at),
-            Some(last) if at - last < HOLD => Some(last),
+            Some(last) if at.saturating_sub(last) < HOLD => Some(last),
             _ => None,
         };
         if self.is_fast() { self.fast } else { self.slow }
     }
 
     fn near(&self, signs: &Signs, wider: f64) -> bool {
-        let short = signs.available.is_some_and(|(share, rule)| share < (rule * LEAVE).max(NEAR_SHARE) * wider);
+        let short =
+            signs.available.is_some_and(|(share, rule)| share < (rule * LEAVE).max(NEAR_SHARE) * wider);
         let falls = signs.left.is_some_and(|left| left < self.exhaustion.mul_f64(wider));
         signs.stalls || short || falls
     }

@@ -59,8 +59,10 @@ fn run(shared: &Arc<Shared>, alone: bool) {
     let mut team: Option<Team> = None;
     let mut poller = Poller::new(shared);
     while !shared.stopping() {
-        // What is compared stays alive in the poller, so its place cannot be another's.
-        if !Arc::ptr_eq(&shared.settings(), &poller.settings) {
+        let settings = shared.settings();
+        if poller.sees(&settings) {
+            poller.settings = settings;
+        } else {
             let old = std::mem::replace(&mut poller, Poller::new(shared));
             if let Some(team) = &team {
                 team.over(old.eyes.iter().map(|eye| &eye.seat));
@@ -105,7 +107,9 @@ impl Team {
             let scene = Builder::new().name("scene".into()).spawn(move || super::scene::run(&work))?;
             Ok(Self { desk, scene: scene.thread().clone() })
         };
-        start().inspect_err(|e| tracing::error!(error = %e, "cannot start the threads that act on pressure")).ok()
+        start()
+            .inspect_err(|e| tracing::error!(error = %e, "cannot start the threads that act on pressure"))
+            .ok()
     }
 
     /// The rules have gone: what they began is over.
@@ -146,7 +150,7 @@ impl Poller {
             })
             .collect();
         shared.pressure.replace(eyes.iter().map(|eye| Arc::clone(&eye.seat)).collect());
-        let shares = options.rules.iter().filter_map(|r| r.available_below_ratio);
+        let ratios = options.rules.iter().filter_map(|r| r.available_below_ratio);
         Self {
             shared: Arc::clone(shared),
             epoch,
@@ -154,9 +158,16 @@ impl Poller {
             machine: Rooms::machine(host),
             trend: Trend::default(),
             pace: Pace::new(options.slow, options.fast, options.exhaustion),
-            share: shares.fold(0.0, f64::max),
+            share: ratios.fold(0.0, f64::max),
             settings,
         }
+    }
+
+    /// Whether with these settings there is nothing else to see. A stall that goes on is still the same one then.
+    fn sees(&self, settings: &Arc<Settings>) -> bool {
+        Arc::ptr_eq(settings, &self.settings)
+            || settings.options.pressure == self.settings.options.pressure
+                && settings.host == self.settings.host
     }
 
     /// One poll; when the next is due.
@@ -187,7 +198,11 @@ impl Poller {
             }
         }
         let metrics = &self.shared.metrics.pressure;
-        if self.pace.is_fast() { metrics.polls_fast.inc() } else { metrics.polls_slow.inc() }
+        if self.pace.is_fast() {
+            metrics.polls_fast.inc();
+        } else {
+            metrics.polls_slow.inc();
+        }
         metrics.unreadable.set(unreadable);
         let wait = self.pace.next(at, &signs);
         metrics.fast.set(i64::from(self.pace.is_fast()));
@@ -202,7 +217,12 @@ impl Poller {
 fn keep(shared: &Shared, alone: bool) {
     match resident::lock() {
         Ok(()) => shared.metrics.pressure.locked.set(1),
-        Err(e) => tracing::warn!(error = %e, "the optimizer's memory is not locked: it may wait for a disk when it is needed most"),
+        Err(e) => {
+            tracing::warn!(error = %e, "the optimizer's memory is not locked: it may wait for a disk when it is needed most");
+        }
+    }
+    if let Err(e) = resident::hurry() {
+        tracing::info!(error = %e, "a stall is seen when a processor is free; CAP_SYS_NICE lets it be seen before");
     }
     // Children would inherit it, and they are to be killed before their parent.
     if alone && let Err(e) = resident::spare(&mut Hand::new(shared.settings().host.clone()), OOM_SCORE) {

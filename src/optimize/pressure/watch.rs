@@ -101,7 +101,7 @@ impl Watch {
         // A clock that was set back begins to count anew.
         if self.troubled(LEAVE_STALL, LEAVE_AVAILABLE) || at < last_trouble {
             self.episode = Some(at);
-        } else if at - last_trouble >= self.limits.calm {
+        } else if at.saturating_sub(last_trouble) >= self.limits.calm {
             self.episode = None;
             return Some(News::Over);
         }
@@ -134,7 +134,8 @@ impl Watch {
 
     /// Whether trouble is near, or there.
     pub fn is_near(&self) -> bool {
-        self.episode.is_some() || self.limits.stall.is_some_and(|stall| self.in_window() > stall.mul_f64(NEAR_STALL))
+        self.episode.is_some()
+            || self.limits.stall.is_some_and(|stall| self.in_window() > stall.mul_f64(NEAR_STALL))
     }
 
     /// The stall of the last window, or of what is fresh of it, and over which time.
@@ -168,7 +169,11 @@ impl Watch {
         });
         let parts = [stalls, short];
         let mut known = parts.iter().flatten();
-        if self.limits.all { parts.iter().any(Option::is_some) && known.all(|&x| x) } else { known.any(|&x| x) }
+        if self.limits.all {
+            parts.iter().any(Option::is_some) && known.all(|&x| x)
+        } else {
+            known.any(|&x| x)
+        }
     }
 
     /// The newest sample that is a window old; else the oldest that is still evidence.
@@ -189,11 +194,11 @@ impl Watch {
             return self.push(at, total);
         };
         // The clock or the total went back, or nobody looked for long: what was is no measure of what is.
-        if at < then || total < was || at - then > GAP.max(self.limits.window * 2) {
+        if at < then || total < was || at.saturating_sub(then) > GAP.max(self.limits.window * 2) {
             self.forget();
             return self.push(at, total);
         }
-        let (grown, passed) = (total - was, at - then);
+        let (grown, passed) = (total.saturating_sub(was), at.saturating_sub(then));
         if grown > Duration::ZERO {
             let since = self.moving.map_or(at.saturating_sub(grown.min(passed)), |(since, _)| since);
             self.moving = Some((since, at));

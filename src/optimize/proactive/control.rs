@@ -80,7 +80,16 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, last: None, taken: 0.0, refaulted: 0.0, looks_left: 0, looks: 1, good: 0, working_set: None }
+        Self {
+            limits,
+            last: None,
+            taken: 0.0,
+            refaulted: 0.0,
+            looks_left: 0,
+            looks: 1,
+            good: 0,
+            working_set: None,
+        }
     }
 
     /// What the group needs, as far as it was found out: what it held when it began to miss what was taken.
@@ -107,8 +116,8 @@ impl Control {
             (self.taken, self.refaulted) = (0.0, 0.0);
             return Move::Hold("its counters began anew");
         }
-        let seconds = (now.at - before.at).as_secs_f64();
-        let pressure = (stalled - was).as_secs_f64() / seconds;
+        let seconds = now.at.saturating_sub(before.at).as_secs_f64();
+        let pressure = stalled.saturating_sub(was).as_secs_f64() / seconds;
         let refaulted = now.refaulted_bytes.zip(before.refaulted_bytes).map_or(0, |(a, b)| a - b);
         self.refaulted += refaulted as f64;
         let whole_step = now.current_bytes as f64 * self.limits.step;
@@ -143,7 +152,11 @@ impl Control {
         self.working_set = self.working_set.map(|known| known.min(now.current_bytes));
         let room = now.current_bytes.saturating_sub(self.limits.floor_bytes.max(now.protected_bytes));
         let step = now.current_bytes as f64 * self.limits.step * gentle;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a u64, and not negative")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of a u64, and not negative"
+        )]
         let bytes = (step.max(0.0) as u64).min(room);
         if bytes < STEP_MIN {
             return Move::Hold("nothing above its floor that is worth a step");

@@ -38,18 +38,23 @@ fn run(shared: &Arc<Shared>) {
     let mut groups = make(&settings);
     while !shared.stopping() {
         let now = shared.settings();
-        if !Arc::ptr_eq(&now, &settings) {
-            groups.iter_mut().for_each(|g| g.leave(shared, "the configuration was read again"));
+        let (old, new) = (&settings.options, &now.options);
+        if (&old.proactive, &old.targets) != (&new.proactive, &new.targets) {
+            for group in &mut groups {
+                group.forget(shared);
+            }
             groups = make(&now);
-            settings = now;
         }
+        settings = now;
         let begins = groups.iter_mut().filter(|_| shared.recovered());
         for group in begins {
             group.turn(shared, &settings, born.elapsed());
         }
         std::thread::park_timeout(if groups.is_empty() { IDLE } else { TICK });
     }
-    groups.iter_mut().for_each(|g| g.leave(shared, "Headroom ends"));
+    for group in &mut groups {
+        group.leave(shared, "Headroom ends");
+    }
 }
 
 fn make(settings: &Settings) -> Vec<Group> {
@@ -76,13 +81,15 @@ impl Group {
         let (setpoint, step, swap) = (options.setpoint_ratio, options.step_ratio, options.swap);
         let control = Control::new(Limits { setpoint, step, floor_bytes, swap });
         let name = target.cgroup.clone().unwrap_or_default();
-        let directory = match Hierarchies::detect(host).ok().and_then(|h| h.memory) {
-            Some((Version::V2, root)) => Some(root.join(name.trim_start_matches('/'))),
-            _ => {
-                tracing::warn!(target = target.name, "the proactive mode wants control groups of version 2 with memory.reclaim");
-                None
-            }
-        };
+        let memory = Hierarchies::detect(host).ok().and_then(|h| h.memory);
+        let root = memory.filter(|(version, _)| *version == Version::V2).map(|(_, root)| root);
+        let directory = root.map(|root| root.join(name.trim_start_matches('/')));
+        if directory.is_none() {
+            tracing::warn!(
+                target = target.name,
+                "the proactive mode wants control groups of version 2 with memory.reclaim"
+            );
+        }
         Self { options, target, directory, control, due: Duration::ZERO, phase: None, said: false }
     }
 
@@ -107,7 +114,9 @@ impl Group {
         };
         let next = self.control.next(reading);
         let result = match next {
-            Move::Take { bytes, file_only } => self.take(shared, settings, (&directory, &reading), (bytes, file_only)),
+            Move::Take { bytes, file_only } => {
+                self.take(shared, settings, (&directory, &reading), (bytes, file_only))
+            }
             Move::BackOff(why) => {
                 tracing::debug!(target = self.target.name, why, "backs off");
                 "backed_off"
@@ -143,8 +152,14 @@ impl Group {
             let who = touched.as_deref().unwrap_or_default().iter();
             let who = who.map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
             let why = guard::protected(who, &settings.own_pids, &options.guards);
-            if let Some(why) = why.or_else(|| touched.is_err().then(|| "its processes cannot be read".to_owned())) {
-                tracing::warn!(target = self.target.name, why, "the proactive mode leaves the group alone until the next reload");
+            if let Some(why) =
+                why.or_else(|| touched.is_err().then(|| "its processes cannot be read".to_owned()))
+            {
+                tracing::warn!(
+                    target = self.target.name,
+                    why,
+                    "the proactive mode leaves the group alone until the next reload"
+                );
                 self.directory = None;
                 return "held";
             }
@@ -172,6 +187,12 @@ impl Group {
         }
         shared.metrics.pressure.reclaimed.with_label_values(&[&self.target.name]).inc_by(took);
         "reclaimed"
+    }
+
+    /// The configuration has changed: what was found out is not kept up any more.
+    fn forget(&mut self, shared: &Shared) {
+        self.leave(shared, "the configuration was read again");
+        shared.metrics.pressure.working_set(&self.target.name, None);
     }
 
     /// Ends the phase, if there is one. What cannot be written is tried again.
@@ -214,7 +235,9 @@ fn reclaim(
         let answer = if file_only {
             match hand.write(&path, &format!("{chunk} swappiness=0")) {
                 // Before 6.11 the kernel cannot be told. Without swap there is nothing to tell.
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && no_swap => hand.write(&path, &chunk.to_string()),
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && no_swap => {
+                    hand.write(&path, &chunk.to_string())
+                }
                 answer => answer,
             }
         } else {

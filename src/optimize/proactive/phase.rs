@@ -61,8 +61,7 @@ impl Phase {
         let before = seen.and_then(|o| serde_json::to_string(&o).ok()).unwrap_or_else(|| "{}".into());
         let (run, step) = shared.store.with(|j| {
             let run = j.request_acting(&request(target), (NAME, &target.name), now)?;
-            let step =
-                NewStep { rung: 0, action: NAME, target: &target.name, plan: &plan, before: &before };
+            let step = NewStep { rung: 0, action: NAME, target: &target.name, plan: &plan, before: &before };
             Ok((run, j.begin_step(run, &step, now)?))
         })?;
         tracing::info!(run, target = target.name, "a proactive phase begins");
@@ -71,7 +70,8 @@ impl Phase {
 
     /// A step has taken so much.
     pub(super) fn took(&mut self, bytes: u64) {
-        (self.steps, self.taken_bytes, self.last) = (self.steps + 1, self.taken_bytes + bytes, Instant::now());
+        (self.steps, self.taken_bytes, self.last) =
+            (self.steps + 1, self.taken_bytes + bytes, Instant::now());
     }
 
     /// Whether its time is over.
@@ -112,7 +112,11 @@ pub(super) fn dry(shared: &Shared, target: &Target, bytes: u64) -> Result<(), St
         Ok(run)
     })?;
     let bytes = ByteSize::b(bytes).display().iec();
-    end(shared, run, &Ending::new("dry_run", format!("dry run: {bytes} would have been taken, and more after that")))
+    end(
+        shared,
+        run,
+        &Ending::new("dry_run", format!("dry run: {bytes} would have been taken, and more after that")),
+    )
 }
 
 fn request(target: &Target) -> Request {

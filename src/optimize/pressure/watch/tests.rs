@@ -1,4 +1,5 @@
 //! Episodes: each stall leads to one run, whatever the clock and the counters do.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a simulation")]
 
 use super::*;
 use proptest::prelude::*;
@@ -16,7 +17,12 @@ fn sample(at: u64, stalled: u64) -> Sample {
 }
 
 /// Polls every `step` ms from `from` to `to`; the total grows by `share` of the time. Returns the news.
-fn play(watch: &mut Watch, total: &mut u64, (from, to, step): (u64, u64, u64), share: f64) -> Vec<(u64, News)> {
+fn play(
+    watch: &mut Watch,
+    total: &mut u64,
+    (from, to, step): (u64, u64, u64),
+    share: f64,
+) -> Vec<(u64, News)> {
     let mut news = Vec::new();
     for at in (from..to).step_by(usize::try_from(step).unwrap()) {
         *total += (step as f64 * share) as u64;
