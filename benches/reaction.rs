@@ -1,8 +1,8 @@
 //! From a stall to the first action: a group that runs into its limit, `headroom optimizer` beside it, and the hook that it
 //! calls. And what watching costs while all is calm.
 //!
-//! `cargo bench --bench reaction -- [ROUNDS]`. A round: the group fills gradually, as a leak does, until its tasks wait for
-//! memory; from the first wait, seen by reading the group's total each half millisecond, to the hook's first byte. Then the
+//! `cargo bench --bench reaction -- [ROUNDS]`. A round: the group fills gradually, as with a leak, and then at once, until its
+//! tasks wait for memory; from the first wait, seen by reading the group's total each half millisecond, to the hook's first byte. Then the
 //! same without any notice: a group far from its limit fills at once. The time includes what the rule wants to see before it
 //! calls it a stall. CPU is the kernel's own account of each thread (schedstat). Needs root and control groups.
 #![allow(
@@ -36,8 +36,8 @@ const LIMIT_MIB: u64 = 48;
 const FILE_MIB: u64 = 160;
 const READERS: u64 = 16;
 /// The rule: so much stall in a window, and what must be quiet before the next.
-const RULE: &str = "stall: 25ms, window: 1s, calm: 1s";
-const STALL: Duration = Duration::from_millis(25);
+const RULE: &str = "stall: 10ms, window: 200ms, calm: 1s";
+const STALL: Duration = Duration::from_millis(10);
 /// Longer than it takes to be looked at slowly again.
 const REST: Duration = Duration::from_millis(6500);
 const CALM: Duration = Duration::from_secs(30);
@@ -99,8 +99,8 @@ fn worker(file: &Path) {
     while let Some(Ok(word)) = lines.next() {
         let go_on = Arc::new(AtomicBool::new(true));
         if word == "leak" {
-            // To the limit in some seconds.
-            for part in 0..LIMIT_MIB * 2 {
+            // Towards the limit in some seconds; nobody waits yet.
+            for part in 0..LIMIT_MIB * 2 * 9 / 10 {
                 let mut buffer = vec![0; 512 << 10];
                 file.read_exact_at(&mut buffer, part * (512 << 10)).unwrap();
                 std::thread::sleep(Duration::from_millis(30));
