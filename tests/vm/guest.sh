@@ -198,7 +198,8 @@ compressible() {
     check '... all but a little of it' [ "$(freed_mib)" -ge 110 ]
     check '... and never more than the group lost' [ "$(freed_mib)" -le $(((before - $(current compressible)) / MIB)) ]
     check '... by several writes' [ "$(writes)" -ge 8 ]
-    check '... in an effective run' says result '"effective"'
+    # A little above the budget may stay where it is, and then the ladder's end comes first.
+    check '... in a run that says so' says result '"e\(ffective\|xhausted\)"'
 }
 
 incompressible() {
@@ -276,8 +277,6 @@ proactive() {
         sync
         while [ ! -e /tmp/known ]; do cat /disk/hot >/dev/null; sleep 0.3; done
     ) &
-    sleep 4
-    before=$(current proactive)
     for _ in $(seq 150); do
         metrics
         [ "$(value 'headroom_optimizer_working_set_bytes{target="proactive"}')" -eq 0 ] || break
@@ -287,10 +286,12 @@ proactive() {
     needs=$(value 'headroom_optimizer_working_set_bytes{target="proactive"}')
     steps=$(value 'headroom_optimizer_proactive_steps_total{result="reclaimed",target="proactive"}')
     entry proactive
-    echo "GUEST: proactive: $((before / MIB)) MiB, of which $((needs / MIB)) are needed, after $steps steps"
+    echo "GUEST: proactive: of 55 MiB $((needs / MIB)) are needed, after $steps steps"
     check 'the working set of a group becomes known' [ "$needs" -gt 0 ]
     check '... which is what is in use' [ "$needs" -ge $((38 * MIB)) ]
-    check '... and not what is not' [ "$needs" -le $((before - 4 * MIB)) ]
+    check '... and not what is not' [ "$needs" -le $((50 * MIB)) ]
+    taken=$(value 'headroom_optimizer_proactive_reclaimed_bytes_total{target="proactive"}')
+    check '... which went' [ "$taken" -ge $((4 * MIB)) ]
     check '... by small steps' [ "$steps" -ge 4 ]
     check '... that the record has as one phase' says action '"proactive"'
     check '... whose intent was written before' says state '"acting"'
