@@ -261,6 +261,8 @@ impl Config {
                 return error(key("available_below_ratio"), "a share from 0 to 1, such as 0.15".into());
             }
         }
+        self.optimizer.pressure.check(&self.optimizer.targets)?;
+        optimize::proactive::check(&self.optimizer.proactive, &self.optimizer.targets)?;
         if self.optimizer.retention.as_secs() < 24 * 3600 {
             return error(
                 "optimizer.retention".into(),

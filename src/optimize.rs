@@ -11,6 +11,8 @@ pub mod metrics;
 pub mod observe;
 pub mod pause;
 pub mod policy;
+pub mod pressure;
+pub mod proactive;
 pub mod record;
 pub mod request;
 pub mod store;
@@ -45,6 +47,10 @@ pub struct Options {
     pub settle: Duration,
     /// The limits that all actions share.
     pub guards: guard::Options,
+    /// Stalls that lead to actions without an alert.
+    pub pressure: pressure::Options,
+    /// Targets whose groups are kept at a small pressure, so that their working set shows.
+    pub proactive: Vec<proactive::Options>,
     /// From alerts to actions; the first that matches is taken.
     pub policies: Vec<Policy>,
     /// What may be touched.
@@ -70,6 +76,8 @@ impl Default for Options {
             retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
             guards: guard::Options::default(),
+            pressure: pressure::Options::default(),
+            proactive: Vec::new(),
             policies: vec![policy],
             targets: Vec::new(),
         }

@@ -89,6 +89,12 @@ pub fn is_procfs(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|s| s.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
+/// Locks what this process has in memory, and what it touches later on; mlockall(2).
+pub fn lock_memory() -> io::Result<()> {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
+}
+
 /// The most ranges that one call takes (`UIO_MAXIOV`).
 pub const RANGES_MAX: usize = 1024;
 

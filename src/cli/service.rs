@@ -135,7 +135,7 @@ impl Service {
             optimizer = Some(listener(vec![socket], "optimizer", web));
         }
         if let Some(listener) = optimizer {
-            let api = Arc::new(service.start_optimizer(reload.clone())?);
+            let api = Arc::new(service.start_optimizer(reload.clone(), !parts.exporter)?);
             service.spawn(listener, &stopped, api)?;
         }
         if let Some(listener) = exporter {
@@ -169,7 +169,7 @@ impl Service {
         Ok(Exporter::new(&self.config.exporter, scrapes, reload))
     }
 
-    fn start_optimizer(&mut self, reload: Option<Reload>) -> Result<Api> {
+    fn start_optimizer(&mut self, reload: Option<Reload>, alone: bool) -> Result<Api> {
         let state = state_dir(&self.config);
         if let Err(e) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state) {
             tracing::error!(state_dir = %state.display(), error = %e, "cannot make the state directory; no action begins");
@@ -182,8 +182,12 @@ impl Service {
         {
             return Err(e.into());
         }
-        let executor =
-            Executor::start(store, metrics, (now_millis, Pause::new(&state)), settings(&self.config)?)?;
+        let executor = Executor::start(
+            store,
+            metrics,
+            (now_millis, Pause::new(&state), alone),
+            settings(&self.config)?,
+        )?;
         let shared = Arc::clone(executor.shared());
         if self.config.optimizer.targets.is_empty() {
             tracing::warn!(

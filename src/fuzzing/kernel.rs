@@ -137,6 +137,10 @@ pub(super) const GROUPS: &[Parser] = &[
         Text(|t| _ = container::files::cpuacct_stat(t, 100, &mut container::Cpu::default())),
     ),
     ("container::files::cpuacct_usage", Text(|t| _ = container::files::cpuacct_usage(t))),
+    (
+        "container::files::memory_events",
+        Text(|t| _ = container::files::memory_events(t, &mut container::Memory::default())),
+    ),
     ("container::files::field", Text(|t| _ = container::files::field(t, "swap"))),
     ("container::files::io_stat", Text(|t| _ = container::files::io_stat(t))),
     ("container::files::limit", Text(|t| _ = container::files::limit(t))),

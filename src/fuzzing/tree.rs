@@ -24,8 +24,9 @@ pub const HOSTS: [&[&str]; 6] = [
     &["containers-v2"],
 ];
 
-/// Collectors that ask the kernel and read no file of the host, or say what changes from moment to moment.
-const OWN_WAYS: [&str; 7] = ["ethtool", "network_route", "systemd", "tcpstat", "time", "timex", "uname"];
+/// Collectors that ask the kernel instead of files (netdev where there is no net/dev), or say what changes by itself.
+const OWN_WAYS: [&str; 8] =
+    ["ethtool", "netdev", "network_route", "systemd", "tcpstat", "time", "timex", "uname"];
 /// Families whose values change from moment to moment, or with the machine that the tree stands on.
 const MOVING: [&str; 4] = [
     "container_last_seen",

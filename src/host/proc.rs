@@ -115,6 +115,7 @@ pub fn stat_of(host: &Host, pid: u32) -> Result<Option<Stat>, HostError> {
 
 /// How many files this process may hold open; `None` where there is no limit.
 pub fn own_open_files_limit() -> Option<u64> {
+    super::counted::call();
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 

@@ -9,6 +9,7 @@ use super::guard::{self, Admission, Guard, admit, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
 use super::policy::{self, Condition, Policy, Target};
+use super::pressure::Alarm;
 use super::record::StepState;
 use super::store::StoreError;
 use super::verify::Verdict;
@@ -35,6 +36,8 @@ pub struct Climb {
     pub condition: Condition,
     /// Decide and record, but do nothing.
     pub dry_run: bool,
+    /// What the rule saw that asked for the run, if pressure did.
+    pub alarm: Option<Alarm>,
     /// The settings with which it began.
     pub settings: Arc<Settings>,
 }
@@ -192,7 +195,7 @@ impl Climb {
         };
         let (members, before) = self.look(shared)?;
         let options = &self.settings.options;
-        let touched = self.settings.observer.touched(&self.target, &members)?;
+        let touched = self.touched(&members)?;
         let who = touched.iter().map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
         if let Some(why) = guard::protected(who, &self.settings.own_pids, &options.guards) {
             self.refuse(shared, Guard::Protected);
@@ -280,11 +283,17 @@ impl Climb {
             run = self.run.id, step, action = name, target = self.target.name, want_bytes = rung.want_bytes,
             plan = %rung.plan.intent, "action begins"
         );
+        if let Some(alarm) = &self.alarm {
+            alarm.acts(tally.steps == 0, shared);
+        }
         let begun = Instant::now();
         let mut hand = Hand::new(self.settings.host.clone());
         let held = || shared.held();
         let watch = Watch::new(rung.action.time_max(), &held);
         let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);
+        if let Some(alarm) = &self.alarm {
+            alarm.acted();
+        }
         let after = self.settle(shared, rung);
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {

@@ -11,14 +11,16 @@ use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pause::Pause;
 use super::policy::{Condition, Decision, Policy, Target, decide};
+use super::pressure::{self, Alarm};
+use super::request::Origin;
 use super::store::{Store, StoreError};
-use super::{Options, guard};
+use super::{Options, guard, proactive};
 use crate::host::Host;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 /// The longest that the executor sleeps: a guard's wait may end, an aftermath may be due.
@@ -55,9 +57,14 @@ pub struct Shared {
     pub clock: Clock,
     /// The emergency stop.
     pub pause: Pause,
+    /// What polling sees.
+    pub pressure: pressure::Board,
+    /// The thread of the proactive mode.
+    pub(super) proactive: OnceLock<Thread>,
     settings: Mutex<Arc<Settings>>,
     busy: Mutex<HashSet<String>>,
     stopping: AtomicBool,
+    recovered: AtomicBool,
     wake: SyncSender<()>,
 }
 
@@ -71,6 +78,15 @@ impl Shared {
     pub fn replace(&self, settings: Settings) {
         self.announce(&settings);
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.nudge();
+    }
+
+    /// Wakes the threads that look by themselves: other settings, or the end.
+    fn nudge(&self) {
+        self.pressure.nudge();
+        if let Some(thread) = self.proactive.get() {
+            thread.unpark();
+        }
     }
 
     /// Tells the executor that there is something to do.
@@ -82,6 +98,11 @@ impl Shared {
     /// Whether the process is to end.
     pub fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether what an interruption left behind is known. What was begun before could be taken for it.
+    pub(super) fn recovered(&self) -> bool {
+        self.recovered.load(Ordering::Relaxed)
     }
 
     /// Why no action may go on, if that is so.
@@ -96,6 +117,34 @@ impl Shared {
         let targets = &settings.options.targets;
         let pairs = action::REGISTRY.iter().flat_map(|a| targets.iter().map(|t| (a.name(), t.name.as_str())));
         self.metrics.zero_targets(pairs);
+        for rule in &settings.options.pressure.rules {
+            self.metrics.pressure.zero_rule(&rule.name);
+        }
+        for group in &settings.options.proactive {
+            self.metrics.pressure.zero_proactive(&group.target);
+        }
+    }
+
+    /// Holds the target for a run, if these guards, asked with the number of runs that act and whether one of them is on
+    /// this target, admit it. Nobody else can come in between.
+    pub(super) fn claim(
+        self: &Arc<Self>,
+        target: &str,
+        admits: impl FnOnce(usize, bool) -> Admission,
+    ) -> Result<Claim, Admission> {
+        let mut busy = self.busy();
+        match admits(busy.len(), busy.contains(target)) {
+            Admission::Admit => {
+                busy.insert(target.to_owned());
+                Ok(Claim { shared: Arc::clone(self), target: target.to_owned() })
+            }
+            defer @ Admission::Defer { .. } => Err(defer),
+        }
+    }
+
+    /// Whether a run acts on the target.
+    pub(super) fn is_busy(&self, target: &str) -> bool {
+        self.busy().contains(target)
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
@@ -106,7 +155,7 @@ impl Shared {
 /// The executor's thread.
 pub struct Executor {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// The thread could not be started.
@@ -115,11 +164,12 @@ pub struct Executor {
 pub struct ExecutorError(#[from] std::io::Error);
 
 impl Executor {
-    /// Starts the thread. The first thing that it does is to put right what an interruption left behind.
+    /// Starts the thread. The first thing that it does is to put right what an interruption left behind. `alone` says that
+    /// this process has no children that would inherit what is arranged for it.
     pub fn start(
         store: Store,
         metrics: Metrics,
-        (clock, pause): (Clock, Pause),
+        (clock, pause, alone): (Clock, Pause, bool),
         settings: Settings,
     ) -> Result<Self, ExecutorError> {
         let (wake, inbox) = sync_channel(1);
@@ -128,15 +178,20 @@ impl Executor {
             metrics,
             clock,
             pause,
+            pressure: pressure::Board::default(),
+            proactive: OnceLock::new(),
             settings: Mutex::new(Arc::new(settings)),
             busy: Mutex::default(),
             stopping: AtomicBool::new(false),
+            recovered: AtomicBool::new(false),
             wake,
         });
         shared.announce(&shared.settings());
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || run(&work, &inbox))?;
-        Ok(Self { shared, thread: Some(thread) })
+        pressure::start(&shared, alone)?;
+        let proactive = proactive::start(&shared)?;
+        Ok(Self { shared, threads: vec![thread, proactive] })
     }
 
     /// What the executor shares with the webhook and the API.
@@ -149,13 +204,14 @@ impl Executor {
     pub fn stop(self, grace: Duration) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.wake();
+        self.shared.nudge();
         let deadline = Instant::now() + grace;
         while !self.shared.busy().is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
         undo::all_leases(&self.shared);
         // A thread that waits for a disk that does not answer cannot be waited for.
-        while self.thread.as_ref().is_some_and(|t| !t.is_finished()) && Instant::now() < deadline {
+        while self.threads.iter().any(|t| !t.is_finished()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -168,6 +224,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     while !shared.stopping() {
         let mut turn = || -> Result<bool, StoreError> {
             recovery.go_on(shared)?;
+            shared.recovered.store(true, Ordering::Relaxed);
             if expired_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
                 let keep = millis(shared.settings().options.retention);
                 shared.store.with(|j| j.expire((shared.clock)().saturating_sub(keep)))?;
@@ -231,34 +288,30 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         return Ok(Some(wait(shared, run, guard::Guard::Paused, until, (&policy.name, &target.name))));
     }
     let past = shared.store.with(|j| j.past(run.id, &target.name, guard::window(now)))?;
-    let (active, busy) = {
-        let set = shared.busy();
-        (set.len(), set.contains(&target.name))
+    let admits = |active, busy| admit(now, &past, active, busy, &options.guards);
+    let claim = match shared.claim(&target.name, admits) {
+        Ok(claim) => claim,
+        Err(Admission::Defer { guard, until }) => {
+            return Ok(Some(wait(shared, run, guard, until, (&policy.name, &target.name))));
+        }
+        Err(Admission::Admit) => return Ok(None),
     };
-    if let Admission::Defer { guard, until } = admit(now, &past, active, busy, &options.guards) {
-        return Ok(Some(wait(shared, run, guard, until, (&policy.name, &target.name))));
-    }
     let dry_run = options.dry_run || run.request.as_ref().is_some_and(|r| r.dry_run);
+    let pressed = run.request.as_ref().filter(|r| r.origin == Origin::Pressure);
     let climb = Climb {
         run: run.clone(),
         policy: policy.clone(),
         target: target.clone(),
         condition: errand.condition,
         dry_run,
+        alarm: pressed.map(|r| Alarm::later(shared, &r.name)),
         settings: Arc::clone(&settings),
     };
     if !shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))? {
         return Ok(None);
     }
-    shared.busy().insert(target.name.clone());
-    let work = Arc::clone(shared);
-    let name = target.name.clone();
-    let spawned = std::thread::Builder::new().name("run".into()).spawn(move || {
-        let _busy = Busy { shared: &work, target: &climb.target.name };
-        climb.go(&work);
-    });
+    let spawned = std::thread::Builder::new().name("run".into()).spawn(move || climb.go(&claim.shared));
     if let Err(e) = spawned {
-        shared.busy().remove(&name);
         return finish(&Ending::new("failed", format!("cannot start a thread for the run: {e}")));
     }
     Ok(None)
@@ -296,14 +349,20 @@ fn errand(options: &Options, own_names: &[String], run: &OpenRun) -> Result<Erra
 }
 
 /// Holds a target while a run acts on it, and lets it go even if the run's thread should panic.
-struct Busy<'a> {
-    shared: &'a Shared,
-    target: &'a str,
+pub(super) struct Claim {
+    shared: Arc<Shared>,
+    target: String,
 }
 
-impl Drop for Busy<'_> {
+impl Claim {
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+impl Drop for Claim {
     fn drop(&mut self) {
-        self.shared.busy().remove(self.target);
+        self.shared.busy().remove(&self.target);
         self.shared.wake();
     }
 }

@@ -53,7 +53,7 @@ pub enum JournalError {
 }
 
 /// A run that has not ended, as the executor takes it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenRun {
     /// Its number.
     pub id: i64,
@@ -221,17 +221,21 @@ impl Journal {
         Ok(query.query_row([run], |r| r.get(0))?)
     }
 
-    /// What guards want to know of the steps before.
+    /// What guards want to know of the steps before. Proactive ones are none of theirs: they must not keep anybody from
+    /// acting in need.
     pub fn past(&self, run: i64, target: &str, window: (i64, i64)) -> Result<Past, JournalError> {
-        let mut last =
-            self.db.prepare_cached("SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1")?;
+        let mut last = self.db.prepare_cached(
+            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND action <> 'proactive'",
+        )?;
         let mut on_target = self.db.prepare_cached(
-            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND target = ?2",
+            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND target = ?2
+               AND action <> 'proactive'",
         )?;
         // Steps after the window's end were made before the clock was set back.
-        let mut within = self
-            .db
-            .prepare_cached("SELECT count(*), min(begun_at) FROM step WHERE begun_at BETWEEN ?1 AND ?2")?;
+        let mut within = self.db.prepare_cached(
+            "SELECT count(*), min(begun_at) FROM step WHERE begun_at BETWEEN ?1 AND ?2
+                      AND action <> 'proactive'",
+        )?;
         let (steps, oldest): (i64, Option<i64>) =
             within.query_row([window.0, window.1], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok(Past {

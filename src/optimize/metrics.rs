@@ -2,6 +2,7 @@
 
 use super::action::REGISTRY;
 use super::guard::Guard;
+use super::pressure;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// How a run can end.
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub(super) guard_refusals: IntCounterVec,
     pub(super) journal_writable: IntGauge,
     pub(super) journal_errors: IntCounter,
+    /// Those of pressure and of the proactive mode.
+    pub pressure: pressure::metrics::Metrics,
 }
 
 impl Metrics {
@@ -102,6 +105,7 @@ impl Metrics {
                 "Whether the journal could be written when last tried.",
             )?,
             journal_errors,
+            pressure: pressure::metrics::Metrics::new(registry)?,
         };
         metrics.zero();
         Ok(metrics)

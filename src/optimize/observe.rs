@@ -18,6 +18,20 @@ pub struct Observation {
     pub machine: Machine,
     /// The target; absent if it could not be found.
     pub target: Option<TargetMemory>,
+    /// The stall that a run by pressure is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Stall>,
+}
+
+/// What was seen of a stall, by the rule that asked for the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stall {
+    /// Time that tasks waited,
+    pub micros: u64,
+    /// within this time. After an action only what came later counts.
+    pub span_micros: u64,
+    /// Whether that is still trouble by the rule.
+    pub still: bool,
 }
 
 /// The machine's memory and what its tasks wait for.
@@ -139,6 +153,20 @@ impl Observer {
         Ok(all)
     }
 
+    /// Of a target with a control group: those known already, as they were, and who is in the group now besides.
+    pub fn joined(&self, target: &Target, known: &[Member]) -> Result<Vec<Member>, HostError> {
+        let mut all = known.to_vec();
+        let Some(cgroup) = &target.cgroup else { return Ok(all) };
+        for pid in Hierarchies::detect(&self.host)?.processes(cgroup)? {
+            if !known.iter().any(|m| m.pid == pid)
+                && let Some(identity) = proc::identity(&self.host, pid)?
+            {
+                all.extend(self.member(identity)?);
+            }
+        }
+        Ok(all)
+    }
+
     fn cgroup_members(&self, target: &Target) -> Result<Vec<Member>, HostError> {
         let mut out = Vec::new();
         let Some(cgroup) = &target.cgroup else { return Ok(out) };
@@ -178,10 +206,23 @@ impl Observer {
 
     /// Target and machine at `now`, in milliseconds since the epoch.
     pub fn observe(&self, target: &Target, members: &[Member], now: i64) -> Result<Observation, HostError> {
-        Ok(Observation { at_millis: now, machine: self.machine()?, target: self.target(target, members)? })
+        let target = self.target(target, members, true)?;
+        Ok(Observation { at_millis: now, machine: self.machine()?, target, stall: None })
     }
 
-    fn target(&self, target: &Target, members: &[Member]) -> Result<Option<TargetMemory>, HostError> {
+    /// The same without what takes long: to sum up a process's mappings waits for its lock, which it holds while it
+    /// stalls.
+    pub fn lean(&self, target: &Target, members: &[Member], now: i64) -> Result<Observation, HostError> {
+        let target = self.target(target, members, false)?;
+        Ok(Observation { at_millis: now, machine: self.machine()?, target, stall: None })
+    }
+
+    fn target(
+        &self,
+        target: &Target,
+        members: &[Member],
+        mappings: bool,
+    ) -> Result<Option<TargetMemory>, HostError> {
         let (mut resident, mut pss, mut swap, mut processes) = (0_u64, Some(0_u64), Some(0_u64), 0_u64);
         let mut resident_by_pid = Vec::with_capacity(members.len());
         for member in members {
@@ -193,7 +234,7 @@ impl Observer {
             resident = resident.saturating_add(stat.resident_bytes);
             resident_by_pid.push((member.pid, stat.resident_bytes));
             // Another user's process may hide its mappings; then the sum is unknown, not smaller.
-            let rollup = proc::rollup_of(&self.host, member.pid).ok().flatten();
+            let rollup = if mappings { proc::rollup_of(&self.host, member.pid).ok().flatten() } else { None };
             pss = pss.zip(rollup.as_ref().map(|r| r.pss_bytes)).map(|(a, b)| a.saturating_add(b));
             swap = swap.zip(rollup.map(|r| r.swap_bytes)).map(|(a, b)| a.saturating_add(b));
         }

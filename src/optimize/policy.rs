@@ -37,6 +37,9 @@ impl Policy {
     }
 }
 
+/// The part of a target that a stall asks for, where its rule names no bytes: a tenth.
+const STALL_DIVISOR: u64 = 10;
+
 /// What must be so, as Headroom itself measures it, for an action to begin; and by how much, which is what is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
@@ -46,6 +49,8 @@ pub enum Condition {
     AvailableBelow(f64),
     /// Somebody asked for so many bytes.
     Asked(u64),
+    /// Tasks stall for memory, by the evidence of the rule that asked for so many bytes; 0 for a share of the target.
+    Stalled(u64),
 }
 
 impl Condition {
@@ -68,6 +73,12 @@ impl Condition {
                 short
             }
             Self::Asked(bytes) => bytes.saturating_sub(freed_bytes),
+            // What was freed was not enough, if it stalls all the same: the next rung is asked for all of it again.
+            Self::Stalled(bytes) => match (&seen.stall, bytes) {
+                (Some(stall), 0) if stall.still => seen.target.as_ref()?.bytes / STALL_DIVISOR,
+                (Some(stall), &bytes) if stall.still => bytes,
+                _ => 0,
+            },
         };
         Some(bytes).filter(|&b| b > 0)
     }
@@ -278,6 +289,19 @@ mod tests {
             "label: \"a\\n/../b\" is not among the configured targets"
         );
         assert_eq!(outcome(&[("alertname", "Lost")]), "lost: the policy names no target");
+    }
+
+    #[test]
+    fn a_stall_asks_for_all_of_it_again_while_it_goes_on_and_for_nothing_without_evidence() {
+        use crate::optimize::observe::{Stall, TargetMemory};
+        let seen = |still: Option<bool>| Observation {
+            target: Some(TargetMemory { bytes: 500, ..TargetMemory::default() }),
+            stall: still.map(|still| Stall { still, ..Stall::default() }),
+            ..Observation::default()
+        };
+        let need = |bytes, still| Condition::Stalled(bytes).need(&seen(still), &Target::default(), 70);
+        assert_eq!((need(80, Some(true)), need(0, Some(true))), (Some(80), Some(50)));
+        assert_eq!((need(80, Some(false)), need(80, None), need(0, None)), (None, None, None));
     }
 
     #[test]

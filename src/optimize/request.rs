@@ -68,7 +68,11 @@ impl Request {
             None => return Err("no policy leads to this target, and the request has no ladder".to_owned()),
         };
         let policy = Policy { name: self.name.clone(), wait, ladder, ..Policy::default() };
-        Ok((policy, target.clone(), Condition::Asked(self.bytes)))
+        let condition = match self.origin {
+            Origin::Pressure => Condition::Stalled(self.bytes),
+            Origin::Alert | Origin::Hand => Condition::Asked(self.bytes),
+        };
+        Ok((policy, target.clone(), condition))
     }
 }
 

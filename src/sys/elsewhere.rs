@@ -123,6 +123,11 @@ pub fn inherited_sockets(_: u32) -> io::Result<Vec<TcpListener>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Refused: what is touched later cannot be locked alone.
+pub fn lock_memory() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The program's own code in memory, which is left as it is.
 pub mod code {
     use std::io;

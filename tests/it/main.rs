@@ -28,6 +28,7 @@ mod options;
 mod outlook;
 mod page;
 mod parity;
+mod pressure;
 mod process_exporter;
 mod process_flags;
 mod processes;

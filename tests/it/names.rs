@@ -67,10 +67,12 @@ fn known() -> BTreeMap<String, Family> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("web.yml"), "http_server_config: {http2: true}\n").unwrap();
     let state = dir.path().join("state");
-    let keys = "  targets: [{name: cache, cgroup: /cache}]\n  web_config_file: web.yml\n";
+    let keys = "  web_config_file: web.yml\n  targets: [{name: cache, cgroup: /cache}]\n  proactive: [{target: cache}]\n  \
+                pressure: {rules: [{name: low, available_below_ratio: 0.0, target: cache, ladder: [app_hook]}]}\n";
     let optimizer = Optimizer::start_in(dir, &state, "", keys);
     pages.push(get(&optimizer.url("/metrics")).unwrap().1);
     pages.push(live_page());
+    pages.push(known_later());
     for page in pages {
         for (name, family) in families(&page) {
             let known: &mut Family = all.entry(name).or_default();
@@ -79,6 +81,15 @@ fn known() -> BTreeMap<String, Family> {
         }
     }
     all
+}
+
+/// What the optimizer says only after it has found it out.
+fn known_later() -> String {
+    let registry = prometheus::Registry::new();
+    headroom::optimize::metrics::Metrics::new(&registry).unwrap().pressure.working_set("cache", Some(1));
+    let mut out = TextEncoder::default();
+    headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
+    String::from_utf8(out.page().to_vec()).unwrap()
 }
 
 /// What no captured host can hold, because it asks the kernel and not a file: file systems, network devices in detail, the

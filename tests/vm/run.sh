@@ -120,7 +120,7 @@ initramfs() {
     chmod +x "$tree/init"
     (cd "$tree" && find . | cpio -o -H newc --quiet) >"$work/initramfs"
     # Page cache that can be dropped needs a disk.
-    truncate -s 512M "$work/disk"
+    truncate -s 768M "$work/disk"
     mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=1 "$work/disk"
 }
 

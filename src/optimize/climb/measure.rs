@@ -18,6 +18,9 @@ impl Climb {
     /// The target's processes, and the median of a few readings of it and the machine.
     pub(super) fn look(&self, shared: &Shared) -> Result<(Vec<Member>, Observation), HostError> {
         let observer = &self.settings.observer;
+        if let Some(alarm) = &self.alarm {
+            return alarm.look(observer, &self.target, shared);
+        }
         let members = observer.members(&self.target)?;
         let mut readings = Vec::with_capacity(READINGS);
         for n in 0..READINGS {
@@ -27,6 +30,15 @@ impl Climb {
             readings.push(observer.observe(&self.target, &members, (shared.clock)())?);
         }
         Ok((members, median(readings)))
+    }
+
+    /// All processes that an action on the target can touch.
+    pub(super) fn touched(&self, members: &[Member]) -> Result<Vec<Member>, HostError> {
+        let observer = &self.settings.observer;
+        match &self.alarm {
+            Some(alarm) => alarm.touched(observer, &self.target, members),
+            None => observer.touched(&self.target, members),
+        }
     }
 
     /// Reads until the gain shows, or the time for it is over. Each three readings in a row give a median; the one that

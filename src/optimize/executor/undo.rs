@@ -31,6 +31,8 @@ impl Recovery {
                 j.requeue()?;
                 // Nobody watched over what stands since the last end: it is undone now.
                 j.end_leases()?;
+                // Whether it stalls is seen anew; what was begun for it before is not gone on with.
+                j.resolve_pressure((shared.clock)())?;
                 j.unfinished()
             })?;
             self.steps.insert(steps)

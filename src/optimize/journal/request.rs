@@ -8,6 +8,37 @@ use rusqlite::params;
 impl Journal {
     /// Writes a wish and queues its run; returns the run's number. On the disk when this returns.
     pub fn request(&mut self, request: &Request, now: i64) -> Result<i64, JournalError> {
+        self.wish(request, None, now)
+    }
+
+    /// The same for a run that begins at once, with its policy and target. It is on the disk no later than the intent of
+    /// its first step, for which one sync is then enough: without an intent, its loss would be the loss of a wish.
+    pub fn request_acting(
+        &mut self,
+        request: &Request,
+        (policy, target): (&str, &str),
+        now: i64,
+    ) -> Result<i64, JournalError> {
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        let written = self.wish(request, Some((policy, target)), now);
+        // An error of this one closes the journal, and the next use opens it as it should be.
+        self.db.pragma_update(None, "synchronous", "FULL")?;
+        written
+    }
+
+    /// After a start: nobody has watched over what pressure asked for.
+    pub fn resolve_pressure(&mut self, now: i64) -> Result<usize, JournalError> {
+        let sql = "UPDATE episode SET resolved_at = ?1 WHERE resolved_at IS NULL AND origin = 'pressure'
+                   AND (fingerprint, starts_at) IN (SELECT fingerprint, starts_at FROM run WHERE ended_at IS NULL)";
+        Ok(self.db.execute(sql, [now])?)
+    }
+
+    fn wish(
+        &mut self,
+        request: &Request,
+        acting: Option<(&str, &str)>,
+        now: i64,
+    ) -> Result<i64, JournalError> {
         let fingerprint = format!("{}/{}", request.origin.as_str(), request.name);
         let labels: Labels = [("alertname", &request.name), ("target", &request.target)]
             .map(|(name, value)| (name.to_owned(), value.clone()))
@@ -33,9 +64,17 @@ impl Journal {
             serde_json::to_string(request)?
         ])?;
         tx.prepare_cached(
-            "INSERT INTO run (fingerprint, starts_at, state, queued_at, not_before) VALUES (?1, ?2, 'queued', ?3, ?3)",
+            "INSERT INTO run (fingerprint, starts_at, state, policy, target, queued_at, not_before)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
         )?
-        .execute(params![fingerprint, starts_at, now])?;
+        .execute(params![
+            fingerprint,
+            starts_at,
+            if acting.is_some() { "acting" } else { "queued" },
+            acting.map(|a| a.0),
+            acting.map(|a| a.1),
+            now
+        ])?;
         let run = tx.last_insert_rowid();
         tx.commit()?;
         Ok(run)
@@ -49,3 +88,6 @@ impl Journal {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! How this process comes to act while memory is short: its own is locked, its turn comes early, and it is not the first
+//! that the kernel kills.
+
+use super::hand::Hand;
+use super::read_once;
+use crate::sys;
+use rustix::process::{Resource, getrlimit, setpriority_process};
+use std::io;
+use std::path::Path;
+
+/// CAP_IPC_LOCK in the masks of /proc/PID/status.
+const IPC_LOCK: u32 = 14;
+/// Enough to be asked before all that is as it was started.
+const NICE: i32 = -10;
+/// This process's own, whatever host is looked at.
+const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
+
+/// Locks what this process has in memory, and all that it will touch. What it has not touched stays unlocked and costs
+/// nothing.
+///
+/// Only without a limit: below one, what is mapped later (a thread's stack, for example) would fail.
+pub fn lock() -> io::Result<()> {
+    let unlimited = getrlimit(Resource::Memlock).current.is_none();
+    if !unlimited && !may_lock() {
+        return Err(io::Error::other(
+            "RLIMIT_MEMLOCK is limited; it needs CAP_IPC_LOCK, or LimitMEMLOCK=infinity in the unit",
+        ));
+    }
+    sys::lock_memory()
+}
+
+fn may_lock() -> bool {
+    let status = read_once(Path::new("/proc/self/status")).ok().flatten().unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m & (1 << IPC_LOCK) != 0)
+}
+
+/// Puts the calling thread before others that wait for a processor: those that stall for memory are many, and reclaim by
+/// themselves all the time. Needs CAP_SYS_NICE.
+pub fn hurry() -> io::Result<()> {
+    // On Linux, of nobody is of the calling thread.
+    Ok(setpriority_process(None, NICE)?)
+}
+
+/// Lowers the score by which the kernel picks whom to kill, if it is above `score`; whether it is low enough now.
+pub fn spare(hand: &mut Hand, score: i32) -> io::Result<()> {
+    let path = Path::new(OOM_SCORE_ADJ);
+    let now = read_once(path).ok().flatten().and_then(|t| t.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now <= score) { Ok(()) } else { hand.write(path, &score.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_right_to_lock_is_read_from_the_mask() {
+        // Root has all rights in most test machines; either way it must agree with the kernel's own answer.
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|l| l.strip_prefix("CapEff:\t")).unwrap();
+        assert_eq!(may_lock(), u64::from_str_radix(mask, 16).unwrap() >> 14 & 1 == 1);
+    }
+}
