@@ -246,6 +246,7 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         condition: errand.condition,
         dry_run,
         settings: Arc::clone(&settings),
+        begun: Instant::now(),
     };
     if !shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))? {
         return Ok(None);

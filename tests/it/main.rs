@@ -10,11 +10,13 @@
 )]
 
 mod asking;
+mod brakes;
 mod cgroups;
 mod containers;
 mod corrupt;
 mod crash;
 mod devices;
+mod ending;
 mod formats;
 mod hostile;
 mod layers;
