@@ -2,7 +2,7 @@
 
 use crate::stack::{Holder, Optimizer, Running, alert, eventually};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -193,4 +193,72 @@ fn held_by_a_person_after_sigterm_it_goes_no_further() {
     });
     assert!(detail(&entry).contains("got SIGTERM and no more: paused"), "{entry:#}");
     assert!(resident(pid) > 30 * MIB, "{entry:#}");
+}
+
+/// A group of version 2 on this machine; removed when dropped.
+struct Unit(PathBuf);
+
+impl Unit {
+    fn make(name: &str) -> Option<Self> {
+        let path =
+            PathBuf::from(format!("/sys/fs/cgroup/unified/headroom-test-{name}-{}", std::process::id()));
+        match std::fs::create_dir(&path) {
+            Ok(()) => Some(Self(path)),
+            Err(e) => {
+                eprintln!("SKIPPED: cannot make {}: {e}", path.display());
+                None
+            }
+        }
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        pids(&self.0.join("cgroup.procs").display().to_string())
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let _ended = std::fs::write(self.0.join("cgroup.kill"), "1");
+        for _ in 0..1000 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_group_that_is_one_thing_ends_whole_unless_somebody_else_is_in_it() {
+    let _alone = crate::reclaim::alone();
+    let (Some(unit), Some(shared)) = (Unit::make("whole"), Unit::make("shared")) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let holder = |unit: &Unit, name: &str| {
+        let place = dir.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        Holder::start(&place, "/dev/zero", 60, &format!("echo $$ > {}/cgroup.procs;", unit.0.display()))
+    };
+    let (first, second) = (holder(&unit, "first"), holder(&unit, "second"));
+    // The largest is in a group with a process that is not the target's.
+    let kept = [holder(&shared, "kept"), holder(&shared, "kept-too")];
+    let script = format!("echo $$ > {}/cgroup.procs; exec sleep 60", shared.0.display());
+    let _stranger = Running::start(Command::new("sh").args(["-c", &script]), &dir.path().join("log"));
+    eventually("the stranger is there", 10, || (shared.processes().len() == 3).then_some(()));
+    let optimizer = optimizer(
+        dir.path(),
+        ", allow_kill: true",
+        "{grace: 0s, observe: 100ms, whole_group: true, only_growing: false}",
+        "1s",
+    );
+    optimizer.notify(&[firing(1)], 200);
+    let entry = optimizer.ended(20);
+    assert!(detail(&entry).contains("with 2 processes ended by SIGKILL"), "{entry:#}");
+    assert_eq!(
+        (resident(first.pid()), resident(second.pid()), unit.processes()),
+        (0, 0, vec![]),
+        "{entry:#}"
+    );
+    assert!(kept.iter().all(|k| resident(k.pid()) > 59 * MIB), "{entry:#}");
+    assert!(!detail(&entry).contains("in its place"), "the others were there before: {entry:#}");
+    eprintln!("verified: {} MiB; {}", entry["freed_bytes"].as_u64().unwrap() / MIB, detail(&entry));
 }

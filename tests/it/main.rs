@@ -31,6 +31,7 @@ mod parsers;
 mod process_exporter;
 mod processes;
 mod promtool;
+mod protection;
 mod reclaim;
 mod serving;
 mod stack;

@@ -56,7 +56,7 @@ impl Observer {
     /// What there is to know of the members of a target, and of the brakes of its group.
     pub fn facts(&self, target: &Target, members: &[Member]) -> Result<Facts, HostError> {
         let host = &self.host;
-        let mut facts = Facts { at_ticks: self.uptime_ticks()?, ..Facts::default() };
+        let mut facts = Facts { at_ticks: proc::uptime_ticks(host), ..Facts::default() };
         for member in members {
             let Some(stat) = proc::stat_of(host, member.pid)? else { continue };
             let Some(status) = proc::status_of(host, member.pid)? else { continue };
@@ -90,19 +90,6 @@ impl Observer {
             facts.cpu = control::cpu_share(host, group)?;
         }
         Ok(facts)
-    }
-
-    fn uptime_ticks(&self) -> Result<u64, HostError> {
-        let text = read_once(&self.host.procfs.join("uptime"))?.unwrap_or_default();
-        let seconds = text.split_ascii_whitespace().next().and_then(|w| w.parse::<f64>().ok());
-        let ticks = seconds.unwrap_or(0.0) * proc::clock_ticks_per_second() as f64;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a cast keeps to the bounds"
-        )]
-        let ticks = ticks as u64;
-        Ok(ticks)
     }
 }
 

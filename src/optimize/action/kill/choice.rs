@@ -77,20 +77,16 @@ fn candidates<'a>(facts: &'a Facts, options: &Options) -> Vec<Candidate<'a>> {
         let unit = p.unit.and_then(|u| facts.units.get(u));
         unit.filter(|u| options.whole_group || u.whole)
     };
-    for process in facts.processes.iter().filter(|p| may_end(p) && whole(p).is_none()) {
+    for process in facts.processes.iter().filter(|p| !is_exempt(p) && !has_ended(p) && whole(p).is_none()) {
         out.push(candidate(vec![process], None, options));
     }
     for unit in facts.units.iter().filter(|u| options.whole_group || u.whole) {
-        let of_unit: Vec<_> = unit
-            .processes
-            .iter()
-            .filter_map(|pid| facts.processes.iter().find(|p| p.pid == *pid))
-            .filter(|p| !has_ended(p))
-            .collect();
-        // One that is not the target's, or may not end, keeps all of its group.
-        let ours = unit.processes.iter().all(|pid| facts.processes.iter().any(|p| p.pid == *pid));
-        if ours && !of_unit.is_empty() && of_unit.iter().all(|p| may_end(p)) {
-            out.push(candidate(of_unit, Some(unit.directory.clone()), options));
+        let member = |pid: &u32| facts.processes.iter().find(|p| p.pid == *pid);
+        // One that is not the target's, or is exempt, keeps all of its group; a zombie may have threads that live.
+        let ours = unit.processes.iter().all(|pid| member(pid).is_some_and(|p| !is_exempt(p)));
+        let alive: Vec<_> = unit.processes.iter().filter_map(member).filter(|p| !has_ended(p)).collect();
+        if ours && !alive.is_empty() {
+            out.push(candidate(alive, Some(unit.directory.clone()), options));
         }
     }
     out
@@ -123,13 +119,10 @@ fn has_ended(process: &ProcessFacts) -> bool {
     matches!(process.state, 'Z' | 'X' | 'x')
 }
 
-/// Never PID 1, a thread of the kernel, what the kernel's killer must not touch, or what nobody can tell of; and there is
-/// nothing to end of a zombie. What the guards protect never comes so far.
-fn may_end(process: &ProcessFacts) -> bool {
-    process.pid > 1
-        && !process.kernel_thread
-        && process.oom_score_adj.is_some_and(|adj| adj > -1000)
-        && !has_ended(process)
+/// PID 1, a thread of the kernel, what the kernel's killer must not touch, or what nobody can tell of. What the guards
+/// protect never comes so far.
+fn is_exempt(process: &ProcessFacts) -> bool {
+    process.pid <= 1 || process.kernel_thread || process.oom_score_adj.is_none_or(|adj| adj <= -1000)
 }
 
 #[cfg(test)]

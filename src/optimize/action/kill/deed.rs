@@ -50,6 +50,7 @@ pub(super) fn end(intent: &Intent, hand: &mut Hand, watch: &Watch<'_>) -> Result
     if victims.is_empty() {
         return Ok(format!("{names} had ended before"));
     }
+    let since = proc::uptime_ticks(hand.host());
     let asked = ask(&victims, Duration::from_millis(intent.grace_millis), hand, watch)?;
     if let Asked::Held(why) = asked {
         return Ok(format!("{names} got SIGTERM and no more: {why}"));
@@ -67,7 +68,7 @@ pub(super) fn end(intent: &Intent, hand: &mut Hand, watch: &Watch<'_>) -> Result
         }
     }
     std::thread::sleep(SUCCESSOR_AFTER.min(watch.left()));
-    note += &successors(&victims, hand)?;
+    note += &successors(&victims, since, hand)?;
     Ok(note)
 }
 
@@ -201,29 +202,19 @@ fn left_over(victim: &Victim<'_>, hand: &Hand) -> Result<String, ActError> {
 }
 
 /// Those that were started in the place of the ended ones.
-fn successors(victims: &[Victim<'_>], hand: &Hand) -> Result<String, ActError> {
+fn successors(victims: &[Victim<'_>], since: u64, hand: &Hand) -> Result<String, ActError> {
     let mut note = String::new();
     for pid in proc::pids(hand.host())? {
         let Some(stat) = proc::stat_of(hand.host(), pid).ok().flatten() else { continue };
-        let same = |v: &&Victim<'_>| {
-            v.comm == stat.comm && v.parent == stat.parent && stat.start_ticks > v.start_ticks
-        };
+        let same = |v: &&Victim<'_>| v.comm == stat.comm && v.parent == stat.parent;
         let known = victims.iter().any(|v| v.held.pid() == pid && v.start_ticks == stat.start_ticks);
-        let young = stat.state != 'Z' && !known && is_young(stat.start_ticks, hand);
+        let young = stat.state != 'Z' && !known && stat.start_ticks >= since;
         if let Some(victim) = victims.iter().find(same).filter(|_| young) {
             note += &format!("; process {pid} ({:?}) was started in its place", victim.comm);
             break;
         }
     }
     Ok(note)
-}
-
-/// Whether a process began in the last seconds.
-fn is_young(start_ticks: u64, hand: &Hand) -> bool {
-    let uptime = crate::host::read_once(&hand.host().procfs.join("uptime")).ok().flatten();
-    let seconds = uptime.and_then(|t| t.split_ascii_whitespace().next()?.parse::<f64>().ok());
-    let begun = start_ticks as f64 / proc::clock_ticks_per_second() as f64;
-    seconds.is_some_and(|now| now - begun < 10.0)
 }
 
 /// A process that has ended needs nothing any more.
