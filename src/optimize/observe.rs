@@ -272,8 +272,8 @@ fn busy_ticks(text: &str) -> Result<(u64, u64), ParseError> {
     let (mut busy, mut all) = (0_u64, 0_u64);
     for cpu in cpus(text) {
         // user, nice, system, idle, iowait, irq, softirq, steal; guests' time is in user and nice already.
-        let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = cpu?.ticks;
-        let used = [user, system, irq, softirq, steal].into_iter().fold(0_u64, u64::saturating_add);
+        let [normal, nice, system, idle, iowait, irq, softirq, steal, ..] = cpu?.ticks;
+        let used = [normal, system, irq, softirq, steal].into_iter().fold(0_u64, u64::saturating_add);
         busy = busy.saturating_add(used);
         all = [used, nice, idle, iowait].into_iter().fold(all, u64::saturating_add);
     }

@@ -190,6 +190,9 @@ fn unified(group: usize) -> PathBuf {
     PathBuf::from(format!("/unified{}", GROUPS[group]))
 }
 
+/// What is drawn of a process.
+type Drawn = ((usize, usize, usize, bool), (i32, char), (u64, u64), bool);
+
 fn worlds() -> impl Strategy<Value = World> {
     let process = (
         (0..COMMS.len(), 0..GROUPS.len(), 0..GROUPS.len(), prop::bool::weighted(0.6)),
@@ -206,13 +209,8 @@ fn worlds() -> impl Strategy<Value = World> {
     let whole = prop::collection::vec(any::<bool>(), GROUPS.len());
     (processes, own, whole, prop::option::of(0..GROUPS.len()), any::<bool>()).prop_map(
         |(processes, own, whole, cgroup, by_name)| {
-            let each = |(n, p): (usize, _)| {
-                let ((comm, memory, unified, in_target), (adj, state), (mib, growth), special): (
-                    (usize, usize, usize, bool),
-                    (i32, char),
-                    (u64, u64),
-                    bool,
-                ) = p;
+            let each = |(n, p): (usize, Drawn)| {
+                let ((comm, memory, unified, in_target), (adj, state), (mib, growth), special) = p;
                 let comm = if special { COMMS[comm] } else { COMMS[comm % 3] };
                 let pid = u32::try_from(n).unwrap() + 1 + u32::from(comm == "worker");
                 (
@@ -340,7 +338,7 @@ fn build(world: &World, root: &Path) {
     for (g, name) in GROUPS.iter().enumerate() {
         for (tree, here) in [("memory", false), ("unified", true)] {
             let pids = world.processes.iter().filter(|p| g == if here { p.unified } else { p.memory });
-            let procs: String = pids.map(|p| format!("{}\n", p.pid)).collect();
+            let procs = pids.map(|p| p.pid.to_string()).collect::<Vec<_>>().join("\n");
             put(format!("sys/fs/cgroup/{tree}{name}/cgroup.procs"), &procs);
         }
         put(format!("sys/fs/cgroup/unified{name}/cgroup.controllers"), "");
@@ -373,10 +371,9 @@ fn nor_does_what_the_observer_sees_of_such_a_machine_lead_to_one() {
             let rule = Rule { name: "held".into(), cmdline: vec!["^held".into()], ..Rule::default() };
             let observer = Observer::new(host, Grouping::new(&[rule]).unwrap());
             let target = world.target();
-            let members = observer.members(&target).unwrap();
+            let (members, mut facts) = observer.facts(&target).unwrap();
             let touched = observer.touched(&target, &members).unwrap();
             let mut before = observer.observe(&target, &members, 0).unwrap();
-            let mut facts = observer.facts(&target, &members).unwrap();
             for p in &mut facts.processes {
                 p.growth_bytes = world.processes.iter().find(|w| w.pid == p.pid).map(|w| w.growth * MIB);
             }

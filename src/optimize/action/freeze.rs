@@ -173,16 +173,16 @@ mod tests {
         Target { cgroup: Some(cgroup.into()), batch: true, ..Target::default() }
     }
 
-    fn freezer(frozen: bool, processes: &[u32]) -> Option<Freezer> {
+    fn freezer(frozen: bool, processes: &[u32]) -> Freezer {
         let processes = processes.to_vec();
-        Some(Freezer { version: Version::V2, directory: "/g".into(), frozen, processes })
+        Freezer { version: Version::V2, directory: "/g".into(), frozen, processes }
     }
 
     #[test]
     fn a_batch_group_is_frozen_for_half_a_minute_or_as_long_as_it_says() {
-        let planned = plan(&batch("/b"), freezer(false, &[7]), &Value::Null).unwrap();
+        let planned = plan(&batch("/b"), Some(freezer(false, &[7])), &Value::Null).unwrap();
         assert_eq!(planned.lease, Some(Duration::from_secs(30)));
-        let planned = plan(&batch("/b"), freezer(false, &[7]), &json!({ "lease": "2m" })).unwrap();
+        let planned = plan(&batch("/b"), Some(freezer(false, &[7])), &json!({ "lease": "2m" })).unwrap();
         assert_eq!(planned.lease, Some(Duration::from_mins(2)));
         for bad in [json!({ "lease": "6m" }), json!({ "lease": "0s" }), json!({ "leese": "1s" })] {
             assert!(Freeze.check(&bad).is_err(), "{bad}");
@@ -193,12 +193,12 @@ mod tests {
     fn what_may_not_stand_still_is_refused() {
         let live = Target { batch: false, ..batch("/b") };
         for (target, freezer, says) in [
-            (live, freezer(false, &[7]), "batch"),
-            (batch("/"), freezer(false, &[7]), "of its own"),
+            (live, Some(freezer(false, &[7])), "batch"),
+            (batch("/"), Some(freezer(false, &[7])), "of its own"),
             (batch("/b"), None, "no freezer"),
-            (batch("/b"), freezer(true, &[7]), "already"),
-            (batch("/b"), freezer(false, &[]), "no processes"),
-            (batch("/b"), freezer(false, &[0, 7]), "cannot be seen"),
+            (batch("/b"), Some(freezer(true, &[7])), "already"),
+            (batch("/b"), Some(freezer(false, &[])), "no processes"),
+            (batch("/b"), Some(freezer(false, &[0, 7])), "cannot be seen"),
         ] {
             let why = plan(&target, freezer, &Value::Null).unwrap_err();
             assert!(why.contains(says), "{why}");

@@ -55,14 +55,14 @@ impl Climb {
         tally: &mut Tally,
     ) -> Result<(Vec<Member>, Observation), HostError> {
         let observer = &self.settings.observer;
-        let (mut members, mut seen) = self.look(shared)?;
+        let (members, mut seen) = self.look(shared)?;
         let wants = action.wants(with);
         let of = |rung: &policy::Rung| action::find(&rung.action).and_then(|a| a.wants(&rung.with).growth);
         let noted = self.policy.ladder.iter().any(|rung| of(rung).is_some());
         if !wants.facts && !noted {
             return Ok((members, seen));
         }
-        let mut facts = observer.facts(&self.target, &members)?;
+        let (mut members, mut facts) = observer.facts(&self.target)?;
         let mut now = self.begun.elapsed();
         if let Some(span) = wants.growth {
             let scarce = seen.machine.available_bytes < seen.machine.total_bytes / SCARCE_PART;
@@ -73,8 +73,8 @@ impl Climb {
                 // Why it was cut short, the intent finds out.
                 let rest = span.saturating_sub(age.unwrap_or_default());
                 let _cut_short = Watch::new(rest * 2, &|| shared.held()).sleep(rest);
-                (members, seen) = self.look(shared)?;
-                facts = observer.facts(&self.target, &members)?;
+                (_, seen) = self.look(shared)?;
+                (members, facts) = observer.facts(&self.target)?;
                 now = self.begun.elapsed();
             }
             tally.trend.grow(now, span, &mut facts);

@@ -53,11 +53,12 @@ pub struct ProcessFacts {
 }
 
 impl Observer {
-    /// What there is to know of the members of a target, and of the brakes of its group.
-    pub fn facts(&self, target: &Target, members: &[Member]) -> Result<Facts, HostError> {
+    /// The members of a target at this moment, what there is to know of them, and of the brakes of its group.
+    pub fn facts(&self, target: &Target) -> Result<(Vec<Member>, Facts), HostError> {
         let host = &self.host;
         let mut facts = Facts { at_ticks: proc::uptime_ticks(host), ..Facts::default() };
-        for member in members {
+        let members = self.members(target)?;
+        for member in &members {
             let Some(stat) = proc::stat_of(host, member.pid)? else { continue };
             let Some(status) = proc::status_of(host, member.pid)? else { continue };
             if stat.start_ticks != member.start_ticks {
@@ -85,19 +86,48 @@ impl Observer {
                 threads: threads_of(host, member.pid, THREADS_MAX + 1)?,
             });
         }
+        for unit in &mut facts.units {
+            self.leave_out_offspring(unit, &members, facts.at_ticks)?;
+        }
         if let Some(group) = &target.cgroup {
             facts.freezer = control::freezer(host, group)?;
             facts.cpu = control::cpu_share(host, group)?;
         }
-        Ok(facts)
+        Ok((members, facts))
+    }
+
+    /// Takes from a unit who has gone meanwhile, and whom a member has started since: groups in which short-lived processes
+    /// come and go would never look the same twice.
+    fn leave_out_offspring(&self, unit: &mut Unit, members: &[Member], since: u64) -> Result<(), HostError> {
+        let mut known: Vec<u32> = members.iter().map(|m| m.pid).collect();
+        let mut young = Vec::new();
+        let strangers: Vec<u32> = unit.processes.iter().copied().filter(|pid| !known.contains(pid)).collect();
+        for pid in strangers {
+            match proc::stat_of(&self.host, pid)? {
+                Some(stat) if stat.start_ticks >= since => young.push((stat.start_ticks, pid, stat.parent)),
+                None if pid != 0 => unit.processes.retain(|p| *p != pid),
+                _ => {}
+            }
+        }
+        young.sort_unstable();
+        for (_, pid, parent) in young {
+            if known.contains(&parent) {
+                known.push(pid);
+                unit.processes.retain(|p| *p != pid);
+            }
+        }
+        Ok(())
     }
 }
 
 /// How large the processes of a target were at moments of a run, by the time since the run's begin.
 #[derive(Debug, Default)]
 pub struct Trend {
-    sightings: Vec<(Duration, Vec<(u32, u64, u64)>)>,
+    sightings: Vec<(Duration, Vec<Sighted>)>,
 }
+
+/// A process by number and start, and its size.
+type Sighted = (u32, u64, u64);
 
 impl Trend {
     /// Notes how large they are now, `at` after the run's begin.

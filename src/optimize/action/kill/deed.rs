@@ -203,18 +203,16 @@ fn left_over(victim: &Victim<'_>, hand: &Hand) -> Result<String, ActError> {
 
 /// Those that were started in the place of the ended ones.
 fn successors(victims: &[Victim<'_>], since: u64, hand: &Hand) -> Result<String, ActError> {
-    let mut note = String::new();
     for pid in proc::pids(hand.host())? {
         let Some(stat) = proc::stat_of(hand.host(), pid).ok().flatten() else { continue };
         let same = |v: &&Victim<'_>| v.comm == stat.comm && v.parent == stat.parent;
         let known = victims.iter().any(|v| v.held.pid() == pid && v.start_ticks == stat.start_ticks);
         let young = stat.state != 'Z' && !known && stat.start_ticks >= since;
         if let Some(victim) = victims.iter().find(same).filter(|_| young) {
-            note += &format!("; process {pid} ({:?}) was started in its place", victim.comm);
-            break;
+            return Ok(format!("; process {pid} ({:?}) was started in its place", victim.comm));
         }
     }
-    Ok(note)
+    Ok(String::new())
 }
 
 /// A process that has ended needs nothing any more.

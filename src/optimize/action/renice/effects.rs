@@ -15,11 +15,11 @@ pub(super) fn set(intent: &Intent, hand: &mut Hand, watch: &Watch<'_>) -> Result
     if let Some(group) = &intent.group {
         let failed = |e| ActError::Failed(format!("cannot write {}: {e}", group.file.display()));
         hand.write(&group.file, &group.set.to_string()).map_err(failed)?;
-        note = format!("{} from {} to {}; ", group.file.display(), group.before, group.set);
+        note = format!("{} from {} to {}", group.file.display(), group.before, group.set);
     }
     for process in &intent.processes {
         if let Some(why) = watch.end() {
-            return Ok(format!("{note}{changed} changes to {processes} processes until {why}"));
+            return Ok(join(note, Some(format!("{changed} changes to {processes} processes until {why}"))));
         }
         let Some(held) = hand.hold(process.pid, process.start_ticks)? else { continue };
         let before = changed;
@@ -29,7 +29,7 @@ pub(super) fn set(intent: &Intent, hand: &mut Hand, watch: &Watch<'_>) -> Result
     if changed == 0 && intent.group.is_none() {
         return Err(ActError::Failed("nothing was changed: the processes have gone or changed".to_owned()));
     }
-    Ok(format!("{note}{changed} changes to {processes} processes"))
+    Ok(join(note, (changed > 0).then(|| format!("{changed} changes to {processes} processes"))))
 }
 
 fn take(hand: &mut Hand, held: &HeldProcess, process: &Process, intent: &Intent) -> Result<usize, ActError> {
@@ -59,7 +59,7 @@ pub(super) fn put_back(intent: &Intent, hand: &mut Hand) -> Result<Option<String
     {
         let failed = |e| ActError::Failed(format!("cannot put back {}: {e}", group.file.display()));
         hand.write(&group.file, &group.before.to_string()).map_err(failed)?;
-        note = format!("{} is {} again; ", group.file.display(), group.before);
+        note = format!("{} is {} again", group.file.display(), group.before);
     }
     for process in &intent.processes {
         let Some(held) = hand.hold(process.pid, process.start_ticks)? else { continue };
@@ -70,7 +70,8 @@ pub(super) fn put_back(intent: &Intent, hand: &mut Hand) -> Result<Option<String
         changed += give(hand, &held, of, intent)?;
     }
     let nothing = changed == 0 && note.is_empty();
-    Ok((!nothing).then(|| format!("{note}{changed} priorities are as before")))
+    let rest = (changed > 0).then(|| format!("{changed} priorities are as before"));
+    Ok((!nothing).then(|| join(note, rest)))
 }
 
 /// Gives a process back what `of`, itself or its forebear, had before.
@@ -82,28 +83,31 @@ fn give(hand: &mut Hand, held: &HeldProcess, of: &Process, intent: &Intent) -> R
     }
     for thread in threads_of(hand.host(), held.pid(), THREADS_MAX)? {
         let known = |t: &&Thread| (t.tid, t.start_ticks) == (thread.tid, thread.start_ticks);
-        // A thread that began since has what its process's first thread had.
-        let had = match of.threads.iter().find(known) {
-            Some(had) => had,
+        // A thread that began since has what its process's first thread before.
+        let before = match of.threads.iter().find(known) {
+            Some(before) => before,
             None if thread.start_ticks >= intent.at_ticks => match of.threads.first() {
                 Some(first) => first,
                 None => continue,
             },
             None => continue,
         };
-        if wanted.nice.is_some_and(|nice| thread.nice == nice && nicer(had, wanted)) {
-            changed += done(held, hand.set_nice(held, thread.tid, had.nice))?;
+        if wanted.nice.is_some_and(|nice| thread.nice == nice && nicer(before, wanted)) {
+            changed += done(held, hand.set_nice(held, thread.tid, before.nice))?;
         }
-        if let Some(io) = had.io.filter(|_| thread.io == wanted.io && io_milder(had, wanted)) {
+        if let Some(io) = before.io.filter(|_| thread.io == wanted.io && io_milder(before, wanted)) {
             changed += done(held, hand.set_io_priority(held, thread.tid, io))?;
         }
     }
     Ok(changed)
 }
 
+/// Number and start of a process, and the one that it inherited from.
+type Heir<'a> = ((u32, u64), &'a Process);
+
 /// Processes that those of the intent have started since, and theirs, with the one that they inherited from. One whose
 /// parent has ended has another now, and cannot be told any more.
-fn heirs<'a>(intent: &'a Intent, hand: &Hand) -> Result<Vec<((u32, u64), &'a Process)>, HostError> {
+fn heirs<'a>(intent: &'a Intent, hand: &Hand) -> Result<Vec<Heir<'a>>, HostError> {
     let mut young = Vec::new();
     for pid in proc::pids(hand.host())? {
         if let Some(stat) = proc::stat_of(hand.host(), pid).ok().flatten()
@@ -112,7 +116,7 @@ fn heirs<'a>(intent: &'a Intent, hand: &Hand) -> Result<Vec<((u32, u64), &'a Pro
             young.push((pid, stat.start_ticks, stat.parent));
         }
     }
-    let mut found: Vec<((u32, u64), &Process)> = Vec::new();
+    let mut found: Vec<Heir<'_>> = Vec::new();
     // A child began after its parent, so one pass in that order finds children of children.
     young.sort_by_key(|&(pid, start, _)| (start, pid));
     for (pid, start, parent) in young {
@@ -124,6 +128,14 @@ fn heirs<'a>(intent: &'a Intent, hand: &Hand) -> Result<Vec<((u32, u64), &'a Pro
         found.extend(known.map(|of| ((pid, start), of)));
     }
     Ok(found)
+}
+
+fn join(note: String, rest: Option<String>) -> String {
+    match rest {
+        None => note,
+        Some(rest) if note.is_empty() => rest,
+        Some(rest) => format!("{note}; {rest}"),
+    }
 }
 
 /// Writes a process's oom_score_adj if it is `from`.
