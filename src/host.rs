@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod bcache;
 pub mod bcachefs;
 pub mod btrfs;
+pub mod capability;
 pub mod cgroup;
 #[cfg(target_os = "linux")]
 pub mod clock;
@@ -59,6 +60,7 @@ pub mod stall;
 pub mod stat;
 pub mod system;
 pub mod systemd;
+pub mod task;
 pub mod tcp;
 pub mod tree;
 pub mod vulnerability;

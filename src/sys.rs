@@ -84,6 +84,11 @@ pub fn hold_process(pid: Pid) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
+/// Sends a signal to a process by its handle; pidfd_send_signal(2).
+pub fn signal_held(process: BorrowedFd<'_>, signal: rustix::process::Signal) -> io::Result<()> {
+    Ok(rustix::process::pidfd_send_signal(process, signal)?)
+}
+
 /// Whether a directory is the root of a mounted proc file system, and not a copy of one.
 pub fn is_procfs(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|s| s.f_type == rustix::fs::PROC_SUPER_MAGIC)
@@ -125,6 +130,35 @@ pub fn page_out(process: BorrowedFd<'_>, ranges: &[(u64, u64)]) -> io::Result<u6
         )
     };
     u64::try_from(advised).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes back the memory of a process that is being killed at once, instead of when it gets to run.
+///
+/// Source: process_mrelease(2), Linux 5.15. EINVAL if the process is not about to end, ESRCH if it has ended.
+pub fn process_mrelease(process: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the call takes two integers and touches no memory of this process.
+    let answer = unsafe { libc::syscall(libc::SYS_process_mrelease, process.as_raw_fd(), 0_u32) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+
+/// A thread's I/O priority: its class in the bits from 13 on, and the level in it; 0 if none was ever set.
+///
+/// Source: ioprio_get(2).
+pub fn io_priority(thread: i32) -> io::Result<u16> {
+    // SAFETY: the call takes two integers and touches no memory of this process.
+    let answer = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, thread) };
+    u16::try_from(answer).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sets a thread's I/O priority. Source: ioprio_set(2).
+pub fn set_io_priority(thread: i32, priority: u16) -> io::Result<()> {
+    // SAFETY: the call takes three integers and touches no memory of this process.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread, libc::c_int::from(priority))
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Words in the answer of [`btrfs_file_system`] (`struct btrfs_ioctl_fs_info_args`).

@@ -2,11 +2,13 @@
 
 use super::{Host, HostError, proc};
 use crate::sys;
-use rustix::process::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, setpriority_process};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// The right to change the host. What holds none can only look.
 #[derive(Debug)]
@@ -65,11 +67,50 @@ impl Hand {
     pub fn page_out(&mut self, process: &HeldProcess, ranges: &[(u64, u64)]) -> io::Result<u64> {
         sys::page_out(process.fd.as_fd(), ranges)
     }
+
+    /// Sends a signal to a process, which is the one that is held or none.
+    pub fn signal(&mut self, process: &HeldProcess, signal: Signal) -> io::Result<()> {
+        if process.pid == 1 || process.pid == std::process::id() {
+            return Err(io::Error::other("never to PID 1, and never to Headroom itself"));
+        }
+        sys::signal_held(process.fd.as_fd(), signal)
+    }
+
+    /// Takes back the memory of a process that has got SIGKILL, without waiting until it gets to run.
+    pub fn release_memory(&mut self, process: &HeldProcess) -> io::Result<()> {
+        sys::process_mrelease(process.fd.as_fd())
+    }
+
+    /// Sets the nice value of a thread (of a process that is held, so that its number is not another one's).
+    pub fn set_nice(&mut self, _of: &HeldProcess, thread: u32, nice: i32) -> io::Result<()> {
+        Ok(setpriority_process(Some(number(thread)?), nice)?)
+    }
+
+    /// Sets the I/O priority of a thread of a process that is held.
+    pub fn set_io_priority(&mut self, _of: &HeldProcess, thread: u32, priority: u16) -> io::Result<()> {
+        sys::set_io_priority(number(thread)?.as_raw_nonzero().get(), priority)
+    }
+}
+
+fn number(thread: u32) -> io::Result<Pid> {
+    let number = i32::try_from(thread).ok().and_then(Pid::from_raw);
+    number.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 impl HeldProcess {
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it ends within this time: it, and all of its threads; nobody need have asked how.
+    pub fn ends_within(&self, time: Duration) -> io::Result<bool> {
+        let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&time)) {
+            Ok(ready) => Ok(ready > 0),
+            // A signal for another thread of ours.
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 }

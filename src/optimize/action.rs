@@ -4,9 +4,13 @@
 
 pub mod app_hook;
 pub mod cgroup_reclaim;
+pub mod freeze;
+pub mod kill;
 pub mod pageout;
+pub mod renice;
 mod swapping;
 
+use super::guard;
 use super::observe::{Member, Observation};
 use super::policy::Target;
 use super::verify::{Effect, Verdict, judge};
@@ -38,6 +42,21 @@ pub trait Action: Send + Sync {
         if with.is_null() { Ok(()) } else { Err(format!("{} has no options", self.name())) }
     }
 
+    /// What it wants to know besides the target's memory, with these options.
+    fn wants(&self, _with: &Value) -> Wants {
+        Wants::default()
+    }
+
+    /// Whether this machine's guards allow it at all.
+    fn allowed(&self, _guards: &guard::Options) -> bool {
+        true
+    }
+
+    /// How often it may be taken on this machine, whatever the target.
+    fn limit(&self) -> Option<Limit> {
+        None
+    }
+
     /// What would be done, from values alone; or why this action cannot help here.
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal>;
 
@@ -60,6 +79,24 @@ pub trait Action: Send + Sync {
     fn undo(&self, _plan: &Value, _hand: &mut Hand) -> Result<Option<String>, ActError> {
         Ok(None)
     }
+}
+
+/// What an action wants to know besides the target's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// The facts of each process and of the group's brakes ([`super::observe::facts`]).
+    pub facts: bool,
+    /// By how much each process grew, over at least this time.
+    pub growth: Option<Duration>,
+}
+
+/// At most so many steps in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// So many.
+    pub most: u64,
+    /// In this time.
+    pub within: Duration,
 }
 
 /// What a person wants to know before an action stands on a ladder.
@@ -193,7 +230,14 @@ pub fn options<T: serde::de::DeserializeOwned + Default>(with: &Value) -> Result
 }
 
 /// All actions.
-pub const REGISTRY: &[&dyn Action] = &[&app_hook::AppHook, &cgroup_reclaim::CgroupReclaim, &pageout::Pageout];
+pub const REGISTRY: &[&dyn Action] = &[
+    &app_hook::AppHook,
+    &cgroup_reclaim::CgroupReclaim,
+    &pageout::Pageout,
+    &freeze::Freeze,
+    &renice::Renice,
+    &kill::Kill,
+];
 
 /// The action of a name.
 pub fn find(name: &str) -> Option<&'static dyn Action> {

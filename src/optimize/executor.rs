@@ -306,6 +306,7 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         dry_run,
         alarm: pressed.map(|r| Alarm::later(shared, &r.name)),
         settings: Arc::clone(&settings),
+        begun: Instant::now(),
     };
     if !shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))? {
         return Ok(None);

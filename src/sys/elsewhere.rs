@@ -123,6 +123,26 @@ pub fn inherited_sockets(_: u32) -> io::Result<Vec<TcpListener>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Refused: there are no handles on processes.
+pub fn signal_held(_: BorrowedFd<'_>, _: rustix::process::Signal) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: there are no handles on processes.
+pub fn process_mrelease(_: BorrowedFd<'_>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: disks know no such priorities.
+pub fn io_priority(_: i32) -> io::Result<u16> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: disks know no such priorities.
+pub fn set_io_priority(_: i32, _: u16) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Refused: what is touched later cannot be locked alone.
 pub fn lock_memory() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

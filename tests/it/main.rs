@@ -10,6 +10,7 @@
 )]
 
 mod asking;
+mod brakes;
 mod certificates;
 mod cgroups;
 mod containers;
@@ -17,6 +18,7 @@ mod corrupt;
 mod cost;
 mod crash;
 mod devices;
+mod ending;
 mod formats;
 mod hostile;
 mod layers;
@@ -33,6 +35,7 @@ mod process_exporter;
 mod process_flags;
 mod processes;
 mod promtool;
+mod protection;
 mod reclaim;
 mod serving;
 mod stack;

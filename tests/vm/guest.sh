@@ -23,6 +23,8 @@ main() {
     protected
     stalled
     proactive
+    brakes
+    whole_group
     exporter
     outlook
     [ "$failed" -eq 0 ] || tail -n 40 /tmp/optimizer.log
@@ -52,13 +54,22 @@ groups() {
         targets="$targets
   - {name: $name, cgroup: /$name, memory_budget: 1MiB}"
     done
+    mkdir "$GROUPS_AT/batch" "$GROUPS_AT/leak"
     echo let-me-in >/tmp/token
     cat >/tmp/headroom.yaml <<END
 state_dir: /tmp/state
 optimizer:
   token_file: token
-  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB}
+  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB, allow_kill: true}
   policies:
+  - name: batch
+    match: ['groupname="batch"']
+    target: batch
+    ladder: [{action: freeze, with: {lease: 2m}}, {action: renice, with: {cpu_weight: 20, lease: 2m}}]
+  - name: leak
+    match: ['groupname="leak"']
+    target: leak
+    ladder: [{action: kill, with: {grace: 0s, observe: 500ms}}]
   - {name: kernel, match: ['headroom_action="reclaim"'], target_label: groupname, ladder: [cgroup_reclaim]}
   pressure:
     rules:
@@ -66,6 +77,8 @@ optimizer:
   proactive:
   - {target: proactive, interval: 1s, floor: 8MiB}
   targets:$targets
+  - {name: batch, cgroup: /batch, memory_budget: 1MiB, batch: true}
+  - {name: leak, cgroup: /leak, memory_budget: 1MiB}
 END
 }
 
@@ -319,6 +332,40 @@ proactive() {
     check '... that the record has as one phase' says action '"proactive"'
     check '... whose intent was written before' says state '"acting"'
     check '... and that count as nothing freed' [ "$(freed_mib)" -eq 0 ]
+# A batch group stands still and gets less of the processors, until the alert resolves.
+brakes() {
+    hold batch 20 words
+    reclaim batch
+    check 'a batch group stands still' grep -q 'frozen 1' $GROUPS_AT/batch/cgroup.events
+    check '... and gets less of the processors' [ "$(cat $GROUPS_AT/batch/cpu.weight)" -eq 20 ]
+    sed -i 's/"firing"/"resolved"/; s/0001-01-01T00:00:00Z/2026-11-21T05:00:00Z/' /tmp/alert
+    wget -qO /dev/null --header 'Authorization: Bearer let-me-in' --header 'Content-Type: application/json' \
+        --post-file /tmp/alert "$API/alerts" || check "batch: the webhook answers" false
+    for _ in $(seq 50); do
+        [ "$(cat $GROUPS_AT/batch/cpu.weight)" -ne 100 ] || ! grep -q 'frozen 0' $GROUPS_AT/batch/cgroup.events || break
+        sleep 0.2
+    done
+    check '... until the alert is resolved' grep -q 'frozen 0' $GROUPS_AT/batch/cgroup.events
+    check '... and then all is as before' [ "$(cat $GROUPS_AT/batch/cpu.weight)" -eq 100 ]
+}
+
+# What the kernel itself would end as one thing ends as one: a process that grows, and one beside it.
+whole_group() {
+    echo 1 >$GROUPS_AT/leak/memory.oom.group
+    hold leak 60 words
+    (
+        echo 0 >"$GROUPS_AT/leak/cgroup.procs"
+        while head -c 1000000 /dev/zero; do sleep 0.05; done | tail -n 1 >/dev/null
+    ) &
+    for _ in $(seq 100); do
+        [ "$(current leak)" -lt $((90 * MIB)) ] || break
+        sleep 0.2
+    done
+    reclaim leak
+    check 'a group with memory.oom.group ends as one' [ -z "$(cat $GROUPS_AT/leak/cgroup.procs)" ]
+    check '... by SIGKILL to all of it' detail_has 'leak with [0-9]* processes ended by SIGKILL'
+    check '... and its memory is freed' says verdict '"freed"'
+    check '... most of it' [ "$(freed_mib)" -ge 60 ]
 }
 
 exporter() {

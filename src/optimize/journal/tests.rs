@@ -270,7 +270,8 @@ fn an_effect_is_due_when_its_time_or_its_trouble_is_over_or_nobody_watches_over_
         j.end_step(step, &lease(Some(100)), 3).unwrap();
     }
     let due = |j: &Journal, now| j.leases_due(now).unwrap().iter().map(|l| l.step).collect::<Vec<_>>();
-    assert_eq!((due(&j, 99), due(&j, 100), j.leases_standing().unwrap()), (vec![], vec![1, 2], 2));
+    // Of two of a kind on one target the later is undone first: it puts back what the earlier had set.
+    assert_eq!((due(&j, 99), due(&j, 100), j.leases_standing().unwrap()), (vec![], vec![2], 2));
     j.notify(&[alert(Status::Resolved, "b", 10)], 50).unwrap();
     assert_eq!(due(&j, 51), [2]);
     j.undone(2, "put back").unwrap();
