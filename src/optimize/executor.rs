@@ -14,6 +14,7 @@ use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::store::{Store, StoreError};
 use super::{Options, guard};
 use crate::host::Host;
+use crate::host::hand::{Hand, Writers};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -55,6 +56,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The emergency stop.
     pub pause: Pause,
+    /// Writes to kernel files that are made apart, because they may block.
+    pub writers: Writers,
     settings: Mutex<Arc<Settings>>,
     busy: Mutex<HashSet<String>>,
     stopping: AtomicBool,
@@ -90,6 +93,11 @@ impl Shared {
             return Some("Headroom ends".to_owned());
         }
         self.pause.why().map(|why| format!("paused: {why}"))
+    }
+
+    /// A hand on a host. It knows which writes have not returned.
+    pub(super) fn hand(&self, host: &Host) -> Hand {
+        Hand::beside(host.clone(), self.writers.clone())
     }
 
     fn announce(&self, settings: &Settings) {
@@ -128,6 +136,7 @@ impl Executor {
             metrics,
             clock,
             pause,
+            writers: Writers::default(),
             settings: Mutex::new(Arc::new(settings)),
             busy: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -175,6 +184,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             }
             aftermath::look(shared)?;
             leases.go_on(shared)?;
+            shared.metrics.writes(&shared.writers);
             shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));
             let more = decide_all(shared)?;
             let (waiting, active) = shared.store.with(|j| j.open_counts())?;

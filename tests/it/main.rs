@@ -17,6 +17,7 @@ mod crash;
 mod devices;
 mod formats;
 mod hostile;
+mod kernel;
 mod layers;
 mod machine;
 mod manual;

@@ -11,7 +11,7 @@ cache=$target/vm
 # By far the newest of the two is wanted: 6.11 brought `swappiness=` to memory.reclaim.
 KERNELS='linux-image-6.12-cloud-amd64 linux-image-cloud-amd64'
 MODULES='lz4_compress lz4hc_compress zstd_compress zsmalloc zram virtio_blk'
-SECONDS_MAX=110
+SECONDS_MAX=200
 PATH=$PATH:/usr/sbin:/sbin
 
 main() {
