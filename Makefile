@@ -37,6 +37,7 @@ test: setup-test test-fmt test-shell test-clippy test-unit test-units test-deb t
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench cargo bench --locked --bench scrape
 	@$(STAGE) bench-processes cargo bench --locked --bench processes
+	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
 
 fmt: ## put the code into its form
 	cargo fmt

@@ -4,6 +4,9 @@
 //! memory. Processor time is the kernel's account of this whole process, its threads that have ended included; the reclaim
 //! runs in it. Bytes are what the group or the process holds less. The median of the rounds counts. Needs root, control
 //! groups and, for the last two, a machine without swap and with zram: what cannot be measured is said.
+//!
+//! In a virtual machine the rates of anonymous memory have two levels, three times apart: they are low where the process last
+//! ran on another processor than the reclaim, which then has to make that one forget each batch of pages.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -24,7 +27,7 @@ use headroom::optimize::observe::Observer;
 use headroom::optimize::policy::Target;
 use serde_json::{Value, json};
 use std::fs::{read_to_string, write};
-use std::io::Write;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -101,34 +104,41 @@ fn cache(host: &Host, group: &Group, dir: &Path) -> Round {
         BYTES / MIB
     );
     assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
-    let round = act(host, "cgroup_reclaim", &group.target(), Value::Null);
+    let round = reclaim(host, &group.target());
     std::fs::remove_file(file).unwrap();
     round
 }
 
 fn anonymous(host: &Host, group: &Group) -> Round {
     let _holder = Holder::start(Some(group));
-    act(host, "cgroup_reclaim", &group.target(), Value::Null)
+    reclaim(host, &group.target())
 }
 
 fn pageout(host: &Host) -> Round {
     let holder = Holder::start(None);
     let rule = json!([{"name": "held", "cmdline": [holder.marker]}]);
     let target = Target { name: "held".into(), process_group: Some("held".into()), ..Target::default() };
-    act_with(host, "pageout", &target, json!({"watch": "100ms"}), Grouping::new(&serde_json::from_value::<Vec<_>>(rule).unwrap()).unwrap())
+    act(
+        host,
+        "pageout",
+        &target,
+        &json!({"watch": "100ms"}),
+        Grouping::new(&serde_json::from_value::<Vec<_>>(rule).unwrap()).unwrap(),
+    )
 }
 
-fn act(host: &Host, name: &str, target: &Target, with: Value) -> Round {
-    act_with(host, name, target, with, Grouping::default())
+fn reclaim(host: &Host, target: &Target) -> Round {
+    act(host, "cgroup_reclaim", target, &Value::Null, Grouping::default())
 }
 
 /// Plans and executes as the executor does, and measures.
-fn act_with(host: &Host, name: &str, target: &Target, with: Value, grouping: Grouping) -> Round {
+fn act(host: &Host, name: &str, target: &Target, with: &Value, grouping: Grouping) -> Round {
     let observer = Observer::new(host.clone(), grouping);
     let members = observer.members(target).unwrap();
     let before = observer.observe(target, &members, 0).unwrap();
     let history = History::default();
-    let scene = Scene { target, members: &members, before: &before, want_bytes: BYTES, with: &with, history: &history };
+    let scene =
+        Scene { target, members: &members, before: &before, want_bytes: BYTES, with, history: &history };
     let action = find(name).unwrap();
     let plan = action.plan(&scene).unwrap_or_else(|e| panic!("{name}: {e}"));
     action.permit(&plan.intent, host).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -200,9 +210,11 @@ struct Holder {
 
 impl Holder {
     fn start(group: Option<&Group>) -> Self {
-        let join = group.map_or_else(String::new, |g| format!("echo $$ > '{}'; ", g.path.join("cgroup.procs").display()));
+        let join = group
+            .map_or_else(String::new, |g| format!("echo $$ > '{}'; ", g.path.join("cgroup.procs").display()));
         // It reads one block of this size, and then waits for ever to write it.
-        let marker = format!("bs={}", BYTES + u64::from(std::process::id() % 4096) * 512);
+        let bytes = BYTES + u64::from(std::process::id() % 4096) * 512;
+        let marker = format!("bs={bytes}");
         let script = format!("{join}exec dd {marker} count=1 iflag=fullblock status=none");
         let mut child = Command::new("sh")
             .args(["-c", &script])
@@ -210,16 +222,27 @@ impl Holder {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut input = child.stdin.take().unwrap();
         let words = b"give back what is not needed, and take no more than that\n".repeat(4096);
-        let mut written = 0;
-        while written < BYTES + 2 * MIB + 4096 * 512 {
-            // It closes the pipe when it has its block.
-            let Ok(()) = input.write_all(&words) else { break };
-            written += words.len() as u64;
-        }
+        let mut block = Read::take(Cycle { words: &words, at: 0 }, bytes);
+        std::io::copy(&mut block, &mut child.stdin.take().unwrap()).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         Self { child, marker }
+    }
+}
+
+/// The same words again and again.
+struct Cycle<'a> {
+    words: &'a [u8],
+    at: usize,
+}
+
+impl Read for Cycle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let part = &self.words[self.at..];
+        let count = part.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&part[..count]);
+        self.at = (self.at + count) % self.words.len();
+        Ok(count)
     }
 }
 
@@ -250,17 +273,28 @@ impl Swap {
         let action = find("swap_on_zram").unwrap();
         let target = Target::default();
         let observer = Observer::new(host.clone(), Grouping::default());
-        let before = observer.observe(&target, &[], jiff::Timestamp::now().as_millisecond()).map_err(|e| e.to_string())?;
+        let before = observer
+            .observe(&target, &[], jiff::Timestamp::now().as_millisecond())
+            .map_err(|e| e.to_string())?;
         // Room for what is moved and for the fifth that is left to others.
         let ratio = (2 * BYTES) as f64 / before.machine.total_bytes as f64;
         let with = json!({"size_ratio": ratio, "algorithm": "lz4"});
         let history = History::default();
-        let scene = Scene { target: &target, members: &[], before: &before, want_bytes: 0, with: &with, history: &history };
+        let scene = Scene {
+            target: &target,
+            members: &[],
+            before: &before,
+            want_bytes: 0,
+            with: &with,
+            history: &history,
+        };
         let plan = action.plan(&scene).map_err(|e| e.0)?.intent;
         action.permit(&plan, host).map_err(|e| e.0)?;
         let mut hand = Hand::new(host.clone());
         let never = || None;
-        action.execute(&plan, &mut hand, &Watch::new(Duration::from_secs(10), &never)).map_err(|e| e.to_string())?;
+        action
+            .execute(&plan, &mut hand, &Watch::new(Duration::from_secs(10), &never))
+            .map_err(|e| e.to_string())?;
         Ok(Self { plan, hand })
     }
 }

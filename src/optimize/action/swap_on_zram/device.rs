@@ -75,7 +75,7 @@ pub(super) fn make(hand: &mut Hand, make: &Make) -> Result<String, ActError> {
     let number =
         hand.take(&control(hand.host(), "hot_add")).map_err(|e| failed("zram", "cannot be added", &e))?;
     let device = Device::new(number.trim());
-    let made = set_up(hand, &device, make).and_then(|()| {
+    let outcome = set_up(hand, &device, make).and_then(|()| {
         let left = Free::read(hand.host())?.available_bytes;
         if left >= make.available_bytes_min {
             return Ok(());
@@ -83,7 +83,7 @@ pub(super) fn make(hand: &mut Hand, make: &Make) -> Result<String, ActError> {
         let left = ByteSize::b(left).display().iec();
         Err(ActError::Failed(format!("with {} the machine has only {left} available", device.name)))
     });
-    match made {
+    match outcome {
         Ok(()) => Ok(device.name),
         Err(e) => {
             if swaps_on(hand.host(), Some(&device.name)) {

@@ -16,8 +16,12 @@ pub(super) type Uuid = [u8; 16];
 
 /// A UUID of version 8 for a swap that is made at this time.
 pub(super) fn uuid(at_millis: i64) -> Uuid {
-    let [_, _, a, b, c, d, e, f] = at_millis.to_be_bytes();
-    [a, b, c, d, e, f, 0x80, b'h', 0x80, b'e', b'a', b'd', b'r', b'o', b'o', b'm']
+    let mut out = *b"\0\0\0\0\0\0\x80h\x80eadroom";
+    // The first two bytes of a time are 0 for the next nine thousand years.
+    for (slot, byte) in out.iter_mut().zip(at_millis.to_be_bytes().into_iter().skip(2)) {
+        *slot = byte;
+    }
+    out
 }
 
 /// The first page of a swap of `size` bytes on a machine with pages of `page` bytes; `None` if there is no such swap.
