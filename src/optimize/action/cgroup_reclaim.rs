@@ -190,7 +190,8 @@ impl Intent {
         let why = loop {
             let Some(now) = self.usage()? else { break "until the group has gone".to_owned() };
             if let Some((was, chunk, whole, took)) = last.take() {
-                let moved = if whole { chunk } else { was.saturating_sub(now).min(chunk) };
+                // The kernel takes a little more than it is asked for; a group that grows meanwhile hides what was taken.
+                let moved = was.saturating_sub(now).max(if whole { chunk } else { 0 });
                 taken = taken.saturating_add(moved);
                 if !pace.learn(chunk, moved, took) {
                     break "until nothing more came".to_owned();
