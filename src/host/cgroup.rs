@@ -136,6 +136,15 @@ impl Hierarchies {
         Reader::new(self).read(group)
     }
 
+    /// A group's `memory.high`; absent where it has none, and on version 1.
+    pub fn high(&self, group: &str) -> Result<Option<u64>, HostError> {
+        let Some((Version::V2, root)) = &self.memory else { return Ok(None) };
+        let path = root.join(group.trim_start_matches('/')).join("memory.high");
+        let text = read_once(&path)?;
+        let high = text.map(|t| files::limit(&t)).transpose().map_err(|e| HostError::parse(&path, e))?;
+        Ok(high.flatten())
+    }
+
     /// The mount points, each once.
     fn roots(&self) -> Vec<&Path> {
         let memory = self.memory.as_ref().map(|(_, root)| root.as_path());

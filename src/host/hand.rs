@@ -1,11 +1,14 @@
 //! The hand that changes the host: writes to kernel files, advice to processes. Only the executor owns one.
 
+mod apart;
+
 use super::{Host, HostError, proc};
 use crate::sys;
+pub use apart::{Apart, Writers};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, setpriority_process};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Hand {
     host: Host,
+    writers: Writers,
 }
 
 /// A process that is held by a handle: advice through it reaches this process or none. Its number may come to mean
@@ -27,7 +31,12 @@ pub struct HeldProcess {
 impl Hand {
     /// A hand on a host.
     pub fn new(host: Host) -> Self {
-        Self { host }
+        Self::beside(host, Writers::default())
+    }
+
+    /// A hand that knows the writes which others have under way.
+    pub fn beside(host: Host, writers: Writers) -> Self {
+        Self { host, writers }
     }
 
     /// The host, to look at it.
@@ -40,6 +49,36 @@ impl Hand {
         let mut file = OpenOptions::new().write(true).open(path)?;
         let written = file.write(text.as_bytes())?;
         if written == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// A thread for writes to `place` that may block; `None` while an earlier one has not returned.
+    pub fn apart(&self, place: &Path) -> io::Result<Option<Apart>> {
+        self.writers.begin(&self.host, place)
+    }
+
+    /// What a kernel file says whose reading changes the host (`/sys/class/zram-control/hot_add`).
+    pub fn take(&mut self, path: &Path) -> io::Result<String> {
+        const BYTES_MAX: u64 = 4096;
+        let mut text = String::new();
+        File::open(path)?.take(BYTES_MAX).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Writes the first bytes of a block device, and waits until it has them.
+    pub fn write_device(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    /// Swaps on a device, with this priority.
+    pub fn swap_on(&mut self, device: &Path, priority: u16) -> io::Result<()> {
+        sys::swap_on(device, priority)
+    }
+
+    /// Swaps no more on a device: all that is there comes back into memory first.
+    pub fn swap_off(&mut self, device: &Path) -> io::Result<()> {
+        sys::swap_off(device)
     }
 
     /// Holds a process, if it is still the one that began at `start_ticks`; `None` if it has gone.
@@ -65,7 +104,13 @@ impl Hand {
 
     /// Asks the kernel to move ranges of a process's memory out to swap; returns the bytes advised.
     pub fn page_out(&mut self, process: &HeldProcess, ranges: &[(u64, u64)]) -> io::Result<u64> {
-        sys::page_out(process.fd.as_fd(), ranges)
+        sys::advise(process.fd.as_fd(), ranges, sys::Advice::PageOut)
+    }
+
+    /// Tells the kernel that ranges of a process's memory are the first to go when memory is short, and clears their
+    /// referenced marks; moves nothing.
+    pub fn make_cold(&mut self, process: &HeldProcess, ranges: &[(u64, u64)]) -> io::Result<u64> {
+        sys::advise(process.fd.as_fd(), ranges, sys::Advice::Cold)
     }
 
     /// Sends a signal to a process, which is the one that is held or none.

@@ -4,13 +4,19 @@
 
 pub mod app_hook;
 pub mod cgroup_reclaim;
+pub mod compact_memory;
+pub mod drop_caches;
 pub mod freeze;
 pub mod kill;
+mod machine_wide;
 pub mod pageout;
 pub mod renice;
+pub mod squeeze;
+pub mod swap_on_zram;
 mod swapping;
 
 use super::guard;
+use super::journal::History;
 use super::observe::{Member, Observation};
 use super::policy::Target;
 use super::verify::{Effect, Verdict, judge};
@@ -129,6 +135,8 @@ pub struct Scene<'a> {
     pub want_bytes: u64,
     /// The options of this rung; null if it has none. [`Action::check`] has found them good.
     pub with: &'a Value,
+    /// What the record knows of this action.
+    pub history: &'a History,
 }
 
 /// An intent: what the journal keeps, and what [`Action::execute`] gets back.
@@ -234,15 +242,22 @@ pub const REGISTRY: &[&dyn Action] = &[
     &app_hook::AppHook,
     &cgroup_reclaim::CgroupReclaim,
     &pageout::Pageout,
+    &squeeze::Squeeze,
     &freeze::Freeze,
     &renice::Renice,
     &kill::Kill,
+    &drop_caches::DropCaches,
+    &compact_memory::CompactMemory,
+    &swap_on_zram::SwapOnZram,
 ];
 
 /// The action of a name.
 pub fn find(name: &str) -> Option<&'static dyn Action> {
     REGISTRY.iter().copied().find(|a| a.name() == name)
 }
+
+#[cfg(test)]
+mod scenes;
 
 #[cfg(test)]
 mod tests {

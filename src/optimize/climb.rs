@@ -14,7 +14,6 @@ use super::record::StepState;
 use super::store::StoreError;
 use super::verify::{Effect, Verdict};
 use crate::host::HostError;
-use crate::host::hand::Hand;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
@@ -214,8 +213,15 @@ impl Climb {
             return Err(Stop::Ended(tally.ending(self, true)));
         };
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
-        let scene =
-            Scene { target: &self.target, members: &members, before: &before, want_bytes, with: &rung.with };
+        let history = shared.store.with(|j| j.history(name, &self.target.name))?;
+        let scene = Scene {
+            target: &self.target,
+            members: &members,
+            before: &before,
+            want_bytes,
+            with: &rung.with,
+            history: &history,
+        };
         let planned = action.plan(&scene);
         let plan = match planned.and_then(|p| action.permit(&p.intent, &self.settings.host).map(|()| p)) {
             Ok(plan) => plan,
@@ -331,7 +337,7 @@ impl Climb {
             alarm.acts(tally.steps == 0, shared);
         }
         let begun = Instant::now();
-        let mut hand = Hand::new(self.settings.host.clone());
+        let mut hand = shared.hand(&self.settings.host);
         let held = || shared.held();
         let watch = Watch::new(rung.action.time_max(), &held);
         let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);

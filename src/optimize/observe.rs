@@ -6,7 +6,7 @@ use super::policy::Target;
 use crate::host::cgroup::{GroupMemory, Hierarchies, Version, control};
 use crate::host::free::Free;
 use crate::host::group::{Grouping, members};
-use crate::host::memory::{Pressure, pressure};
+use crate::host::memory::{Pressure, free_in_large_blocks, pressure};
 use crate::host::parse::pairs;
 use crate::host::stat::cpus;
 use crate::host::{Host, HostError, ParseError, proc, read_once};
@@ -52,6 +52,15 @@ pub struct Machine {
     pub swap_cached_bytes: u64,
     /// Free swap.
     pub swap_free_bytes: u64,
+    /// All swap.
+    #[serde(default)]
+    pub swap_total_bytes: u64,
+    /// Page cache of files and slab that can be reclaimed.
+    #[serde(default)]
+    pub cache_bytes: u64,
+    /// What lies free in blocks of at least a huge page.
+    #[serde(default)]
+    pub large_free_bytes: Option<u64>,
     /// Stall totals of memory.
     pub pressure: Option<Pressure>,
     /// Pages that were evicted and read in again, anonymous and of files (counters).
@@ -114,6 +123,9 @@ pub struct CgroupMemory {
     pub inactive_file_bytes: Option<u64>,
     /// What it is promised: the greater of memory.min and memory.low.
     pub protected_bytes: u64,
+    /// Version 2: above this its tasks are slowed down; absent without.
+    #[serde(default)]
+    pub high_bytes: Option<u64>,
 }
 
 /// A process of the target.
@@ -208,6 +220,8 @@ impl Observer {
     pub fn machine(&self) -> Result<Machine, HostError> {
         let free = Free::read(&self.host)?;
         let psi = read_once(&self.host.procfs.join("pressure/memory")).ok().flatten();
+        let buddies = read_once(&self.host.procfs.join("buddyinfo")).ok().flatten();
+        let page_bytes = rustix::param::page_size() as u64;
         let vmstat = read_once(&self.host.procfs.join("vmstat"))?.unwrap_or_default();
         let vmstat = pairs(&vmstat).unwrap_or_default();
         let counter = |name| vmstat.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
@@ -217,6 +231,9 @@ impl Observer {
             per_cpu_free_bytes: free.per_cpu_bytes,
             swap_cached_bytes: free.swap_cached_bytes,
             swap_free_bytes: free.swap_free_bytes,
+            swap_total_bytes: free.swap_total_bytes,
+            cache_bytes: free.cache_bytes,
+            large_free_bytes: buddies.and_then(|t| free_in_large_blocks(&t, page_bytes)),
             pressure: psi.and_then(|t| pressure(&t).ok()),
             refault_anon: counter("workingset_refault_anon"),
             refault_file: counter("workingset_refault_file"),
@@ -302,6 +319,7 @@ impl Observer {
             anon_bytes: memory.anon_bytes,
             file_bytes: memory.file_bytes,
             inactive_file_bytes: memory.inactive_file_bytes,
+            high_bytes: hierarchies.high(group)?,
             protected_bytes: memory.min_bytes.unwrap_or(0).max(memory.low_bytes.unwrap_or(0)),
         }))
     }

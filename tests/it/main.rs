@@ -21,6 +21,7 @@ mod devices;
 mod ending;
 mod formats;
 mod hostile;
+mod kernel;
 mod layers;
 mod machine;
 mod manual;

@@ -145,6 +145,7 @@ impl World {
             anon_bytes: Some(300 * MIB),
             file_bytes: Some(600 * MIB),
             inactive_file_bytes: Some(600 * MIB),
+            high_bytes: None,
             protected_bytes: 0,
         });
         let mut before = Observation::default();
@@ -270,7 +271,15 @@ fn check(
     for action in REGISTRY {
         for with in furthest(*action) {
             prop_assert_eq!(action.check(&with), Ok(()));
-            let scene = Scene { target: &target, members, before, want_bytes: 400 * MIB, with: &with };
+            let history = headroom::optimize::journal::History::default();
+            let scene = Scene {
+                target: &target,
+                members,
+                before,
+                want_bytes: 400 * MIB,
+                with: &with,
+                history: &history,
+            };
             let Ok(plan) = action.plan(&scene) else { continue };
             plans += 1;
             for pid in world.named(&plan.intent) {

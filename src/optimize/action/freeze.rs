@@ -158,6 +158,7 @@ impl Action for Freeze {
 mod tests {
     use super::*;
     use crate::host::cgroup::control::Freezer;
+    use crate::optimize::journal::History;
     use crate::optimize::observe::{Observation, TargetMemory};
     use crate::optimize::policy::Target;
     use serde_json::json;
@@ -165,7 +166,14 @@ mod tests {
     fn plan(target: &Target, freezer: Option<Freezer>, with: &Value) -> Result<Plan, String> {
         let mut before = Observation { target: Some(TargetMemory::default()), ..Observation::default() };
         before.target.as_mut().unwrap().facts.freezer = freezer;
-        let scene = Scene { target, members: &[], before: &before, want_bytes: 1, with };
+        let scene = Scene {
+            target,
+            members: &[],
+            before: &before,
+            want_bytes: 1,
+            with,
+            history: &History::default(),
+        };
         Freeze.plan(&scene).map_err(|r| r.0)
     }
 

@@ -10,7 +10,7 @@ use super::{
     ActError, Action, Explanation, Limit, Plan, Refusal, Scene, Wants, Watch, guard, intent, options,
 };
 use crate::host::Host;
-use crate::host::capability::Capability;
+use crate::host::capability;
 use crate::host::hand::Hand;
 use crate::optimize::verify::Effect;
 use bytesize::ByteSize;
@@ -134,7 +134,7 @@ impl Action for Kill {
 
     fn permit(&self, plan: &Value, host: &Host) -> Result<(), Refusal> {
         let intent: Intent = intent(plan).map_err(|e| Refusal(e.to_string()))?;
-        if Capability::Kill.is_held(host) != Some(false) {
+        if capability::has(host, capability::KILL) {
             return Ok(());
         }
         let own = rustix::process::geteuid().as_raw();

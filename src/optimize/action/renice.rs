@@ -7,7 +7,7 @@ mod effects;
 
 use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Wants, Watch, intent, options};
 use crate::host::Host;
-use crate::host::capability::Capability;
+use crate::host::capability;
 use crate::host::cgroup::Version;
 use crate::host::cgroup::control::CpuShare;
 use crate::host::hand::Hand;
@@ -172,7 +172,7 @@ impl Action for Renice {
     fn permit(&self, plan: &Value, host: &Host) -> Result<(), Refusal> {
         let intent: Intent = intent(plan).map_err(|e| Refusal(e.to_string()))?;
         let priorities = intent.wanted.nice.is_some() || intent.wanted.io.is_some();
-        if priorities && !intent.processes.is_empty() && Capability::SysNice.is_held(host) == Some(false) {
+        if priorities && !intent.processes.is_empty() && !capability::has(host, capability::SYS_NICE) {
             return Err(Refusal("CAP_SYS_NICE is missing: what is taken could not be given back".to_owned()));
         }
         Ok(())
@@ -225,6 +225,7 @@ fn io_milder(t: &Thread, wanted: Wanted) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optimize::journal::History;
     use crate::optimize::observe::facts::Facts;
     use crate::optimize::observe::{Observation, TargetMemory};
     use crate::optimize::policy::Target;
@@ -235,7 +236,14 @@ mod tests {
         let memory = TargetMemory { facts, ..TargetMemory::default() };
         let before = Observation { target: Some(memory), ..Observation::default() };
         let target = Target { cgroup: Some("/g".into()), ..Target::default() };
-        let scene = Scene { target: &target, members: &[], before: &before, want_bytes: 1, with };
+        let scene = Scene {
+            target: &target,
+            members: &[],
+            before: &before,
+            want_bytes: 1,
+            with,
+            history: &History::default(),
+        };
         Renice.plan(&scene).map(|p| intent(&p.intent).unwrap()).map_err(|r| r.0)
     }
 
