@@ -186,19 +186,19 @@ pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
 /// Whether this process may write an existing kernel file, found out by opening it: rights, capabilities and a file system
 /// that is mounted read-only all speak there.
 pub fn may_write(path: &Path) -> io::Result<()> {
-    std::fs::File::options().write(true).open(path).map(drop)
+    counted::File::open_with(std::fs::OpenOptions::new().write(true), path).map(drop)
 }
 
 /// Whether this process may read a kernel file; it is opened, and not read.
 pub fn may_read(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path).map(drop)
+    counted::File::open(path).map(drop)
 }
 
 /// The first bytes of a file or device; fewer if it has no more.
 pub fn head(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     use std::io::Read;
     let mut out = Vec::new();
-    std::fs::File::open(path)?.take(bytes).read_to_end(&mut out)?;
+    counted::File::open(path)?.take(bytes).read_to_end(&mut out)?;
     Ok(out)
 }
 
