@@ -3,7 +3,8 @@
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst`, `Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst`.
 
 use super::Version;
-use crate::host::{Host, HostError, children, read_once};
+
+use crate::host::{Host, HostError, children, counted, read_once};
 use std::path::{Path, PathBuf};
 
 /// The freezer of a group.
@@ -45,11 +46,15 @@ pub struct Unit {
 pub fn directories(host: &Host, group: &str) -> Result<Vec<PathBuf>, HostError> {
     let root = host.sysfs.join("fs/cgroup");
     let mut roots = vec![root.clone()];
-    if !root.join("cgroup.controllers").exists() {
+    if !counted::exists(&root.join("cgroup.controllers")) {
         roots = children(&root)?.unwrap_or_default().iter().map(|name| root.join(name)).collect();
     }
     let group = group.trim_start_matches('/');
-    Ok(roots.into_iter().map(|r| r.join(group)).filter(|d| d.join("cgroup.procs").exists()).collect())
+    Ok(roots
+        .into_iter()
+        .map(|r| r.join(group))
+        .filter(|d| counted::exists(&d.join("cgroup.procs")))
+        .collect())
 }
 
 /// The processes in the group of a directory and below, sorted.
@@ -61,7 +66,7 @@ pub fn processes(directory: &Path) -> Result<Vec<u32>, HostError> {
         pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
         for name in children(&directory)?.unwrap_or_default() {
             let below = directory.join(name);
-            if below.is_dir() {
+            if counted::is_dir(&below) {
                 pending.push(below);
             }
         }
@@ -75,7 +80,7 @@ pub fn processes(directory: &Path) -> Result<Vec<u32>, HostError> {
 pub fn freezer(host: &Host, group: &str) -> Result<Option<Freezer>, HostError> {
     for (version, file) in [(Version::V2, "cgroup.freeze"), (Version::V1, "freezer.state")] {
         for directory in directories(host, group)? {
-            if directory.join(file).exists() {
+            if counted::exists(&directory.join(file)) {
                 let frozen = is_frozen(version, &directory)?;
                 let processes = processes(&directory)?;
                 // In a machine with both versions, the one in which the group's processes are is meant.
@@ -134,7 +139,7 @@ pub fn unit_of(host: &Host, pid: u32) -> Result<Option<Unit>, HostError> {
     let found = [root.join("unified"), root]
         .into_iter()
         .map(|r| r.join(path.trim_start_matches('/')))
-        .find(|d| inside && d.join("cgroup.kill").exists());
+        .find(|d| inside && counted::exists(&d.join("cgroup.kill")));
     let Some(directory) = found else { return Ok(None) };
     let whole = read_once(&directory.join("memory.oom.group"))?.is_some_and(|t| t.trim() == "1");
     let processes = processes(&directory)?;
