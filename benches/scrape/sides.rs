@@ -63,8 +63,9 @@ pub(crate) async fn headroom(
 ) -> Server {
     let address = free_address();
     let config = dir.join(format!("{}.yaml", address.port()));
-    std::fs::write(&config, format!("exporter: {{listen: '{address}', collectors: {{{collectors}}}}}\n"))
-        .unwrap();
+    // Each scrape makes its own pass: one that shares another's would cost next to nothing.
+    let rest = format!("page_age_max: 0s, collectors: {{{collectors}}}");
+    std::fs::write(&config, format!("exporter: {{listen: '{address}', {rest}}}\n")).unwrap();
     let program = env!("CARGO_BIN_EXE_headroom").to_owned();
     let mut words = wrapper.iter().chain([&program]);
     let mut command = Command::new(words.next().unwrap());
