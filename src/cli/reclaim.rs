@@ -97,8 +97,9 @@ impl Progress {
     /// Prints what is new in the run's entry.
     fn print(&mut self, entry: &Value, out: &mut impl Write) -> io::Result<()> {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-        let freed =
-            |v: &Value| ByteSize::b(v["freed_bytes"].as_u64().unwrap_or_default()).display().iec().to_string();
+        let freed = |v: &Value| {
+            ByteSize::b(v["freed_bytes"].as_u64().unwrap_or_default()).display().iec().to_string()
+        };
         for (number, step) in entry["steps"].as_array().into_iter().flatten().enumerate() {
             if number >= self.steps_begun {
                 writeln!(out, "{}: begins", text(&step["action"]))?;
@@ -133,7 +134,8 @@ struct Optimizer {
 impl Optimizer {
     fn of(config: &Config) -> Result<Self> {
         if config.optimizer.web_config_file.is_some() {
-            let web = config.optimizer.web_config_file.as_deref().map(crate::serve::web::Web::load).transpose()?;
+            let web =
+                config.optimizer.web_config_file.as_deref().map(crate::serve::web::Web::load).transpose()?;
             if web.is_some_and(|w| w.scheme() != "http") {
                 bail!(
                     "the optimizer speaks TLS (optimizer.web_config_file), and this command does not; use curl with \

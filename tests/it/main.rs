@@ -10,6 +10,7 @@
 )]
 
 mod asking;
+mod by_hand;
 mod certificates;
 mod cgroups;
 mod containers;

@@ -155,11 +155,8 @@ impl Api {
                 Ok(body) => body,
                 Err(answer) => return answer,
             };
-            let why = if body.trim_ascii().is_empty() {
-                Ok(Why::default())
-            } else {
-                serde_json::from_slice(&body)
-            };
+            let why =
+                if body.trim_ascii().is_empty() { Ok(Why::default()) } else { serde_json::from_slice(&body) };
             match why {
                 Ok(Why { reason: why }) => reason = Some(why),
                 Err(e) => {
@@ -200,19 +197,26 @@ mod tests {
     #[test]
     fn a_request_chooses_among_configured_rungs_and_adds_no_options() {
         let text = |json: &str| -> Result<Wish, String> {
-            let policy =
-                Policy { ladder: vec![Rung { with: 7.into(), ..Rung::from("pageout") }], ..Policy::default() };
+            let policy = Policy {
+                ladder: vec![Rung { with: 7.into(), ..Rung::from("pageout") }],
+                ..Policy::default()
+            };
             let asked: Reclaim = serde_json::from_str(json).map_err(|e| e.to_string())?;
             asked.wish(&[policy], true)
         };
         let wish = text(r#"{"target": "a", "bytes": 5, "ladder": ["app_hook"]}"#).unwrap();
         assert_eq!((wish.origin, wish.bytes, wish.ladder), (Origin::Hand, 5, vec!["app_hook".into()]));
         // The configuration's options are taken, and checked.
-        assert!(text(r#"{"target": "a", "bytes": 5, "ladder": ["pageout"]}"#).unwrap_err().contains("pageout"));
+        assert!(
+            text(r#"{"target": "a", "bytes": 5, "ladder": ["pageout"]}"#).unwrap_err().contains("pageout")
+        );
         assert!(text(r#"{"target": "a", "bytes": 5, "ladder": ["rm"]}"#).unwrap_err().contains("no action"));
         assert!(text(r#"{"target": "a", "bytes": 0}"#).unwrap_err().contains("bytes"));
-        for bad in [r#"{"target": "a"}"#, r#"{"target": "a", "bytes": -1}"#, r#"{"target": "a", "bytes": 1, "x": 1}"#]
-        {
+        for bad in [
+            r#"{"target": "a"}"#,
+            r#"{"target": "a", "bytes": -1}"#,
+            r#"{"target": "a", "bytes": 1, "x": 1}"#,
+        ] {
             assert!(text(bad).is_err(), "{bad}");
         }
         let rung = r#"{"target": "a", "bytes": 1, "ladder": [{"action": "pageout", "with": {}}]}"#;
