@@ -50,6 +50,6 @@ fn explain(name: &str) -> Result<String> {
         ("undone", said.undone),
         ("time, at most", &time),
     ];
-    let lines: String = lines.iter().map(|(title, text)| format!("  {title:14} {text}\n")).collect();
-    Ok(format!("{name}\n{lines}"))
+    let lines: Vec<String> = lines.iter().map(|(title, text)| format!("  {title:14} {text}")).collect();
+    Ok(format!("{name}\n{}\n", lines.join("\n")))
 }

@@ -110,7 +110,7 @@ impl Form {
     fn text(self, capabilities: &BTreeSet<&'static str>) -> String {
         let names = || capabilities.iter().copied();
         match self {
-            Self::Names => names().map(|name| format!("{name}\n")).collect(),
+            Self::Names => names().flat_map(|name| [name, "\n"]).collect(),
             Self::Systemd => {
                 let all = names().collect::<Vec<_>>().join(" ");
                 format!("[Service]\nAmbientCapabilities={all}\nCapabilityBoundingSet={all}\n")

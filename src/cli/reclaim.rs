@@ -64,8 +64,8 @@ impl Args {
         loop {
             let entry = optimizer.entry(run)?;
             progress.print(&entry, &mut out)?;
-            if entry["state"] == "ended" {
-                return Ok(code(entry["result"].as_str().unwrap_or_default()));
+            if text(&entry, "state") == "ended" {
+                return Ok(code(text(&entry, "result")));
             }
             if Instant::now() > until {
                 writeln!(out, "run {run} has not ended yet; the record will have its outcome")?;
@@ -96,33 +96,38 @@ struct Progress {
 impl Progress {
     /// Prints what is new in the run's entry.
     fn print(&mut self, entry: &Value, out: &mut impl Write) -> io::Result<()> {
-        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-        let freed = |v: &Value| {
-            ByteSize::b(v["freed_bytes"].as_u64().unwrap_or_default()).display().iec().to_string()
+        let freed = |of: &Value| {
+            let bytes = of.get("freed_bytes").and_then(Value::as_u64).unwrap_or_default();
+            ByteSize::b(bytes).display().iec().to_string()
         };
-        for (number, step) in entry["steps"].as_array().into_iter().flatten().enumerate() {
+        for (number, step) in entry.get("steps").and_then(Value::as_array).into_iter().flatten().enumerate() {
+            let (action, state) = (text(step, "action"), text(step, "state"));
             if number >= self.steps_begun {
-                writeln!(out, "{}: begins", text(&step["action"]))?;
+                writeln!(out, "{action}: begins")?;
                 self.steps_begun = number + 1;
             }
-            if number >= self.steps_ended && step["state"] != "begun" {
-                let said = [text(&step["verdict"]), text(&step["detail"])];
-                let state = if said[0].is_empty() { text(&step["state"]) } else { said[0].clone() };
-                writeln!(out, "{}: {state}, {} freed: {}", text(&step["action"]), freed(step), said[1])?;
+            if number >= self.steps_ended && state != "begun" {
+                let verdict = Some(text(step, "verdict")).filter(|v| !v.is_empty()).unwrap_or(state);
+                writeln!(out, "{action}: {verdict}, {} freed: {}", freed(step), text(step, "detail"))?;
                 self.steps_ended = number + 1;
             }
         }
-        let reason = text(&entry["reason"]);
-        if entry["state"] == "ended" {
-            let (run, result) = (&entry["id"], text(&entry["result"]));
-            return writeln!(out, "run {run}: {result}, {} freed: {reason}", freed(entry));
+        let reason = text(entry, "reason");
+        if text(entry, "state") == "ended" {
+            let run = entry.get("id").and_then(Value::as_i64).unwrap_or_default();
+            return writeln!(out, "run {run}: {}, {} freed: {reason}", text(entry, "result"), freed(entry));
         }
         if !reason.is_empty() && reason != self.reason {
             writeln!(out, "waiting: {reason}")?;
-            self.reason = reason;
+            reason.clone_into(&mut self.reason);
         }
         Ok(())
     }
+}
+
+/// A text of an entry or a step; empty if there is none.
+fn text<'a>(of: &'a Value, key: &str) -> &'a str {
+    of.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The running optimizer of a configuration.
@@ -165,7 +170,7 @@ impl Optimizer {
     fn entry(&self, run: i64) -> Result<Value> {
         let page = format!("actions?limit=1&before={}", run.saturating_add(1));
         let page: Value = serde_json::from_slice(&self.call(Method::GET, &page, None)?)?;
-        let entry = page["entries"].as_array().and_then(|all| all.first()).filter(|e| e["id"] == run);
+        let entry = page.pointer("/entries/0").filter(|e| e.get("id").and_then(Value::as_i64) == Some(run));
         entry.cloned().ok_or_else(|| anyhow!("the record has no run {run}"))
     }
 }
