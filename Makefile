@@ -39,6 +39,7 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-processes cargo bench --locked --bench processes
 	@$(STAGE) bench-serving cargo bench --locked --bench serving
 	@$(STAGE) bench-reaction cargo bench --locked --bench reaction
+	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
 
 fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_SECONDS each (20)
 	@$(STAGE) fuzz scripts/fuzz.sh

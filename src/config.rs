@@ -257,8 +257,15 @@ impl Config {
             if let Some(name) = policy.target.as_deref().filter(|n| !targets.contains(n)) {
                 return error(key("target"), unknown(name, &targets));
             }
-            if policy.available_below_ratio.is_some_and(|r| !(0.0..=1.0).contains(&r)) {
-                return error(key("available_below_ratio"), "a share from 0 to 1, such as 0.15".into());
+            let (available, busy) = (policy.available_below_ratio, policy.cpu_busy_above_ratio);
+            for (field, ratio) in [("available_below_ratio", available), ("cpu_busy_above_ratio", busy)] {
+                if ratio.is_some_and(|r| !(0.0..=1.0).contains(&r)) {
+                    return error(key(field), "a share from 0 to 1, such as 0.15".into());
+                }
+            }
+            if available.is_some() && busy.is_some() {
+                let why = "one condition a policy: this, or `available_below_ratio`";
+                return error(key("cpu_busy_above_ratio"), why.into());
             }
         }
         self.optimizer.pressure.check(&self.optimizer.targets)?;

@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod bcache;
 pub mod bcachefs;
 pub mod btrfs;
+pub mod capability;
 pub mod cgroup;
 #[cfg(target_os = "linux")]
 pub mod clock;
@@ -59,6 +60,7 @@ pub mod stall;
 pub mod stat;
 pub mod system;
 pub mod systemd;
+pub mod task;
 pub mod tcp;
 pub mod tree;
 pub mod vulnerability;
@@ -179,6 +181,25 @@ pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
     }
     names.sort_unstable();
     Ok(Some(names))
+}
+
+/// Whether this process may write an existing kernel file, found out by opening it: rights, capabilities and a file system
+/// that is mounted read-only all speak there.
+pub fn may_write(path: &Path) -> io::Result<()> {
+    counted::File::open_with(std::fs::OpenOptions::new().write(true), path).map(drop)
+}
+
+/// Whether this process may read a kernel file; it is opened, and not read.
+pub fn may_read(path: &Path) -> io::Result<()> {
+    counted::File::open(path).map(drop)
+}
+
+/// The first bytes of a file or device; fewer if it has no more.
+pub fn head(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut out = Vec::new();
+    counted::File::open(path)?.take(bytes).read_to_end(&mut out)?;
+    Ok(out)
 }
 
 /// Opens a file and closes it again, for what that does in the kernel; whether there is one.

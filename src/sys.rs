@@ -6,9 +6,11 @@
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::ffi::CString;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -84,6 +86,11 @@ pub fn hold_process(pid: Pid) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
+/// Sends a signal to a process by its handle; pidfd_send_signal(2).
+pub fn signal_held(process: BorrowedFd<'_>, signal: rustix::process::Signal) -> io::Result<()> {
+    Ok(rustix::process::pidfd_send_signal(process, signal)?)
+}
+
 /// Whether a directory is the root of a mounted proc file system, and not a copy of one.
 pub fn is_procfs(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|s| s.f_type == rustix::fs::PROC_SUPER_MAGIC)
@@ -98,11 +105,24 @@ pub fn lock_memory() -> io::Result<()> {
 /// The most ranges that one call takes (`UIO_MAXIOV`).
 pub const RANGES_MAX: usize = 1024;
 
-/// Asks the kernel to move pages of another process out to swap (`MADV_PAGEOUT`), and returns the bytes advised,
-/// which says nothing about the bytes moved: without swap the call succeeds and does nothing.
+/// What the kernel is told about another process's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// `MADV_COLD`: the first to go when memory is short.
+    Cold,
+    /// `MADV_PAGEOUT`: to be moved to swap now.
+    PageOut,
+}
+
+/// Gives the kernel advice about memory of another process, and returns the bytes advised, which says nothing about the
+/// bytes moved: without swap the call succeeds and does nothing.
 ///
 /// Needs `CAP_SYS_NICE`, and `CAP_SYS_PTRACE` for another user's process. Source: process_madvise(2), madvise(2).
-pub fn page_out(process: BorrowedFd<'_>, ranges: &[(u64, u64)]) -> io::Result<u64> {
+pub fn advise(process: BorrowedFd<'_>, ranges: &[(u64, u64)], advice: Advice) -> io::Result<u64> {
+    let advice = match advice {
+        Advice::Cold => libc::MADV_COLD,
+        Advice::PageOut => libc::MADV_PAGEOUT,
+    };
     let vectors: Vec<libc::iovec> = ranges
         .iter()
         .take(RANGES_MAX)
@@ -113,18 +133,69 @@ pub fn page_out(process: BorrowedFd<'_>, ranges: &[(u64, u64)]) -> io::Result<u6
         })
         .collect();
     // SAFETY: `vectors` outlives the call. Its addresses are those of another process; the kernel checks them there and
-    // never writes through them here. PAGEOUT does not change the contents of memory.
+    // never writes through them here. Neither advice changes the contents of memory.
     let advised = unsafe {
         libc::syscall(
             libc::SYS_process_madvise,
             process.as_raw_fd(),
             vectors.as_ptr(),
             vectors.len(),
-            libc::MADV_PAGEOUT,
+            advice,
             0_u32,
         )
     };
     u64::try_from(advised).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes back the memory of a process that is being killed at once, instead of when it gets to run.
+///
+/// Source: process_mrelease(2), Linux 5.15. EINVAL if the process is not about to end, ESRCH if it has ended.
+pub fn process_mrelease(process: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the call takes two integers and touches no memory of this process.
+    let answer = unsafe { libc::syscall(libc::SYS_process_mrelease, process.as_raw_fd(), 0_u32) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+
+/// A thread's I/O priority: its class in the bits from 13 on, and the level in it; 0 if none was ever set.
+///
+/// Source: ioprio_get(2).
+pub fn io_priority(thread: i32) -> io::Result<u16> {
+    // SAFETY: the call takes two integers and touches no memory of this process.
+    let answer = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, thread) };
+    u16::try_from(answer).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sets a thread's I/O priority. Source: ioprio_set(2).
+pub fn set_io_priority(thread: i32, priority: u16) -> io::Result<()> {
+    // SAFETY: the call takes three integers and touches no memory of this process.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, thread, libc::c_int::from(priority))
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Swaps on a device that bears a swap's signature. Needs `CAP_SYS_ADMIN`. Source: swapon(2).
+pub fn swap_on(device: &Path, priority: u16) -> io::Result<()> {
+    /// `SWAP_FLAG_PREFER`: the lower 15 bits are a priority. `linux/swap.h`; libc has no name for it.
+    const PREFER: libc::c_int = 0x8000;
+    let path = CString::new(device.as_os_str().as_bytes())?;
+    // SAFETY: `path` ends with a 0 and outlives the call, which reads it and nothing else.
+    match unsafe { libc::swapon(path.as_ptr(), PREFER | libc::c_int::from(priority & 0x7fff)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Swaps no more on a device. Needs `CAP_SYS_ADMIN`. Source: swapoff(2).
+pub fn swap_off(device: &Path) -> io::Result<()> {
+    let path = CString::new(device.as_os_str().as_bytes())?;
+    // SAFETY: as in `swap_on`.
+    match unsafe { libc::swapoff(path.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Words in the answer of [`btrfs_file_system`] (`struct btrfs_ioctl_fs_info_args`).

@@ -8,8 +8,8 @@ use crate::host::container::{self, names, socket};
 use crate::host::{
     arp, bcache, bcachefs, btrfs, cgroup, conntrack, cpuinfo, dbus, disk, drbd, ethtool, free, glob, group,
     hwmon, infiniband, interrupt, ipvs, kept, kstat, link, listing, md, memory, mount, mountstats, neighbour,
-    net, netlink, netstat, nfs, numa, parse, pci, proc, release, route, schedstat, slab, sockets, stat,
-    system, systemd, tcp, vulnerability, wifi, xfs, zone,
+    net, netlink, netstat, nfs, numa, parse, pci, proc, release, route, schedstat, slab, sockets, stall,
+    stat, system, systemd, tcp, vulnerability, wifi, xfs, zone,
 };
 use std::collections::BTreeMap;
 
@@ -38,6 +38,11 @@ pub(super) const SYSTEM: &[Parser] = &[
     ("ipvs::backends", Text(|t| _ = ipvs::backends(t))),
     ("ipvs::totals", Text(|t| _ = ipvs::totals(t))),
     ("kept::ended", Text(|t| _ = kept::ended(t))),
+    ("memory::free_in_large_blocks", Text(|t| _ = memory::free_in_large_blocks(t, 4096))),
+    ("memory::stalled_lately", Text(|t| _ = memory::stalled_lately(t))),
+    ("stall::digits", Bytes(|b| _ = stall::digits(b))),
+    ("stall::kibibytes", Bytes(|b| _ = stall::kibibytes(b, b"MemAvailable:"))),
+    ("stall::total", Bytes(|b| _ = stall::total(b, stall::Kind::Full))),
     ("memory::free_per_cpu_pages", Text(|t| _ = memory::free_per_cpu_pages(t))),
     ("memory::meminfo", Text(|t| _ = memory::meminfo(t))),
     ("memory::meminfo_bytes", Text(|t| _ = memory::meminfo_bytes(t, "MemFree"))),

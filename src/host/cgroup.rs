@@ -2,6 +2,7 @@
 //!
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst`, `Documentation/admin-guide/cgroup-v1/memory.rst`.
 
+pub mod control;
 pub(crate) mod files;
 pub mod subsystem;
 mod walk;
@@ -10,7 +11,7 @@ use super::counted;
 use super::memory::{Pressure, pressure};
 use super::proc::parsed;
 use super::tree::Tree;
-use super::{Host, HostError, children, read_once};
+use super::{Host, HostError, read_once};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -127,26 +128,21 @@ impl Hierarchies {
     pub fn processes(&self, group: &str) -> Result<Vec<u32>, HostError> {
         let root = self.memory.as_ref().map(|(_, root)| root).or(self.unified.as_ref());
         let Some(root) = root else { return Ok(Vec::new()) };
-        let mut pending = vec![root.join(group.trim_start_matches('/'))];
-        let mut pids = Vec::new();
-        while let Some(directory) = pending.pop() {
-            let text = read_once(&directory.join("cgroup.procs"))?.unwrap_or_default();
-            pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
-            for name in children(&directory)?.unwrap_or_default() {
-                let below = directory.join(name);
-                if counted::is_dir(&below) {
-                    pending.push(below);
-                }
-            }
-        }
-        pids.sort_unstable();
-        pids.dedup();
-        Ok(pids)
+        control::processes(&root.join(group.trim_start_matches('/')))
     }
 
     /// What the group at `group` (`/system.slice/x.service`) uses; `None` where there is no such group.
     pub fn read(&self, group: &str) -> Result<Option<GroupMemory>, HostError> {
         Reader::new(self).read(group)
+    }
+
+    /// A group's `memory.high`; absent where it has none, and on version 1.
+    pub fn high(&self, group: &str) -> Result<Option<u64>, HostError> {
+        let Some((Version::V2, root)) = &self.memory else { return Ok(None) };
+        let path = root.join(group.trim_start_matches('/')).join("memory.high");
+        let text = read_once(&path)?;
+        let high = text.map(|t| files::limit(&t)).transpose().map_err(|e| HostError::parse(&path, e))?;
+        Ok(high.flatten())
     }
 
     /// The mount points, each once.

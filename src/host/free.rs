@@ -18,6 +18,10 @@ pub struct Free {
     pub compressed_swap_bytes: u64,
     /// Free swap.
     pub swap_free_bytes: u64,
+    /// All swap.
+    pub swap_total_bytes: u64,
+    /// Page cache of files and slab that can be reclaimed: what `drop_caches` could take.
+    pub cache_bytes: u64,
 }
 
 impl Free {
@@ -43,6 +47,12 @@ impl Free {
             swap_cached_bytes: field("SwapCached"),
             compressed_swap_bytes: zram_bytes(host)?.saturating_add(field("Zswap")),
             swap_free_bytes: field("SwapFree"),
+            swap_total_bytes: field("SwapTotal"),
+            cache_bytes: ["Buffers", "Cached", "SReclaimable"]
+                .map(field)
+                .iter()
+                .sum::<u64>()
+                .saturating_sub(field("Shmem")),
         })
     }
 
@@ -79,7 +89,8 @@ mod tests {
         for (name, text) in [
             (
                 "meminfo",
-                "MemTotal: 9 kB\nMemAvailable: 8 kB\nSwapCached: 1 kB\nSwapFree: 2 kB\nZswap: 3 kB\n",
+                "MemTotal: 9 kB\nMemAvailable: 8 kB\nSwapCached: 1 kB\nSwapFree: 2 kB\nSwapTotal: 7 kB\nZswap: 3 kB\n\
+                 Buffers: 1 kB\nCached: 5 kB\nShmem: 2 kB\nSReclaimable: 4 kB\n",
             ),
             ("zoneinfo", "  count: 1\n"),
             ("block/zram0/mm_stat", "50335744  1265738  1388544 0 1388544 0 0 0 0\n"),
@@ -94,6 +105,7 @@ mod tests {
         let free = Free::read(&host).unwrap();
         assert_eq!(free.compressed_swap_bytes, 1_388_544 + 1000 + 3072);
         assert_eq!(free.reachable_bytes(), 8192 + rustix::param::page_size() as u64);
+        assert_eq!((free.swap_total_bytes, free.cache_bytes), (7168, 8192));
         assert_eq!((free.total_bytes, free.swap_cached_bytes, free.swap_free_bytes), (9216, 1024, 2048));
     }
 }

@@ -1,17 +1,23 @@
 //! The hand that changes the host: writes to kernel files, advice to processes. Only the executor owns one.
 
+mod apart;
+
 use super::{Host, HostError, proc};
 use crate::sys;
-use rustix::process::Pid;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+pub use apart::{Apart, Writers};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, setpriority_process};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// The right to change the host. What holds none can only look.
 #[derive(Debug)]
 pub struct Hand {
     host: Host,
+    writers: Writers,
 }
 
 /// A process that is held by a handle: advice through it reaches this process or none. Its number may come to mean
@@ -25,7 +31,12 @@ pub struct HeldProcess {
 impl Hand {
     /// A hand on a host.
     pub fn new(host: Host) -> Self {
-        Self { host }
+        Self::beside(host, Writers::default())
+    }
+
+    /// A hand that knows the writes which others have under way.
+    pub fn beside(host: Host, writers: Writers) -> Self {
+        Self { host, writers }
     }
 
     /// The host, to look at it.
@@ -38,6 +49,36 @@ impl Hand {
         let mut file = OpenOptions::new().write(true).open(path)?;
         let written = file.write(text.as_bytes())?;
         if written == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// A thread for writes to `place` that may block; `None` while an earlier one has not returned.
+    pub fn apart(&self, place: &Path) -> io::Result<Option<Apart>> {
+        self.writers.begin(&self.host, place)
+    }
+
+    /// What a kernel file says whose reading changes the host (`/sys/class/zram-control/hot_add`).
+    pub fn take(&mut self, path: &Path) -> io::Result<String> {
+        const BYTES_MAX: u64 = 4096;
+        let mut text = String::new();
+        File::open(path)?.take(BYTES_MAX).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Writes the first bytes of a block device, and waits until it has them.
+    pub fn write_device(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    /// Swaps on a device, with this priority.
+    pub fn swap_on(&mut self, device: &Path, priority: u16) -> io::Result<()> {
+        sys::swap_on(device, priority)
+    }
+
+    /// Swaps no more on a device: all that is there comes back into memory first.
+    pub fn swap_off(&mut self, device: &Path) -> io::Result<()> {
+        sys::swap_off(device)
     }
 
     /// Holds a process, if it is still the one that began at `start_ticks`; `None` if it has gone.
@@ -63,13 +104,58 @@ impl Hand {
 
     /// Asks the kernel to move ranges of a process's memory out to swap; returns the bytes advised.
     pub fn page_out(&mut self, process: &HeldProcess, ranges: &[(u64, u64)]) -> io::Result<u64> {
-        sys::page_out(process.fd.as_fd(), ranges)
+        sys::advise(process.fd.as_fd(), ranges, sys::Advice::PageOut)
     }
+
+    /// Tells the kernel that ranges of a process's memory are the first to go when memory is short, and clears their
+    /// referenced marks; moves nothing.
+    pub fn make_cold(&mut self, process: &HeldProcess, ranges: &[(u64, u64)]) -> io::Result<u64> {
+        sys::advise(process.fd.as_fd(), ranges, sys::Advice::Cold)
+    }
+
+    /// Sends a signal to a process, which is the one that is held or none.
+    pub fn signal(&mut self, process: &HeldProcess, signal: Signal) -> io::Result<()> {
+        if process.pid == 1 || process.pid == std::process::id() {
+            return Err(io::Error::other("never to PID 1, and never to Headroom itself"));
+        }
+        sys::signal_held(process.fd.as_fd(), signal)
+    }
+
+    /// Takes back the memory of a process that has got SIGKILL, without waiting until it gets to run.
+    pub fn release_memory(&mut self, process: &HeldProcess) -> io::Result<()> {
+        sys::process_mrelease(process.fd.as_fd())
+    }
+
+    /// Sets the nice value of a thread (of a process that is held, so that its number is not another one's).
+    pub fn set_nice(&mut self, _of: &HeldProcess, thread: u32, nice: i32) -> io::Result<()> {
+        Ok(setpriority_process(Some(number(thread)?), nice)?)
+    }
+
+    /// Sets the I/O priority of a thread of a process that is held.
+    pub fn set_io_priority(&mut self, _of: &HeldProcess, thread: u32, priority: u16) -> io::Result<()> {
+        sys::set_io_priority(number(thread)?.as_raw_nonzero().get(), priority)
+    }
+}
+
+fn number(thread: u32) -> io::Result<Pid> {
+    let number = i32::try_from(thread).ok().and_then(Pid::from_raw);
+    number.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 impl HeldProcess {
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it ends within this time: it, and all of its threads; nobody need have asked how.
+    pub fn ends_within(&self, time: Duration) -> io::Result<bool> {
+        let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&time)) {
+            Ok(ready) => Ok(ready > 0),
+            // A signal for another thread of ours.
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 }

@@ -78,6 +78,28 @@ pub fn pressure(text: &str) -> Result<Pressure, ParseError> {
     Ok(out)
 }
 
+/// The share of the last ten seconds in which at least one task stalled, 0 to 1: `avg10` of a pressure file.
+pub fn stalled_lately(text: &str) -> Option<f64> {
+    let line = text.lines().find_map(|l| l.strip_prefix("some "))?;
+    let percent: f64 = line.split_ascii_whitespace().find_map(|w| w.strip_prefix("avg10="))?.parse().ok()?;
+    Some(percent / 100.0)
+}
+
+/// Bytes that lie free in blocks of at least a huge page (order 9 and above), by /proc/buddyinfo.
+pub fn free_in_large_blocks(text: &str, page_bytes: u64) -> Option<u64> {
+    const ORDER: usize = 9;
+    let mut bytes = 0_u64;
+    for line in text.lines() {
+        // `Node 0, zone   Normal   4 3 2 …`: the counts of order 0, 1, 2 and so on.
+        let counts = line.split_ascii_whitespace().skip(4).enumerate().skip(ORDER);
+        for (order, count) in counts {
+            let pages = count.parse::<u64>().ok()?.checked_shl(u32::try_from(order).ok()?)?;
+            bytes = bytes.saturating_add(pages.saturating_mul(page_bytes));
+        }
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +130,22 @@ mod tests {
         assert_eq!(free_per_cpu_pages(&zone.repeat(2)), Ok(536));
         assert_eq!(free_per_cpu_pages(""), Ok(0));
         assert!(free_per_cpu_pages("  count: many\n").is_err());
+    }
+
+    #[test]
+    fn large_free_blocks_are_those_of_order_9_and_above() {
+        let text = "Node 0, zone      DMA      9 9 9 9 9 9 9 9 9      1      3\n\
+                    Node 0, zone    DMA32      7 7 7 7 7 7 7 7 7      0      2\n";
+        assert_eq!(free_in_large_blocks(text, 4096), Some((512 + 5 * 1024) * 4096));
+        assert_eq!(free_in_large_blocks("Node 0, zone DMA 1 1 1 1 1 1 1 1 1 x\n", 4096), None);
+        assert_eq!(free_in_large_blocks("", 4096), Some(0));
+    }
+
+    #[test]
+    fn the_last_ten_seconds_are_a_share() {
+        let text = "some avg10=12.50 avg60=0.00 avg300=0.00 total=5\nfull avg10=1.00 total=3\n";
+        assert_eq!(stalled_lately(text), Some(0.125));
+        assert_eq!(stalled_lately("full avg10=1.00 total=3\n"), None);
     }
 
     #[test]

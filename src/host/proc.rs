@@ -135,6 +135,16 @@ pub fn smaps_of(host: &Host, pid: u32) -> Result<Option<Vec<Mapping>>, HostError
     parsed(&mut Tree::new(&host.procfs), &[&pid.to_string(), "smaps"], smaps)
 }
 
+/// The time since boot in clock ticks, which starts of processes are counted in; 0 where it cannot be read.
+pub fn uptime_ticks(host: &Host) -> u64 {
+    let text = super::read_once(&host.procfs.join("uptime")).ok().flatten().unwrap_or_default();
+    let seconds = text.split_ascii_whitespace().next().and_then(|w| w.parse::<f64>().ok());
+    let ticks = seconds.unwrap_or(0.0) * clock_ticks_per_second() as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast keeps to the bounds")]
+    let ticks = ticks as u64;
+    ticks
+}
+
 /// When the machine was started, in seconds since 1970; `None` where there is no /proc/stat.
 pub fn boot_seconds(host: &Host) -> Result<Option<u64>, HostError> {
     parsed(&mut Tree::new(&host.procfs), &["stat"], boot_time)

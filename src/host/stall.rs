@@ -168,19 +168,19 @@ impl Rooms {
 }
 
 /// The total of a pressure file, in microseconds.
-fn total(text: &[u8], kind: Kind) -> Option<u64> {
+pub(crate) fn total(text: &[u8], kind: Kind) -> Option<u64> {
     let name: &[u8] = if kind == Kind::Some { b"some " } else { b"full " };
     let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(name))?;
     digits(line.split(|&b| b == b' ').find_map(|word| word.strip_prefix(b"total="))?)
 }
 
-fn kibibytes(text: &[u8], name: &[u8]) -> Option<u64> {
+pub(crate) fn kibibytes(text: &[u8], name: &[u8]) -> Option<u64> {
     let rest = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(name))?;
     digits(rest.trim_ascii_start())
 }
 
 /// The number that a text begins with.
-fn digits(text: &[u8]) -> Option<u64> {
+pub(crate) fn digits(text: &[u8]) -> Option<u64> {
     let mut number = None;
     for digit in text.iter().take_while(|b| b.is_ascii_digit()).map(|b| u64::from(b - b'0')) {
         number = Some(number.unwrap_or(0_u64).checked_mul(10)?.checked_add(digit)?);

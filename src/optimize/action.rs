@@ -4,9 +4,19 @@
 
 pub mod app_hook;
 pub mod cgroup_reclaim;
+pub mod compact_memory;
+pub mod drop_caches;
+pub mod freeze;
+pub mod kill;
+mod machine_wide;
 pub mod pageout;
+pub mod renice;
+pub mod squeeze;
+pub mod swap_on_zram;
 mod swapping;
 
+use super::guard;
+use super::journal::History;
 use super::observe::{Member, Observation};
 use super::policy::Target;
 use super::verify::{Effect, Verdict, judge};
@@ -38,6 +48,21 @@ pub trait Action: Send + Sync {
         if with.is_null() { Ok(()) } else { Err(format!("{} has no options", self.name())) }
     }
 
+    /// What it wants to know besides the target's memory, with these options.
+    fn wants(&self, _with: &Value) -> Wants {
+        Wants::default()
+    }
+
+    /// Whether this machine's guards allow it at all.
+    fn allowed(&self, _guards: &guard::Options) -> bool {
+        true
+    }
+
+    /// How often it may be taken on this machine, whatever the target.
+    fn limit(&self) -> Option<Limit> {
+        None
+    }
+
     /// What would be done, from values alone; or why this action cannot help here.
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal>;
 
@@ -60,6 +85,24 @@ pub trait Action: Send + Sync {
     fn undo(&self, _plan: &Value, _hand: &mut Hand) -> Result<Option<String>, ActError> {
         Ok(None)
     }
+}
+
+/// What an action wants to know besides the target's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// The facts of each process and of the group's brakes ([`super::observe::facts`]).
+    pub facts: bool,
+    /// By how much each process grew, over at least this time.
+    pub growth: Option<Duration>,
+}
+
+/// At most so many steps in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// So many.
+    pub most: u64,
+    /// In this time.
+    pub within: Duration,
 }
 
 /// What a person wants to know before an action stands on a ladder.
@@ -92,6 +135,8 @@ pub struct Scene<'a> {
     pub want_bytes: u64,
     /// The options of this rung; null if it has none. [`Action::check`] has found them good.
     pub with: &'a Value,
+    /// What the record knows of this action.
+    pub history: &'a History,
 }
 
 /// An intent: what the journal keeps, and what [`Action::execute`] gets back.
@@ -193,12 +238,26 @@ pub fn options<T: serde::de::DeserializeOwned + Default>(with: &Value) -> Result
 }
 
 /// All actions.
-pub const REGISTRY: &[&dyn Action] = &[&app_hook::AppHook, &cgroup_reclaim::CgroupReclaim, &pageout::Pageout];
+pub const REGISTRY: &[&dyn Action] = &[
+    &app_hook::AppHook,
+    &cgroup_reclaim::CgroupReclaim,
+    &pageout::Pageout,
+    &squeeze::Squeeze,
+    &freeze::Freeze,
+    &renice::Renice,
+    &kill::Kill,
+    &drop_caches::DropCaches,
+    &compact_memory::CompactMemory,
+    &swap_on_zram::SwapOnZram,
+];
 
 /// The action of a name.
 pub fn find(name: &str) -> Option<&'static dyn Action> {
     REGISTRY.iter().copied().find(|a| a.name() == name)
 }
+
+#[cfg(test)]
+mod scenes;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 mod measure;
 mod tally;
 
-use super::action::{self, Action, Plan, Scene, Watch};
+use super::action::{self, Action, Limit, Plan, Scene, Watch};
 use super::executor::{Settings, Shared, end, wait};
 use super::guard::{self, Admission, Guard, admit, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
@@ -12,9 +12,8 @@ use super::policy::{self, Condition, Policy, Target};
 use super::pressure::Alarm;
 use super::record::StepState;
 use super::store::StoreError;
-use super::verify::Verdict;
+use super::verify::{Effect, Verdict};
 use crate::host::HostError;
-use crate::host::hand::Hand;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
@@ -40,6 +39,8 @@ pub struct Climb {
     pub alarm: Option<Alarm>,
     /// The settings with which it began.
     pub settings: Arc<Settings>,
+    /// When it began.
+    pub begun: Instant,
 }
 
 /// How a run ends.
@@ -87,6 +88,8 @@ impl From<HostError> for Stop {
 /// Why a rung is not begun after all.
 enum No {
     Resolved,
+    /// The action was taken too often lately.
+    Limit(String),
     Guard(Guard, i64),
 }
 
@@ -183,9 +186,7 @@ impl Climb {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let name = rung.action.as_str();
-        if shared.stopping() {
-            return Err(Stop::Deferred(Guard::Concurrency, 0));
-        }
+        Self::not_held(shared)?;
         if shared.store.with(|j| j.is_resolved(self.run.id))? {
             return Err(Stop::Ended(tally.resolved()));
         }
@@ -193,8 +194,15 @@ impl Climb {
             tally.notes.push(format!("{name}: no such action"));
             return Ok(());
         };
-        let (members, before) = self.look(shared)?;
         let options = &self.settings.options;
+        if !action.allowed(&options.guards) {
+            self.refuse(shared, Guard::NotAllowed);
+            tally.notes.push(format!("{name}: the guards do not allow it here"));
+            return Ok(());
+        }
+        let (members, before) = self.look_for(shared, action, &rung.with, tally)?;
+        // Cut short, the look may have shown too little.
+        Self::not_held(shared)?;
         let touched = self.touched(&members)?;
         let who = touched.iter().map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
         if let Some(why) = guard::protected(who, &self.settings.own_pids, &options.guards) {
@@ -205,8 +213,15 @@ impl Climb {
             return Err(Stop::Ended(tally.ending(self, true)));
         };
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
-        let scene =
-            Scene { target: &self.target, members: &members, before: &before, want_bytes, with: &rung.with };
+        let history = shared.store.with(|j| j.history(name, &self.target.name))?;
+        let scene = Scene {
+            target: &self.target,
+            members: &members,
+            before: &before,
+            want_bytes,
+            with: &rung.with,
+            history: &history,
+        };
         let planned = action.plan(&scene);
         let plan = match planned.and_then(|p| action.permit(&p.intent, &self.settings.host).map(|()| p)) {
             Ok(plan) => plan,
@@ -229,20 +244,45 @@ impl Climb {
             return Err(Stop::Ended(Ending::new("dry_run", reason)));
         }
         let rung = Rung { number, action, plan: &plan, before: &before, members: &members, want_bytes };
-        let step = match self.intend(shared, &rung, tally.steps > 0)? {
-            Ok(step) => step,
+        if let Some(step) = self.begin(shared, &rung, tally)? {
+            self.act(shared, step, &rung, tally);
+        }
+        Ok(())
+    }
+
+    /// Whether nobody holds all actions, and the process is not about to end.
+    fn not_held(shared: &Shared) -> Result<(), Stop> {
+        if shared.stopping() {
+            return Err(Stop::Deferred(Guard::Concurrency, 0));
+        }
+        match shared.held() {
+            Some(_) => {
+                let until = (shared.clock)().saturating_add(millis(guard::ASK_AGAIN));
+                Err(Stop::Deferred(Guard::Paused, until))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The number of the step, once its intent is written; `None` if the next rung is to follow.
+    fn begin(&self, shared: &Shared, rung: &Rung<'_>, tally: &mut Tally) -> Result<Option<i64>, Stop> {
+        match self.intend(shared, rung, tally.steps > 0)? {
+            Ok(step) => Ok(Some(step)),
             // Held by a person: it goes on from here when that ends.
-            Err(No::Guard(guard @ Guard::Paused, until)) => return Err(Stop::Deferred(guard, until)),
-            Err(No::Resolved) => return Err(Stop::Ended(tally.resolved())),
+            Err(No::Guard(guard @ Guard::Paused, until)) => Err(Stop::Deferred(guard, until)),
+            Err(No::Resolved) => Err(Stop::Ended(tally.resolved())),
+            Err(No::Limit(why)) => {
+                self.refuse(shared, Guard::ActionLimit);
+                tally.notes.push(why);
+                Ok(None)
+            }
             Err(No::Guard(guard, _)) if tally.steps > 0 => {
                 self.refuse(shared, guard);
                 let reason = format!("{}: the ladder ends here", guard.as_str());
-                return Err(Stop::Ended(Ending::new("refused", reason)));
+                Err(Stop::Ended(Ending::new("refused", reason)))
             }
-            Err(No::Guard(guard, until)) => return Err(Stop::Deferred(guard, until)),
-        };
-        self.act(shared, step, &rung, tally);
-        Ok(())
+            Err(No::Guard(guard, until)) => Err(Stop::Deferred(guard, until)),
+        }
     }
 
     /// Writes the intent, under one lock with the last look at the alert and the guards: what is resolved before this
@@ -263,6 +303,16 @@ impl Climb {
             }
             if shared.pause.why().is_some() {
                 return Ok(Err(No::Guard(Guard::Paused, now.saturating_add(millis(guard::ASK_AGAIN)))));
+            }
+            if let Some(Limit { most, within }) = rung.action.limit() {
+                let window = (now.saturating_sub(millis(within)), now.saturating_add(millis(within)));
+                if j.steps_of(step.action, window)? >= most {
+                    let within = humantime::format_duration(within);
+                    return Ok(Err(No::Limit(format!(
+                        "{}: {most} times in {within} is the most",
+                        step.action
+                    ))));
+                }
             }
             let mut past = j.past(self.run.id, &self.target.name, guard::window(now))?;
             if acted || !self.run.rungs_begun.is_empty() {
@@ -287,7 +337,7 @@ impl Climb {
             alarm.acts(tally.steps == 0, shared);
         }
         let begun = Instant::now();
-        let mut hand = Hand::new(self.settings.host.clone());
+        let mut hand = shared.hand(&self.settings.host);
         let held = || shared.held();
         let watch = Watch::new(rung.action.time_max(), &held);
         let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);
@@ -328,6 +378,7 @@ impl Climb {
         );
         tally.steps += 1;
         tally.freed_bytes += freed_bytes;
+        tally.braked |= verdict == Verdict::Applied && rung.action.effect() == Effect::Brakes;
         tally.notes.push(format!("{name}: {result}"));
         let now = (shared.clock)();
         let outcome = Outcome {

@@ -16,6 +16,7 @@ use super::request::Origin;
 use super::store::{Store, StoreError};
 use super::{Options, guard, proactive};
 use crate::host::Host;
+use crate::host::hand::{Hand, Writers};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -61,6 +62,8 @@ pub struct Shared {
     pub pressure: pressure::Board,
     /// The thread of the proactive mode.
     pub(super) proactive: OnceLock<Thread>,
+    /// Writes to kernel files that are made apart, because they may block.
+    pub writers: Writers,
     settings: Mutex<Arc<Settings>>,
     busy: Mutex<HashSet<String>>,
     stopping: AtomicBool,
@@ -111,6 +114,11 @@ impl Shared {
             return Some("Headroom ends".to_owned());
         }
         self.pause.why().map(|why| format!("paused: {why}"))
+    }
+
+    /// A hand on a host. It knows which writes have not returned.
+    pub(super) fn hand(&self, host: &Host) -> Hand {
+        Hand::beside(host.clone(), self.writers.clone())
     }
 
     fn announce(&self, settings: &Settings) {
@@ -180,6 +188,7 @@ impl Executor {
             pause,
             pressure: pressure::Board::default(),
             proactive: OnceLock::new(),
+            writers: Writers::default(),
             settings: Mutex::new(Arc::new(settings)),
             busy: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -232,6 +241,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             }
             aftermath::look(shared)?;
             leases.go_on(shared)?;
+            shared.metrics.writes(&shared.writers);
             shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));
             let more = decide_all(shared)?;
             let (waiting, active) = shared.store.with(|j| j.open_counts())?;
@@ -306,6 +316,7 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         dry_run,
         alarm: pressed.map(|r| Alarm::later(shared, &r.name)),
         settings: Arc::clone(&settings),
+        begun: Instant::now(),
     };
     if !shared.store.with(|j| j.begin_run(run.id, &policy.name, &target.name))? {
         return Ok(None);

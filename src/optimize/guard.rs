@@ -29,6 +29,8 @@ pub struct Options {
     pub concurrent_runs: usize,
     /// Names of processes (comm) that are never touched, nor any group that holds one.
     pub protected: Vec<String>,
+    /// Whether `kill` may end processes, where a ladder names it.
+    pub allow_kill: bool,
     /// The least memory that is worth an action, and that counts as gained.
     pub min_gain: ByteSize,
 }
@@ -60,6 +62,7 @@ impl Default for Options {
             actions_per_hour: 30,
             concurrent_runs: 1,
             protected: protected.map(String::from).to_vec(),
+            allow_kill: false,
             min_gain: ByteSize::mib(8),
         }
     }
@@ -84,11 +87,15 @@ pub enum Guard {
     Protected,
     /// There is too little to gain.
     MinGain,
+    /// The action is not allowed on this machine.
+    NotAllowed,
+    /// The action was taken too often lately.
+    ActionLimit,
 }
 
 impl Guard {
     /// All guards, so that each counter exists from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Paused,
         Self::DryRun,
         Self::TargetCooldown,
@@ -97,6 +104,8 @@ impl Guard {
         Self::Concurrency,
         Self::Protected,
         Self::MinGain,
+        Self::NotAllowed,
+        Self::ActionLimit,
     ];
 
     /// The label's value.
@@ -110,6 +119,8 @@ impl Guard {
             Self::Concurrency => "concurrency",
             Self::Protected => "protected",
             Self::MinGain => "min_gain",
+            Self::NotAllowed => "not_allowed",
+            Self::ActionLimit => "action_limit",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
 
 mod episode;
+mod history;
 mod lease;
 mod request;
 mod rows;
@@ -13,6 +14,7 @@ use super::alert::Alert;
 use super::record::{Entry, Filter, StepState};
 use super::request::Request;
 use crate::matching::Labels;
+pub use history::History;
 use rows::{entry, step};
 use rusqlite::{Connection, params};
 use std::path::Path;

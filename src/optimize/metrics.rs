@@ -3,6 +3,7 @@
 use super::action::REGISTRY;
 use super::guard::Guard;
 use super::pressure;
+use crate::host::hand::Writers;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// How a run can end.
@@ -31,6 +32,8 @@ pub struct Metrics {
     pub(super) runs_active: IntGauge,
     pub(super) runs_waiting: IntGauge,
     pub(super) leases: IntGauge,
+    writes_blocked: IntGauge,
+    writes_late: IntCounter,
     pub(super) paused: IntGauge,
     pub(super) actions: IntCounterVec,
     pub(super) action_seconds: HistogramVec,
@@ -68,7 +71,17 @@ impl Metrics {
             "Reads and writes of the journal that failed.",
         )?;
         registry.register(Box::new(journal_errors.clone()))?;
+        let writes_late = IntCounter::new(
+            "headroom_optimizer_kernel_writes_late_total",
+            "Writes to kernel files that did not return in time; the run went on without them.",
+        )?;
+        registry.register(Box::new(writes_late.clone()))?;
         let metrics = Self {
+            writes_late,
+            writes_blocked: gauge(
+                "kernel_writes_blocked",
+                "Writes to kernel files that were late and have not returned yet.",
+            )?,
             notifications: counter(
                 "notifications_total",
                 "Webhook calls by what became of them.",
@@ -130,6 +143,12 @@ impl Metrics {
                 self.actions.with_label_values(&[action.name(), result]);
             }
         }
+    }
+
+    /// What became of writes that may block.
+    pub(super) fn writes(&self, writers: &Writers) {
+        self.writes_blocked.set(i64::try_from(writers.blocked()).unwrap_or(i64::MAX));
+        self.writes_late.inc_by(writers.late().saturating_sub(self.writes_late.get()));
     }
 
     /// Gives each target's counter of freed bytes its zero.

@@ -1,12 +1,16 @@
 //! What is measured before and after an action: the target's memory and the machine's.
 
+pub mod facts;
+
 use super::policy::Target;
-use crate::host::cgroup::{GroupMemory, Hierarchies, Version};
+use crate::host::cgroup::{GroupMemory, Hierarchies, Version, control};
 use crate::host::free::Free;
 use crate::host::group::{Grouping, members};
-use crate::host::memory::{Pressure, pressure};
+use crate::host::memory::{Pressure, free_in_large_blocks, pressure};
 use crate::host::parse::pairs;
-use crate::host::{Host, HostError, proc, read_once};
+use crate::host::stat::cpus;
+use crate::host::{Host, HostError, ParseError, proc, read_once};
+use facts::Facts;
 use serde::{Deserialize, Serialize};
 
 /// A look at target and machine at one moment.
@@ -48,6 +52,15 @@ pub struct Machine {
     pub swap_cached_bytes: u64,
     /// Free swap.
     pub swap_free_bytes: u64,
+    /// All swap.
+    #[serde(default)]
+    pub swap_total_bytes: u64,
+    /// Page cache of files and slab that can be reclaimed.
+    #[serde(default)]
+    pub cache_bytes: u64,
+    /// What lies free in blocks of at least a huge page.
+    #[serde(default)]
+    pub large_free_bytes: Option<u64>,
     /// Stall totals of memory.
     pub pressure: Option<Pressure>,
     /// Pages that were evicted and read in again, anonymous and of files (counters).
@@ -56,6 +69,9 @@ pub struct Machine {
     pub refault_file: Option<u64>,
     /// Faults that had to wait for a disk (a counter).
     pub major_faults: Option<u64>,
+    /// The share of processor time that was used by other than niced tasks, where a condition is about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_busy_ratio: Option<f64>,
 }
 
 impl Machine {
@@ -81,6 +97,9 @@ pub struct TargetMemory {
     /// Resident bytes of each process, by its number: what one of them takes along when it ends is no action's doing.
     #[serde(skip)]
     pub resident_by_pid: Vec<(u32, u64)>,
+    /// What actions on single processes want to know, where one stands on the ladder.
+    #[serde(skip)]
+    pub facts: Facts,
 }
 
 /// A control group's memory, and where its files are.
@@ -104,6 +123,9 @@ pub struct CgroupMemory {
     pub inactive_file_bytes: Option<u64>,
     /// What it is promised: the greater of memory.min and memory.low.
     pub protected_bytes: u64,
+    /// Version 2: above this its tasks are slowed down; absent without.
+    #[serde(default)]
+    pub high_bytes: Option<u64>,
 }
 
 /// A process of the target.
@@ -144,11 +166,21 @@ impl Observer {
         Ok(out)
     }
 
-    /// All processes that an action on the target can touch: its members, and whoever else is in its control group.
+    /// All processes that an action on the target can touch: its members, and whoever else is in its control group, in
+    /// whichever hierarchy: the freezer's or the processors' may hold others than that of memory.
     pub fn touched(&self, target: &Target, members: &[Member]) -> Result<Vec<Member>, HostError> {
         let mut all = members.to_vec();
-        if target.process_group.is_some() {
-            all.extend(self.cgroup_members(target)?);
+        let Some(group) = &target.cgroup else { return Ok(all) };
+        let mut pids = Vec::new();
+        for directory in control::directories(&self.host, group)? {
+            pids.extend(control::processes(&directory)?);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        for pid in pids.into_iter().filter(|pid| !members.iter().any(|m| m.pid == *pid)) {
+            if let Some(identity) = proc::identity(&self.host, pid)? {
+                all.extend(self.member(identity)?);
+            }
         }
         Ok(all)
     }
@@ -188,6 +220,8 @@ impl Observer {
     pub fn machine(&self) -> Result<Machine, HostError> {
         let free = Free::read(&self.host)?;
         let psi = read_once(&self.host.procfs.join("pressure/memory")).ok().flatten();
+        let buddies = read_once(&self.host.procfs.join("buddyinfo")).ok().flatten();
+        let page_bytes = rustix::param::page_size() as u64;
         let vmstat = read_once(&self.host.procfs.join("vmstat"))?.unwrap_or_default();
         let vmstat = pairs(&vmstat).unwrap_or_default();
         let counter = |name| vmstat.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
@@ -197,11 +231,22 @@ impl Observer {
             per_cpu_free_bytes: free.per_cpu_bytes,
             swap_cached_bytes: free.swap_cached_bytes,
             swap_free_bytes: free.swap_free_bytes,
+            swap_total_bytes: free.swap_total_bytes,
+            cache_bytes: free.cache_bytes,
+            large_free_bytes: buddies.and_then(|t| free_in_large_blocks(&t, page_bytes)),
             pressure: psi.and_then(|t| pressure(&t).ok()),
             refault_anon: counter("workingset_refault_anon"),
             refault_file: counter("workingset_refault_file"),
             major_faults: counter("pgmajfault"),
+            cpu_busy_ratio: None,
         })
+    }
+
+    /// Busy time and all time of the processors since boot, in ticks.
+    pub fn cpu_ticks(&self) -> Result<(u64, u64), HostError> {
+        let path = self.host.procfs.join("stat");
+        let text = read_once(&path)?.unwrap_or_default();
+        busy_ticks(&text).map_err(|e| HostError::parse(&path, e))
     }
 
     /// Target and machine at `now`, in milliseconds since the epoch.
@@ -247,7 +292,15 @@ impl Observer {
             (None, Some(cgroup)) => cgroup.current_bytes,
             _ => return Ok(None),
         };
-        Ok(Some(TargetMemory { bytes, processes, pss_bytes: pss, swap_bytes: swap, cgroup, resident_by_pid }))
+        Ok(Some(TargetMemory {
+            bytes,
+            processes,
+            pss_bytes: pss,
+            swap_bytes: swap,
+            cgroup,
+            resident_by_pid,
+            facts: Facts::default(),
+        }))
     }
 
     fn cgroup(&self, group: &str) -> Result<Option<CgroupMemory>, HostError> {
@@ -266,7 +319,44 @@ impl Observer {
             anon_bytes: memory.anon_bytes,
             file_bytes: memory.file_bytes,
             inactive_file_bytes: memory.inactive_file_bytes,
+            high_bytes: hierarchies.high(group)?,
             protected_bytes: memory.min_bytes.unwrap_or(0).max(memory.low_bytes.unwrap_or(0)),
         }))
+    }
+}
+
+/// What counts as busy is what keeps others waiting: neither idle time, nor waiting for a disk, nor what niced tasks use,
+/// which others can have at once.
+fn busy_ticks(text: &str) -> Result<(u64, u64), ParseError> {
+    let (mut busy, mut all) = (0_u64, 0_u64);
+    for cpu in cpus(text) {
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests' time is in user and nice already.
+        let [normal, nice, system, idle, iowait, irq, softirq, steal, ..] = cpu?.ticks;
+        let used = [normal, system, irq, softirq, steal].into_iter().fold(0_u64, u64::saturating_add);
+        busy = busy.saturating_add(used);
+        all = [used, nice, idle, iowait].into_iter().fold(all, u64::saturating_add);
+    }
+    Ok((busy, all))
+}
+
+/// The busy share between two readings; none where no time went by.
+pub fn busy_ratio(then: (u64, u64), now: (u64, u64)) -> Option<f64> {
+    // The kernel lets waiting time fall sometimes.
+    let (busy, all) = (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1));
+    (all > 0).then(|| (busy as f64 / all as f64).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_of_niced_tasks_and_of_waiting_for_disks_is_not_busy() {
+        let text = "cpu  9 9 9 9\ncpu0 10 100 20 1000 50 3 4 5 7 8\ncpu1 1 0 0 9 0 0 0 0 0 0\nctxt 1\n";
+        let first = busy_ticks(text).unwrap();
+        assert_eq!(first, (43, 1202));
+        assert_eq!(busy_ratio(first, (53, 1222)), Some(0.5));
+        assert_eq!(busy_ratio(first, first), None);
+        assert!(busy_ticks("cpu0 x\n").is_err());
     }
 }

@@ -23,6 +23,9 @@ pub struct Policy {
     /// The condition that is measured before each rung, where it is not the target's budget: available memory
     /// below this share (0 to 1) of the machine's.
     pub available_below_ratio: Option<f64>,
+    /// The same, where the trouble is not memory: the machine's processors, over a second, are busier than this share
+    /// (0 to 1). What niced tasks use does not count: others can have it at once.
+    pub cpu_busy_above_ratio: Option<f64>,
     /// Time between a rung that was not enough and the next.
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
@@ -33,7 +36,11 @@ pub struct Policy {
 impl Policy {
     /// What must be so before each rung.
     pub fn condition(&self) -> Condition {
-        self.available_below_ratio.map_or(Condition::OverBudget, Condition::AvailableBelow)
+        match (self.available_below_ratio, self.cpu_busy_above_ratio) {
+            (Some(ratio), _) => Condition::AvailableBelow(ratio),
+            (None, Some(ratio)) => Condition::CpuBusyAbove(ratio),
+            (None, None) => Condition::OverBudget,
+        }
     }
 }
 
@@ -47,6 +54,8 @@ pub enum Condition {
     OverBudget,
     /// Less than this share of the machine's memory is available.
     AvailableBelow(f64),
+    /// More than this share of the processors' time is in use.
+    CpuBusyAbove(f64),
     /// Somebody asked for so many bytes.
     Asked(u64),
     /// Tasks stall for memory, by the evidence of the rule that asked for so many bytes; 0 for a share of the target.
@@ -72,6 +81,8 @@ impl Condition {
                 let short = short as u64;
                 short
             }
+            // No bytes are wanted; the least that there is stands for it.
+            Self::CpuBusyAbove(ratio) => u64::from(seen.machine.cpu_busy_ratio? > *ratio),
             Self::Asked(bytes) => bytes.saturating_sub(freed_bytes),
             // What was freed was not enough, if it stalls all the same: the next rung is asked for all of it again.
             Self::Stalled(bytes) => match (&seen.stall, bytes) {
@@ -147,6 +158,8 @@ pub struct Target {
     pub cgroup: Option<String>,
     /// The memory that it should stay below. A process group's `memory_budget` if not given.
     pub memory_budget: Option<ByteSize>,
+    /// Whether all of it may stand still for a while: only such a target is ever frozen.
+    pub batch: bool,
     /// Where the application takes requests to give memory back.
     pub hook: Option<Hook>,
 }

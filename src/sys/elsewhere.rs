@@ -67,8 +67,27 @@ pub fn is_procfs(_: &Path) -> bool {
 /// The most ranges that one call takes.
 pub const RANGES_MAX: usize = 1024;
 
-/// Refused: no process can be advised from outside.
-pub fn page_out(_: BorrowedFd<'_>, _: &[(u64, u64)]) -> io::Result<u64> {
+/// What the kernel would be told about memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// That it is the first to go.
+    Cold,
+    /// That it is to go now.
+    PageOut,
+}
+
+/// Refused: other processes' memory takes no advice.
+pub fn advise(_: BorrowedFd<'_>, _: &[(u64, u64)], _: Advice) -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: swap is the system's own matter.
+pub fn swap_on(_: &Path, _: u16) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: swap is the system's own matter.
+pub fn swap_off(_: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -120,6 +139,26 @@ pub fn ethtool(_: BorrowedFd<'_>, _: &str, _: Ethtool) -> io::Result<Vec<u8>> {
 
 /// Refused: there is no systemd.
 pub fn inherited_sockets(_: u32) -> io::Result<Vec<TcpListener>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: there are no handles on processes.
+pub fn signal_held(_: BorrowedFd<'_>, _: rustix::process::Signal) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: there are no handles on processes.
+pub fn process_mrelease(_: BorrowedFd<'_>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: disks know no such priorities.
+pub fn io_priority(_: i32) -> io::Result<u16> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Refused: disks know no such priorities.
+pub fn set_io_priority(_: i32, _: u16) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod asking;
+mod brakes;
 mod by_hand;
 mod certificates;
 mod cgroups;
@@ -18,8 +19,10 @@ mod corrupt;
 mod cost;
 mod crash;
 mod devices;
+mod ending;
 mod formats;
 mod hostile;
+mod kernel;
 mod layers;
 mod machine;
 mod manual;
@@ -34,6 +37,7 @@ mod process_exporter;
 mod process_flags;
 mod processes;
 mod promtool;
+mod protection;
 mod reclaim;
 mod serving;
 mod stack;

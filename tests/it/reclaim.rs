@@ -351,7 +351,7 @@ fn start(top: &str, action: &str, target: &str, min_gain_mib: u64) -> Optimizer 
 
 /// A process with memory that compresses well, and is not one and the same byte: the kernel stores such pages as
 /// one number, with or without a swap.
-fn compressible(dir: &Path, prologue: &str) -> Holder {
+pub(crate) fn compressible(dir: &Path, prologue: &str) -> Holder {
     let pipe = dir.join("words");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let words = format!("{prologue} yes 'give back what is not needed' > {} &", pipe.display());
@@ -370,12 +370,12 @@ fn cache(group: &LiveGroup, dir: &Path, mib: u64) {
 }
 
 /// Shell code that moves the shell into the group.
-fn join(group: &LiveGroup) -> String {
+pub(crate) fn join(group: &LiveGroup) -> String {
     format!("echo $$ > '{}/cgroup.procs';", group.path.display())
 }
 
 /// A group of version 1 on this machine.
-fn v1_group(what: &str) -> Option<LiveGroup> {
+pub(crate) fn v1_group(what: &str) -> Option<LiveGroup> {
     let memory = Hierarchies::detect(&Host::default()).unwrap().memory;
     if memory.is_none_or(|(version, _)| version != Version::V1) {
         eprintln!("SKIPPED: no control groups of version 1 with the memory controller");
@@ -438,7 +438,7 @@ pub(crate) fn alone() -> Option<File> {
     }
 }
 
-fn without_swap() -> Option<File> {
+pub(crate) fn without_swap() -> Option<File> {
     let alone = alone()?;
     if read_to_string("/proc/swaps").unwrap().lines().count() > 1 {
         eprintln!("SKIPPED: this machine has swap");
@@ -448,7 +448,7 @@ fn without_swap() -> Option<File> {
 }
 
 /// The machine's only swap, for as long as it is there.
-struct Swap {
+pub(crate) struct Swap {
     device: PathBuf,
     /// The number of the device, where it was made for this.
     zram: Option<String>,
@@ -457,7 +457,7 @@ struct Swap {
 
 impl Swap {
     /// A compressed swap in this machine's memory.
-    fn make() -> Option<Self> {
+    pub(crate) fn make() -> Option<Self> {
         let alone = without_swap()?;
         let Ok(number) = read_to_string("/sys/class/zram-control/hot_add") else {
             eprintln!("SKIPPED: no right or no zram to make a swap with");

@@ -14,17 +14,24 @@ main() {
     groups
     growing
     trace_writes
-    headroom optimizer --config /tmp/headroom.yaml >/tmp/optimizer.log 2>&1 &
-    until wget -qO /dev/null http://127.0.0.1:9178/-/healthy 2>/dev/null; do sleep 0.2; done
+    start
     without_swap
+    files_alone
     swap_on
     compressible
     incompressible
     protected
     stalled
     proactive
+    brakes
+    whole_group
+    late
+    squeezed
+    changed
     exporter
     outlook
+    as_another_user
+    swap_off
     [ "$failed" -eq 0 ] || tail -n 40 /tmp/optimizer.log
     echo "GUEST: end $failed"
     sync
@@ -43,22 +50,52 @@ machine() {
     echo "GUEST: kernel $(uname -r), up for $(cut -d ' ' -f 1 /proc/uptime) s"
 }
 
+start() {
+    headroom optimizer --config /tmp/headroom.yaml >>/tmp/optimizer.log 2>&1 &
+    optimizer=$!
+    answers
+}
+
+answers() {
+    until wget -qO /dev/null http://127.0.0.1:9178/-/healthy 2>/dev/null; do sleep 0.1; done
+}
+
 # One group a case, each a target with a budget of next to nothing.
 groups() {
     echo '+memory +pids +cpu +io' >$GROUPS_AT/cgroup.subtree_control
     targets=
-    for name in mixed compressible incompressible protected stalled proactive; do
+    for name in mixed files compressible incompressible protected late squeezed changed owned denied prepared undone stalled proactive; do
         mkdir "$GROUPS_AT/$name"
         targets="$targets
   - {name: $name, cgroup: /$name, memory_budget: 1MiB}"
     done
+    mkdir "$GROUPS_AT/batch" "$GROUPS_AT/leak"
     echo let-me-in >/tmp/token
     cat >/tmp/headroom.yaml <<END
 state_dir: /tmp/state
 optimizer:
   token_file: token
-  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB}
+  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB, allow_kill: true}
+  settle: 1s
   policies:
+  - name: batch
+    match: ['groupname="batch"']
+    target: batch
+    ladder: [{action: freeze, with: {lease: 2m}}, {action: renice, with: {cpu_weight: 20, lease: 2m}}]
+  - name: leak
+    match: ['groupname="leak"']
+    target: leak
+    ladder: [{action: kill, with: {grace: 0s, observe: 500ms}}]
+  - {name: brake, match: ['groupname=~"squeezed|changed"'], target_label: groupname,
+     ladder: [{action: squeeze, with: {lease: 1m, floor: 8MiB}}]}
+  - {name: files, match: ['groupname="files"'], target_label: groupname,
+     ladder: [{action: cgroup_reclaim, with: {file_only: true}}]}
+  - {name: swap, match: ['groupname="prepared"'], target_label: groupname,
+     ladder: [{action: swap_on_zram, with: {size_ratio: 0.42, algorithm: lz4}}]}
+  - {name: swapless, match: ['groupname="undone"'], target_label: groupname,
+     ladder: [{action: swap_on_zram, with: {undo: true}}]}
+  - {name: late, match: ['groupname="late"'], target_label: groupname,
+     ladder: [{action: cgroup_reclaim, with: {deadline: 1ms}}]}
   - {name: kernel, match: ['headroom_action="reclaim"'], target_label: groupname, ladder: [cgroup_reclaim]}
   pressure:
     rules:
@@ -66,6 +103,8 @@ optimizer:
   proactive:
   - {target: proactive, interval: 1s, floor: 8MiB}
   targets:$targets
+  - {name: batch, cgroup: /batch, memory_budget: 1MiB, batch: true}
+  - {name: leak, cgroup: /leak, memory_budget: 1MiB}
 END
 }
 
@@ -90,11 +129,11 @@ growing() {
     ) &
 }
 
-# The kernel itself notes what the worker's thread writes, and what the kernel answers.
+# The kernel itself notes what the thread for writes writes, and what the kernel answers.
 trace_writes() {
     cd /sys/kernel/tracing || return
-    echo 'COMM == "run"' >events/syscalls/sys_enter_write/filter
-    echo 'COMM == "run"' >events/syscalls/sys_exit_write/filter
+    echo 'COMM == "kernel-write"' >events/syscalls/sys_enter_write/filter
+    echo 'COMM == "kernel-write"' >events/syscalls/sys_exit_write/filter
     echo 1 >events/syscalls/sys_enter_write/enable
     echo 1 >events/syscalls/sys_exit_write/enable
     cd /
@@ -177,9 +216,13 @@ freed_mib() {
     echo $((${bytes:-0} / MIB))
 }
 
-# Writes of the worker to memory.reclaim: by their length (`16777216 swappiness=0` has 21 bytes), and those with EAGAIN.
+# Writes to memory.reclaim of 4 to 16 MiB: by their length (`16777216 swappiness=0` has 21 bytes), and those with EAGAIN.
 writes() {
-    grep -c 'sys_write(.*count: \(15\|8\))' /sys/kernel/tracing/trace
+    grep -c 'sys_write(.*count: \(15\|14\|8\|7\))' /sys/kernel/tracing/trace
+}
+
+files_first() {
+    grep -c 'sys_write(.*count: \(15\|14\))' /sys/kernel/tracing/trace
 }
 
 eagain() {
@@ -201,16 +244,46 @@ without_swap() {
     fell=$(((before - $(current mixed)) / MIB))
     check 'without swap the group gives its page cache' [ "$fell" -ge 100 ]
     check '... and its anonymous memory stays' [ "$(current mixed)" -ge $((60 * MIB)) ]
-    check '... in chunks of 16 MiB' [ "$(writes)" -ge $((fell / 17)) ]
+    check '... in chunks of at most 16 MiB' [ "$(writes)" -ge $((fell / 17)) ]
+    check '... of files first' [ "$(files_first)" -ge $((fell / 17)) ]
     check '... the kernel had less to give than asked (EAGAIN)' [ "$(eagain)" -ge 1 ]
     check '... which is progress and no failure' says state '"done"'
     check '... and no gain: page cache was available anyway' says verdict '"no_gain"'
 }
 
+# Where only files may be taken, the kernel is asked for nothing else.
+files_alone() {
+    (
+        echo 0 >"$GROUPS_AT/files/cgroup.procs"
+        dd if=/dev/zero of=/disk/more bs=1M count=60 conv=fsync 2>/dev/null
+    )
+    hold files 40 words
+    reclaim files
+    check 'where only files may be taken they go' [ "$(current files)" -le $((50 * MIB)) ]
+    check '... and nothing else is asked for' [ "$(writes)" -eq "$(files_first)" ]
+}
+
+# The optimizer itself makes the swap that the cases below use.
 swap_on() {
-    echo 400M >/sys/block/zram0/disksize
-    mkswap /dev/zram0 >/dev/null
-    swapon /dev/zram0
+    hold prepared 20 words
+    reclaim prepared
+    check 'swap is made where there is none' says verdict '"applied"'
+    check '... on a device of its own' grep -q '^/dev/zram1 ' /proc/swaps
+    check '... with the algorithm that was asked for' grep -q '\[lz4\]' /sys/block/zram1/comp_algorithm
+}
+
+# It is taken away when somebody says so, if what it holds has room.
+swap_off() {
+    for name in compressible incompressible protected late squeezed changed owned; do
+        echo 1 >"$GROUPS_AT/$name/cgroup.kill"
+    done
+    sleep 1
+    hold undone 20 words
+    reclaim undone
+    check 'swap is taken away again' says verdict '"applied"'
+    check '... and nothing of it is left' [ "$(grep -c zram /proc/swaps)" -eq 0 ]
+    check '... nor its device' [ ! -e /sys/block/zram1 ]
+    check '... nor another one touched' [ -e /sys/block/zram0 ]
 }
 
 compressible() {
@@ -319,6 +392,125 @@ proactive() {
     check '... that the record has as one phase' says action '"proactive"'
     check '... whose intent was written before' says state '"acting"'
     check '... and that count as nothing freed' [ "$(freed_mib)" -eq 0 ]
+}
+
+# A batch group stands still and gets less of the processors, until the alert resolves.
+brakes() {
+    hold batch 20 words
+    reclaim batch
+    check 'a batch group stands still' grep -q 'frozen 1' $GROUPS_AT/batch/cgroup.events
+    check '... and gets less of the processors' [ "$(cat $GROUPS_AT/batch/cpu.weight)" -eq 20 ]
+    sed -i 's/"firing"/"resolved"/; s/0001-01-01T00:00:00Z/2026-11-21T05:00:00Z/' /tmp/alert
+    wget -qO /dev/null --header 'Authorization: Bearer let-me-in' --header 'Content-Type: application/json' \
+        --post-file /tmp/alert "$API/alerts" || check "batch: the webhook answers" false
+    for _ in $(seq 50); do
+        [ "$(cat $GROUPS_AT/batch/cpu.weight)" -ne 100 ] || ! grep -q 'frozen 0' $GROUPS_AT/batch/cgroup.events || break
+        sleep 0.2
+    done
+    check '... until the alert is resolved' grep -q 'frozen 0' $GROUPS_AT/batch/cgroup.events
+    check '... and then all is as before' [ "$(cat $GROUPS_AT/batch/cpu.weight)" -eq 100 ]
+}
+
+# What the kernel itself would end as one thing ends as one: a process that grows, and one beside it.
+whole_group() {
+    echo 1 >$GROUPS_AT/leak/memory.oom.group
+    hold leak 60 words
+    (
+        echo 0 >"$GROUPS_AT/leak/cgroup.procs"
+        while head -c 1000000 /dev/zero; do sleep 0.05; done | tail -n 1 >/dev/null
+    ) &
+    for _ in $(seq 100); do
+        [ "$(current leak)" -lt $((90 * MIB)) ] || break
+        sleep 0.2
+    done
+    reclaim leak
+    check 'a group with memory.oom.group ends as one' [ -z "$(cat $GROUPS_AT/leak/cgroup.procs)" ]
+    check '... by SIGKILL to all of it' detail_has 'leak with [0-9]* processes ended by SIGKILL'
+    check '... and its memory is freed' says verdict '"freed"'
+    check '... most of it' [ "$(freed_mib)" -ge 60 ]
+}
+
+metric() {
+    wget -qO - http://127.0.0.1:9178/metrics | sed -n "s/^headroom_optimizer_$1 //p"
+}
+
+# A write that takes longer than it may is left alone, and the run goes on.
+late() {
+    hold late 60 words
+    reclaim late
+    check 'a write that is late is left to end by itself' detail_has 'left to end by itself'
+    check '... and the run measured and ended' says state '"ended"'
+    sleep 1
+    check '... and it is counted' [ "$(metric kernel_writes_late_total)" -ge 1 ]
+    check '... and has returned meanwhile' [ "$(metric kernel_writes_blocked)" -eq 0 ]
+}
+
+high() {
+    cat "$GROUPS_AT/$1/memory.high"
+}
+
+# A brake does not outlive the one that watches over it, whatever ends it.
+squeezed() {
+    hold squeezed 60 words
+    before=$(current squeezed)
+    reclaim squeezed
+    check 'a brake is applied' says verdict '"applied"'
+    check '... a tenth below what the group held' [ "$(high squeezed)" -ge $((before * 9 / 10)) ]
+    check '... and not above it' [ "$(high squeezed)" -lt "$before" ]
+    check '... and stands' [ "$(metric effects_standing)" -eq 1 ]
+    kill -9 "$optimizer"
+    wait "$optimizer"
+    check '... though the optimizer was killed' [ "$(high squeezed)" != max ]
+    begun=$(date +%s)
+    start
+    for _ in $(seq 100); do
+        [ "$(high squeezed)" != max ] || break
+        sleep 0.1
+    done
+    took=$(($(date +%s) - begun))
+    check '... and is gone after its next start' [ "$(high squeezed)" = max ]
+    check "... within 5 s ($took s)" [ "$took" -le 5 ]
+}
+
+changed() {
+    hold changed 60 words
+    reclaim changed
+    check 'another brake is applied' says verdict '"applied"'
+    echo 80M >"$GROUPS_AT/changed/memory.high"
+    kill "$optimizer"
+    wait "$optimizer"
+    check '... and what somebody else has set meanwhile stays' [ "$(high changed)" -eq $((80 * MIB)) ]
+    start
+}
+
+# One file that is the user's own is all that it takes.
+as_another_user() {
+    kill "$optimizer"
+    wait "$optimizer"
+    mkdir /tmp/users
+    echo let-me-in >/tmp/users/token
+    sed 's:/tmp/state:/tmp/users/state:' /tmp/headroom.yaml >/tmp/users/headroom.yaml
+    chown -R 1000:1000 /tmp/users
+    mkdir -p /etc
+    echo 'user:x:1000:1000::/:/bin/sh' >/etc/passwd
+    echo 'user:x:1000:' >/etc/group
+    chown 1000 "$GROUPS_AT/owned/memory.reclaim"
+    start-stop-daemon -S -c user:user -x /bin/sh -- -c \
+        'headroom optimizer --config /tmp/users/headroom.yaml >/tmp/users/log 2>&1 &'
+    answers
+    pid=$(pidof headroom | tr ' ' '\n' | while read -r p; do grep -q '^Uid:.1000' "/proc/$p/status" && echo "$p"; done)
+    check 'an optimizer runs as another user' [ -n "$pid" ]
+    check '... without any capability' grep -q '^CapEff:.0000000000000000' "/proc/$pid/status"
+    hold denied 50 words
+    reclaim denied
+    check '... it is told what it lacks' grep -q 'no right to write .*/denied/memory.reclaim: .chown. this one file' /tmp/entry
+    hold owned 80 words
+    reclaim owned
+    check '... and reclaims where that file is its own' says verdict '"freed"'
+    [ "$failed" -eq 0 ] || tail -n 20 /tmp/users/log
+    kill "$pid"
+    while [ -e "/proc/$pid" ]; do sleep 0.1; done
+    start
 }
 
 exporter() {

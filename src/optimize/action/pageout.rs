@@ -3,7 +3,8 @@
 //! Sources: madvise(2), process_madvise(2), `Documentation/filesystems/proc.rst` (clear_refs, smaps).
 
 use super::swapping::{Trial, room};
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use crate::host::capability::{SYS_NICE, SYS_PTRACE, has, same_user};
 use crate::host::hand::{Hand, HeldProcess};
 use crate::host::proc::{self, Mapping};
 use crate::host::{Host, HostError};
@@ -14,19 +15,39 @@ use std::time::Duration;
 
 /// What one call advises, at most.
 const CHUNK_BYTES: u64 = 16 << 20;
-/// How long pages are watched to tell the touched from the cold.
-const WATCH: Duration = Duration::from_secs(1);
+/// The longest that a ladder may have pages watched.
+const WATCH_MAX: Duration = Duration::from_secs(4);
 /// A mapping of which more than this share was touched while it was watched is not cold.
 const WARM_SHARE: f64 = 0.2;
 
 /// Moves cold memory of the target's processes to swap.
 pub struct Pageout;
 
+/// What a ladder may say about it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    /// How long pages are watched to tell the touched from the cold.
+    #[serde(with = "humantime_serde")]
+    watch: Duration,
+    /// Tell the kernel first which memory is cold (MADV_COLD), and move only what was not touched in another such time.
+    cold_first: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { watch: Duration::from_secs(1), cold_first: false }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Intent {
     /// Number and start time of each process.
     processes: Vec<(u32, u64)>,
     bytes: u64,
+    #[serde(with = "humantime_serde")]
+    watch: Duration,
+    cold_first: bool,
 }
 
 impl Action for Pageout {
@@ -45,7 +66,16 @@ impl Action for Pageout {
         }
     }
 
+    fn check(&self, with: &Value) -> Result<(), String> {
+        let watch = options::<Options>(with)?.watch;
+        if watch.is_zero() || watch > WATCH_MAX {
+            return Err(format!("`watch` is above 0 and at most {WATCH_MAX:?}"));
+        }
+        Ok(())
+    }
+
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
+        let Options { watch, cold_first } = options(scene.with).map_err(Refusal)?;
         let swap = scene.before.machine.swap_free_bytes;
         if swap == 0 {
             return Err(Refusal(
@@ -61,7 +91,22 @@ impl Action for Pageout {
         }
         let processes = members.iter().map(|m| (m.pid, m.start_ticks)).collect();
         let takable = anon.min(room(swap));
-        Plan::new(Some(takable), &Intent { processes, bytes: scene.want_bytes.min(takable) })
+        let bytes = scene.want_bytes.min(takable);
+        Plan::new(Some(takable), &Intent { processes, bytes, watch, cold_first })
+    }
+
+    fn permit(&self, plan: &Value, host: &Host) -> Result<(), Refusal> {
+        let intent: Intent = intent(plan).map_err(|e| Refusal(e.to_string()))?;
+        let others = intent.processes.iter().find(|(pid, _)| !same_user(host, *pid));
+        if !has(host, SYS_NICE) {
+            return Err(Refusal(format!("no {}, which moving other processes' memory needs", SYS_NICE.name)));
+        }
+        match others {
+            Some((pid, _)) if !has(host, SYS_PTRACE) => {
+                Err(Refusal(format!("process {pid} is another user's, and there is no {}", SYS_PTRACE.name)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
@@ -81,8 +126,13 @@ impl Action for Pageout {
             let Some(stat) = proc::stat_of(hand.host(), pid)? else { continue };
             held.push(Held { process, start_ticks, resident_bytes: stat.resident_bytes });
         }
-        if let Some(why) = watch.sleep(WATCH) {
+        if let Some(why) = watch.sleep(intent.watch) {
             return Ok(format!("moved nothing until {why}"));
+        }
+        if intent.cold_first
+            && let Some(why) = cool(hand, &held, watch, intent.watch)?
+        {
+            return Ok(format!("made cold, and moved nothing until {why}"));
         }
         let trial = Trial::begin(hand.host())?;
         let mut moved = 0;
@@ -109,6 +159,27 @@ impl Action for Pageout {
         }
         Ok(format!("moved {}: nothing else was cold", progress(moved)))
     }
+}
+
+/// Tells the kernel what is cold, and waits whether it stays so; why that ended early, if it did.
+fn cool(
+    hand: &mut Hand,
+    held: &[Held],
+    watch: &Watch<'_>,
+    time: Duration,
+) -> Result<Option<String>, ActError> {
+    for process in held.iter().map(|h| &h.process) {
+        let ranges: Vec<_> = cold(hand.host(), process)?.iter().map(|m| (m.start, m.end)).collect();
+        for range in ranges {
+            match hand.make_cold(process, &[range]) {
+                Ok(_) => {}
+                Err(e) if has_ended(&e) => break,
+                Err(e) if has_changed(&e) => {}
+                Err(e) => return Err(refused(process, "process_madvise", &e)),
+            }
+        }
+    }
+    Ok(watch.sleep(time))
 }
 
 /// A process, and what it held before.

@@ -1,10 +1,14 @@
 //! What a climb measures: a median before, and the best median while a gain may still show.
 
+use super::tally::Tally;
 use super::{Climb, Rung};
 use crate::host::HostError;
+use crate::optimize::action::{self, Action, Watch};
 use crate::optimize::executor::Shared;
-use crate::optimize::observe::{Member, Observation};
+use crate::optimize::observe::{Member, Observation, busy_ratio};
+use crate::optimize::policy::{self, Condition};
 use crate::optimize::verify::{Effect, Verdict};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Readings of which the median counts.
@@ -13,6 +17,12 @@ const READINGS: usize = 3;
 const READING_EVERY: Duration = Duration::from_millis(30);
 /// Time between two readings while an action's gain may still show.
 const SETTLE_EVERY: Duration = Duration::from_millis(150);
+/// Over which time the processors' busy share is measured.
+const CPU_SPAN: Duration = Duration::from_secs(1);
+/// Below this part of all memory there is no time for a long look,
+const SCARCE_PART: u64 = 33;
+/// and growth shows well enough in this one.
+const SPAN_SCARCE: Duration = Duration::from_millis(200);
 
 impl Climb {
     /// The target's processes, and the median of a few readings of it and the machine.
@@ -29,7 +39,54 @@ impl Climb {
             }
             readings.push(observer.observe(&self.target, &members, (shared.clock)())?);
         }
-        Ok((members, median(readings)))
+        let mut seen = median(readings);
+        if matches!(self.condition, Condition::CpuBusyAbove(_)) {
+            let then = observer.cpu_ticks()?;
+            std::thread::sleep(CPU_SPAN);
+            seen.machine.cpu_busy_ratio = busy_ratio(then, observer.cpu_ticks()?);
+        }
+        Ok((members, seen))
+    }
+
+    /// The same, with what an action wants to know besides. Where one of the ladder is about growth, each look is noted, so
+    /// that it need not be waited for when its turn comes.
+    pub(super) fn look_for(
+        &self,
+        shared: &Shared,
+        action: &dyn Action,
+        with: &Value,
+        tally: &mut Tally,
+    ) -> Result<(Vec<Member>, Observation), HostError> {
+        let observer = &self.settings.observer;
+        let (members, mut seen) = self.look(shared)?;
+        let wants = action.wants(with);
+        let of = |rung: &policy::Rung| action::find(&rung.action).and_then(|a| a.wants(&rung.with).growth);
+        let noted = self.policy.ladder.iter().any(|rung| of(rung).is_some());
+        if !wants.facts && !noted {
+            return Ok((members, seen));
+        }
+        let (mut members, mut facts) = observer.facts(&self.target)?;
+        let mut now = self.begun.elapsed();
+        if let Some(span) = wants.growth {
+            let scarce = seen.machine.available_bytes < seen.machine.total_bytes / SCARCE_PART;
+            let span = if scarce { span.min(SPAN_SCARCE) } else { span };
+            let age = tally.trend.age(now);
+            if age.is_none_or(|age| age < span) {
+                tally.trend.note(now, &facts);
+                // Why it was cut short, the intent finds out.
+                let rest = span.saturating_sub(age.unwrap_or_default());
+                let _cut_short = Watch::new(rest * 2, &|| shared.held()).sleep(rest);
+                (_, seen) = self.look(shared)?;
+                (members, facts) = observer.facts(&self.target)?;
+                now = self.begun.elapsed();
+            }
+            tally.trend.grow(now, span, &mut facts);
+        }
+        tally.trend.note(now, &facts);
+        if let Some(target) = &mut seen.target {
+            target.facts = facts;
+        }
+        Ok((members, seen))
     }
 
     /// All processes that an action on the target can touch.

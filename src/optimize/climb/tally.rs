@@ -1,12 +1,17 @@
 //! What the rungs so far came to, and how a run ends with that.
 
 use super::{Climb, Ending};
+use crate::optimize::observe::facts::Trend;
 
 /// What the rungs so far came to.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) freed_bytes: u64,
     pub(super) steps: usize,
+    /// Whether an action held the target back, from which no bytes need come.
+    pub(super) braked: bool,
+    /// How the target's processes grew during the run.
+    pub(super) trend: Trend,
     pub(super) notes: Vec<String>,
 }
 
@@ -40,6 +45,9 @@ impl Tally {
         let (result, why) = match (self.freed_bytes > 0, self.steps > 0, over) {
             (true, _, true) => ("effective", "the trouble is over"),
             (true, _, false) => ("exhausted", "the ladder's end; not all that was wanted"),
+            (false, true, true) if self.braked => {
+                ("effective", "the target is held back, and the trouble is over")
+            }
             (false, true, true) => ("no_gain", "the trouble is over, by no action's doing"),
             (false, false, true) if climb.run.interrupted => ("interrupted", "nothing more to do"),
             (false, false, true) if before => ("no_gain", "the trouble is over, by no action's doing"),

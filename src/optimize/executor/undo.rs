@@ -41,7 +41,7 @@ impl Recovery {
             return Ok(());
         }
         self.tried_at = Some(Instant::now());
-        let mut hand = Hand::new(shared.settings().host.clone());
+        let mut hand = shared.hand(&shared.settings().host);
         let mut left = Vec::new();
         for (step, name, plan) in steps.drain(..) {
             if put_back(&mut hand, step, &name, &plan) {
@@ -87,7 +87,7 @@ impl Leases {
         }
         self.failed_at = None;
         let due = shared.store.with(|j| j.leases_due((shared.clock)()))?;
-        let mut hand = Hand::new(shared.settings().host.clone());
+        let mut hand = shared.hand(&shared.settings().host);
         for lease in due {
             let plan = serde_json::from_str(&lease.plan).unwrap_or(serde_json::Value::Null);
             let note = match action::find(&lease.action).map(|a| a.undo(&plan, &mut hand)) {

@@ -15,12 +15,15 @@ pub struct Leased {
 }
 
 impl Journal {
-    /// Effects whose time is over at `now`, or whose episode has ended, a few at a time.
+    /// Effects whose time is over at `now`, or whose episode has ended, a few at a time. The last comes first, and none
+    /// before a later one of its kind on its target: that one found what this one had set, and puts that back.
     pub fn leases_due(&self, now: i64) -> Result<Vec<Leased>, JournalError> {
         let sql = "SELECT step.id, action, plan FROM step
                    JOIN run ON run.id = step.run JOIN episode USING (fingerprint, starts_at)
                    WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR resolved_at IS NOT NULL)
-                   ORDER BY step.id LIMIT 64";
+                   AND NOT EXISTS (SELECT 1 FROM step AS later WHERE later.lease_until IS NOT NULL
+                       AND later.action = step.action AND later.target = step.target AND later.id > step.id)
+                   ORDER BY step.id DESC LIMIT 64";
         let mut query = self.db.prepare_cached(sql)?;
         let row = |r: &rusqlite::Row<'_>| Ok(Leased { step: r.get(0)?, action: r.get(1)?, plan: r.get(2)? });
         Ok(query.query_map([now], row)?.collect::<Result<_, _>>()?)
@@ -49,5 +52,12 @@ impl Journal {
     pub fn undo_later(&mut self, step: i64, until: i64) -> Result<(), JournalError> {
         self.db.execute("UPDATE step SET lease_until = ?2 WHERE id = ?1", [step, until])?;
         Ok(())
+    }
+
+    /// How many steps of an action were begun in a window, on whatever target.
+    pub fn steps_of(&self, action: &str, window: (i64, i64)) -> Result<u64, JournalError> {
+        let sql = "SELECT count(*) FROM step WHERE begun_at BETWEEN ?2 AND ?3 AND action = ?1";
+        let count: i64 = self.db.query_row(sql, params![action, window.0, window.1], |r| r.get(0))?;
+        Ok(u64::try_from(count).unwrap_or_default())
     }
 }

@@ -148,7 +148,9 @@ impl Desk {
         let run = OpenRun { id, request: Some(request), ..OpenRun::default() };
         let alarm = Some(Alarm::begun(Arc::clone(seat), onset));
         let dry_run = options.dry_run;
-        let climb = Climb { run, policy, target, condition, dry_run, alarm, settings: Arc::clone(&settings) };
+        let begun = Instant::now();
+        let settings = Arc::clone(&settings);
+        let climb = Climb { run, policy, target, condition, dry_run, alarm, settings, begun };
         self.hand_over(Box::new(Job { climb, claim }));
         Ok(id)
     }

@@ -1,0 +1,31 @@
+//! What the record knows of an action: when it was last done, what came of it, and whether its effect still stands.
+
+use super::{Journal, JournalError};
+use rusqlite::{OptionalExtension, params};
+
+/// The past of one action.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// When its last step began, on any target, in milliseconds since the epoch.
+    pub last_at: Option<i64>,
+    /// What the measurement said then; absent while it is under way.
+    pub last_verdict: Option<String>,
+    /// Whether an effect of it on this target stands until it is undone.
+    pub standing: bool,
+}
+
+impl Journal {
+    /// The past of an action, as the one about to act on `target` wants to know it.
+    pub fn history(&self, action: &str, target: &str) -> Result<History, JournalError> {
+        let mut last = self.db.prepare_cached(
+            "SELECT begun_at, verdict FROM step WHERE id = (SELECT max(id) FROM step WHERE action = ?1)",
+        )?;
+        let last = last.query_row([action], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+        let (last_at, last_verdict) = last.unwrap_or_default();
+        let mut standing = self.db.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM step WHERE lease_until IS NOT NULL AND action = ?1 AND target = ?2)",
+        )?;
+        let standing = standing.query_row(params![action, target], |r| r.get(0))?;
+        Ok(History { last_at, last_verdict, standing })
+    }
+}
