@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and the exit code of each outcome.
 
+#[cfg(target_os = "linux")]
+mod actions;
 mod check;
 #[cfg(target_os = "linux")]
 mod demo;
@@ -8,6 +10,8 @@ mod flags;
 mod foreign;
 #[cfg(target_os = "linux")]
 mod optimizer;
+#[cfg(target_os = "linux")]
+mod reclaim;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
 mod sockets;
@@ -69,6 +73,14 @@ enum Command {
     #[cfg(target_os = "linux")]
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
+    #[cfg(target_os = "linux")]
+    /// Have the running optimizer free memory of a target now
+    #[command(after_help = reclaim::HELP)]
+    Reclaim(reclaim::Args),
+    #[cfg(target_os = "linux")]
+    /// Show what actions there are, what they cost and need
+    #[command(subcommand)]
+    Actions(actions::Actions),
     #[cfg(target_os = "linux")]
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
     Up,
@@ -136,9 +148,15 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
             service::run(&cli.common, config, *args).map_err(|e| foreign.explain(e))
         }
         #[cfg(target_os = "linux")]
+        Command::Optimizer(args) if args.is_aside() => args.aside(&load(&cli.common, &|_| ())?),
+        #[cfg(target_os = "linux")]
         Command::Optimizer(args) => {
             service::run(&cli.common, prepare(&cli.common, |config| args.apply(config))?, args)
         }
+        #[cfg(target_os = "linux")]
+        Command::Reclaim(args) => args.run(&load(&cli.common, &|_| ())?),
+        #[cfg(target_os = "linux")]
+        Command::Actions(what) => what.run(),
         #[cfg(target_os = "linux")]
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
         #[cfg(target_os = "linux")]

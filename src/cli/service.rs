@@ -409,13 +409,15 @@ pub(super) fn state_dir(config: &Config) -> PathBuf {
     variable("XDG_STATE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir).join("headroom")
 }
 
+/// Where the token file is, or would be made.
+pub(super) fn token_path(config: &Config) -> PathBuf {
+    config.optimizer.token_file.clone().unwrap_or_else(|| state_dir(config).join("webhook-token"))
+}
+
 /// The token file: as configured, or one in the state directory, which is made if it is missing.
 fn token_file(config: &Config) -> Result<PathBuf> {
-    if let Some(path) = &config.optimizer.token_file {
-        return Ok(path.clone());
-    }
-    let path = state_dir(config).join("webhook-token");
-    if !path.exists() {
+    let path = token_path(config);
+    if config.optimizer.token_file.is_none() && !path.exists() {
         make_token(&path).with_context(|| {
             format!("cannot make the token file {}; give one with optimizer.token_file", path.display())
         })?;

@@ -11,6 +11,7 @@
 
 mod asking;
 mod brakes;
+mod by_hand;
 mod certificates;
 mod cgroups;
 mod containers;
