@@ -138,9 +138,9 @@ fn nothing_is_ended_unless_the_guards_allow_it_or_where_nothing_grows() {
 fn a_successor_is_seen_and_its_memory_is_no_gain_and_after_three_times_it_is_enough() {
     let _alone = crate::reclaim::alone();
     let dir = tempfile::tempdir().unwrap();
-    // A supervisor that starts the same again at once.
+    // A supervisor that starts the same again at once, and does not leave it behind.
     let script = format!(
-        "while :; do dd if=/dev/zero of=/dev/null bs=90M count=1000000 status=none # {}/\n done",
+        "while :; do setpriv --pdeathsig KILL dd if=/dev/zero of=/dev/null bs=90M count=1000000 status=none # {}/\n done",
         dir.path().display()
     );
     let program = dir.path().join("again");
