@@ -12,8 +12,9 @@ failed=0
 main() {
     machine
     groups
-    growing
+    # Before anything else runs: an emulated processor can meet the kernel's code half patched.
     trace_writes
+    growing
     start
     without_swap
     files_alone
