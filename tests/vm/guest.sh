@@ -187,7 +187,7 @@ END
         ! grep -q '"state":"ended"' /tmp/entry || break
         sleep 0.2
     done
-    echo "GUEST: $1: $(sed -n 's/^"detail"://p' /tmp/entry)"
+    echo "GUEST: $1: $(sed -n 's/^"\(detail\|reason\)"://p' /tmp/entry | tr '\n' ' ')"
 }
 
 # check WHAT COMMAND...
