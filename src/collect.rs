@@ -3,6 +3,7 @@
 //! Adding a collector is one file in `collect/` and one line in [`REGISTRY`] (and a field in
 //! [`Options`] if it has any).
 
+pub mod applications;
 pub mod arp;
 pub mod bcache;
 pub mod bcachefs;
@@ -221,6 +222,7 @@ pub const REGISTRY: &[Entry] = &[
     cgroup::ENTRY,
     containers::ENTRY,
     process_groups::ENTRY,
+    applications::ENTRY,
     textfile::ENTRY,
 ];
 
@@ -239,6 +241,9 @@ pub struct Options {
     pub series_max: cap::SeriesMax,
     /// The same for single collectors, by name.
     pub series_max_by_collector: cap::PerCollector,
+    /// What `applications` shows.
+    #[serde(skip)]
+    pub applications: applications::Source,
     /// Of `arp`.
     pub arp: arp::Options,
     /// Of `bcache`.

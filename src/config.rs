@@ -5,7 +5,7 @@ pub(crate) mod process_names;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{client, collect, exporter, optimize, stack};
+use crate::{apps, client, collect, exporter, optimize, stack};
 use optimize::policy::Rung;
 use process_names::process_names;
 use serde::Deserialize;
@@ -35,6 +35,8 @@ pub struct Config {
     pub paths: Paths,
     /// Which processes are one thing, and how much memory it may hold.
     pub process_groups: Vec<Rule>,
+    /// What applications send.
+    pub applications: apps::Options,
     /// The exporter.
     pub exporter: exporter::Options,
     /// The optimizer.
@@ -169,7 +171,13 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
-        let web = [&mut self.exporter.web_config_file, &mut self.optimizer.web_config_file];
+        let otlp = &mut self.applications.otlp;
+        let web = [
+            &mut self.exporter.web_config_file,
+            &mut self.optimizer.web_config_file,
+            &mut otlp.web_config_file,
+            &mut otlp.token_file,
+        ];
         let files = [&mut self.optimizer.token_file].into_iter().chain(web);
         let hooks =
             self.optimizer.targets.iter_mut().filter_map(|t| t.hook.as_mut()).map(|h| &mut h.token_file);
@@ -240,6 +248,7 @@ impl Config {
         if let Some(why) = exporter::bad_telemetry_path(&self.exporter.telemetry_path) {
             return error("exporter.telemetry_path".into(), why.into());
         }
+        self.applications.check().map_err(|(key, why)| (format!("applications.{key}"), why))?;
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {

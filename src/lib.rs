@@ -5,6 +5,7 @@
 //! optimizer, which asks an action for a plan, records the intent, carries it out, measures
 //! again and records the outcome. `ARCHITECTURE.md` has the map and who may import whom.
 
+pub mod apps;
 pub mod cli;
 pub mod client;
 pub mod collect;

@@ -1,5 +1,9 @@
 //! What a measurement is: family, kind, value, and the sink that takes them (the narrow waist).
 
+mod exponential;
+
+pub use exponential::{Exponential, Run};
+
 /// The kind of a metric family, as Prometheus's text format names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -84,8 +88,30 @@ pub enum Value<'a> {
     F64(f64),
     /// Observations in buckets.
     Histogram(&'a Histogram),
+    /// Observations in buckets that grow by a factor: native histograms where the format has them, others elsewhere.
+    Exponential(&'a Exponential),
     /// Observations as quantiles.
     Summary(&'a Summary),
+}
+
+/// One observation, with labels that lead to where it came from: a trace, for example.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exemplar {
+    /// Names and values.
+    pub labels: Vec<(String, String)>,
+    /// What was observed.
+    pub value: f64,
+    /// When, in milliseconds since the epoch.
+    pub at_millis: Option<i64>,
+}
+
+/// What a sample may have besides its value. Formats that have no place for something leave it out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Besides<'a> {
+    /// The time of the sample, in milliseconds since the epoch, where it is not that of the scrape.
+    pub at_millis: Option<i64>,
+    /// Examples of what was counted.
+    pub exemplars: &'a [Exemplar],
 }
 
 impl From<u64> for Value<'_> {
@@ -119,6 +145,11 @@ pub trait Sink {
 
     /// Adds a sample; `label_values` stand in the order of the family's `labels`.
     fn sample(&mut self, label_values: &[&str], value: Value<'_>);
+
+    /// [`Sink::sample`] with what it may have besides; a sink without a place for that writes the sample alone.
+    fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, _besides: &Besides<'_>) {
+        self.sample(label_values, value);
+    }
 
     /// Whether a family of this name was opened in this pass.
     fn has_family(&self, name: &str) -> bool;

@@ -2,6 +2,8 @@
 
 use super::sockets::{bind, bind_all, inherited};
 use super::{Common, load};
+use crate::apps::Applications;
+use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
 use crate::exporter::Exporter;
@@ -84,6 +86,8 @@ pub(super) struct Service {
     tasks: Vec<JoinHandle<()>>,
     reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
     scrapes: Option<ScrapeThread>,
+    /// What applications sent; none if no input is configured.
+    applications: Option<Applications>,
     executor: Option<Executor>,
     token: Option<Arc<Mutex<Token>>>,
     /// The counters of this process; the pages of both listeners show them.
@@ -108,6 +112,7 @@ impl Service {
             tasks: Vec::new(),
             reloads,
             scrapes: None,
+            applications: None,
             executor: None,
             token: None,
             registry,
@@ -161,12 +166,27 @@ impl Service {
     }
 
     fn start_exporter(&mut self, reload: Option<Reload>) -> Result<Exporter> {
+        let options = &self.config.applications;
+        self.applications = options.any().then(|| Applications::new(options));
         let scrapes = {
             let age_max = self.config.exporter.page_age_max;
-            ScrapeThread::start(scraper(&self.config, &self.registry)?, age_max)?
+            ScrapeThread::start(self.scraper(&self.config)?, age_max)?
         };
         self.scrapes = Some(scrapes.clone());
         Ok(Exporter::new(&self.config.exporter, scrapes, reload))
+    }
+
+    fn scraper(&self, config: &Config) -> Result<Scraper> {
+        let mut options = config.exporter.collectors.clone();
+        if let Some(applications) = &self.applications {
+            options.enabled.push("applications".into());
+            options.applications = Source::new(Arc::new(applications.clone()));
+        }
+        let mut scraper = Scraper::new(config.host(), &options).context("exporter.collectors")?;
+        let own =
+            if config.exporter.disable_exporter_metrics { own::collector_of_others } else { own::collector };
+        scraper.add("own", own(self.registry.clone()));
+        Ok(scraper)
     }
 
     fn start_optimizer(&mut self, reload: Option<Reload>, alone: bool) -> Result<Api> {
@@ -292,7 +312,7 @@ impl Service {
         // Journal and token stay where Alertmanager and the last start know them.
         next.state_dir.clone_from(&self.config.state_dir);
         let scraper = match &self.scrapes {
-            Some(_) => Some(scraper(&next, &self.registry)?),
+            Some(_) => Some(self.scraper(&next)?),
             None => None,
         };
         let settings = match &self.executor {
@@ -304,6 +324,9 @@ impl Service {
         }
         if let (Some(thread), Some(scraper)) = (&self.scrapes, scraper) {
             thread.replace(scraper, next.exporter.page_age_max)?;
+        }
+        if let Some(applications) = &self.applications {
+            applications.replace(&next.applications);
         }
         if let (Some(executor), Some((settings, token))) = (&self.executor, settings) {
             executor.shared().replace(settings);
@@ -325,6 +348,7 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("exporter.web_config_file", e.web_config_file != f.web_config_file),
         ("exporter.telemetry_path", e.telemetry_path != f.telemetry_path),
         ("exporter.max_requests", e.max_requests != f.max_requests),
+        ("applications.otlp", old.applications.otlp != new.applications.otlp),
         ("optimizer.listen", o.listen != p.listen),
         ("optimizer.web_config_file", o.web_config_file != p.web_config_file),
         ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
@@ -362,15 +386,6 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
     reloaded.set(1);
     at.set(seconds_now());
     Ok((reloaded, at))
-}
-
-fn scraper(config: &Config, registry: &Registry) -> Result<Scraper> {
-    let mut scraper =
-        Scraper::new(config.host(), &config.exporter.collectors).context("exporter.collectors")?;
-    let own =
-        if config.exporter.disable_exporter_metrics { own::collector_of_others } else { own::collector };
-    scraper.add("own", own(registry.clone()));
-    Ok(scraper)
 }
 
 fn settings(config: &Config) -> Result<Settings> {

@@ -1,6 +1,6 @@
 //! A bound on the series of one collector, whatever the machine has: what is more is left out and counted.
 
-use crate::metric::{Desc, Mark, Sink, Value};
+use crate::metric::{Besides, Desc, Mark, Sink, Value};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct PerCollector(pub BTreeMap<String, usize>);
 impl Default for PerCollector {
     fn default() -> Self {
         // Its files are the user's own, and it has bounds of its own.
-        Self(BTreeMap::from([("textfile".to_owned(), 500_000)]))
+        Self(BTreeMap::from([("applications".to_owned(), 500_000), ("textfile".to_owned(), 500_000)]))
     }
 }
 
@@ -55,16 +55,22 @@ impl Sink for Cap<'_> {
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
+        self.sample_with(label_values, value, &Besides::default());
+    }
+
+    fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, besides: &Besides<'_>) {
         let series = match value {
             Value::U64(_) | Value::F64(_) => 1,
             // The bucket without a bound, the sum and the count.
             Value::Histogram(histogram) => histogram.buckets.len() + 3,
+            // And that of zeros.
+            Value::Exponential(all) => all.positive.counts.len() + all.negative.counts.len() + 4,
             Value::Summary(summary) => summary.quantiles.len() + 2,
         };
         match self.left.checked_sub(series).filter(|_| self.cut == 0) {
             Some(left) => {
                 self.left = left;
-                self.out.sample(label_values, value);
+                self.out.sample_with(label_values, value, besides);
             }
             None => self.cut += series as u64,
         }

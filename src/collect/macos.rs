@@ -14,7 +14,7 @@ mod netdev;
 mod process_groups;
 mod thermal;
 
-use super::{CollectError, Entry, textfile};
+use super::{CollectError, Entry, applications, textfile};
 
 /// All collectors of macOS, in the order in which they write.
 pub(super) const REGISTRY: &[Entry] = &[
@@ -25,6 +25,7 @@ pub(super) const REGISTRY: &[Entry] = &[
     netdev::ENTRY,
     thermal::ENTRY,
     process_groups::ENTRY,
+    applications::ENTRY,
     textfile::ENTRY,
 ];
 

@@ -2,7 +2,7 @@
 
 use super::Families;
 use super::name::{Of, Scheme, is_legacy};
-use crate::metric::{Desc, Histogram, Mark, Summary, Value};
+use crate::metric::{Besides, Desc, Exemplar, Histogram, Mark, Summary, Value};
 
 /// How the bound of a bucket and a quantile are written: they are labels, so their form decides which series it is.
 pub(super) type Bound = fn(f64) -> String;
@@ -22,6 +22,8 @@ pub(super) struct Lines {
     /// Whether labels without a value are left out.
     sparse: bool,
     families: Families,
+    /// What stands behind each value of the sample: its time, where it has one.
+    stamp: Vec<u8>,
 }
 
 impl Lines {
@@ -36,6 +38,7 @@ impl Lines {
             label_count: 0,
             sparse: false,
             families: Families::default(),
+            stamp: Vec::new(),
         }
     }
 
@@ -90,14 +93,34 @@ impl Lines {
         self.page.push(b' ');
     }
 
-    pub(super) fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
+    pub(super) fn sample(&mut self, label_values: &[&str], value: Value<'_>, exemplars: &[Exemplar]) {
         debug_assert_eq!(label_values.len(), self.label_count, "one value for each label of the family");
         match value {
             Value::U64(value) => self.whole("", label_values, None, value),
             Value::F64(value) => self.real("", label_values, None, value),
-            Value::Histogram(value) => self.histogram(label_values, value),
-            Value::Summary(value) => self.summary(label_values, value),
+            Value::Histogram(value) => return self.histogram(label_values, value, exemplars),
+            Value::Exponential(value) => return self.histogram(label_values, &value.classic(), exemplars),
+            Value::Summary(value) => return self.summary(label_values, value),
         }
+        if let Some(exemplar) = exemplars.last() {
+            self.exemplar(exemplar);
+        }
+    }
+
+    /// The same with what the sample has besides; `stamp` writes a time as the format has it.
+    pub(super) fn sample_with(
+        &mut self,
+        label_values: &[&str],
+        value: Value<'_>,
+        besides: &Besides<'_>,
+        stamp: fn(&mut Vec<u8>, i64),
+    ) {
+        if let Some(at) = besides.at_millis {
+            self.stamp.push(b' ');
+            stamp(&mut self.stamp, at);
+        }
+        self.sample(label_values, value, besides.exemplars);
+        self.stamp.clear();
     }
 
     pub(super) fn has_family(&self, name: &str) -> bool {
@@ -150,22 +173,52 @@ impl Lines {
     fn whole(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>, value: u64) {
         self.start(suffix, label_values, extra);
         self.page.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.page.extend_from_slice(&self.stamp);
         self.page.push(b'\n');
     }
 
     fn real(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>, value: f64) {
         self.start(suffix, label_values, extra);
         float(&mut self.page, value);
+        self.page.extend_from_slice(&self.stamp);
         self.page.push(b'\n');
     }
 
-    fn histogram(&mut self, label_values: &[&str], value: &Histogram) {
-        for &(bound, count) in value.buckets.iter().filter(|(bound, _)| bound.is_finite()) {
+    fn histogram(&mut self, label_values: &[&str], value: &Histogram, exemplars: &[Exemplar]) {
+        let mut below = f64::NEG_INFINITY;
+        let finite = value.buckets.iter().filter(|(bound, _)| bound.is_finite());
+        for &(bound, count) in finite.chain(&[(f64::INFINITY, value.count)]) {
             self.whole("_bucket", label_values, Some(("le", bound)), count);
+            let within = |e: &&Exemplar| below < e.value && e.value <= bound;
+            if let Some(exemplar) = exemplars.iter().rev().find(within) {
+                self.exemplar(exemplar);
+            }
+            below = bound;
         }
-        self.whole("_bucket", label_values, Some(("le", f64::INFINITY)), value.count);
         self.real("_sum", label_values, None, value.sum);
         self.whole("_count", label_values, None, value.count);
+    }
+
+    /// Writes an exemplar behind the sample that was written last.
+    fn exemplar(&mut self, exemplar: &Exemplar) {
+        self.page.pop();
+        self.page.extend_from_slice(b" # ");
+        let mut open = b'{';
+        for (name, value) in &exemplar.labels {
+            self.page.push(open);
+            push_name(&mut self.page, &self.scheme.escape(name, Of::Label), Of::Label);
+            self.page.extend_from_slice(b"=\"");
+            escape(&mut self.page, value, true);
+            self.page.push(b'"');
+            open = b',';
+        }
+        self.page.extend_from_slice(if open == b',' { b"} " } else { b"{} " });
+        float(&mut self.page, exemplar.value);
+        if let Some(at) = exemplar.at_millis {
+            self.page.push(b' ');
+            seconds(&mut self.page, at);
+        }
+        self.page.push(b'\n');
     }
 
     fn summary(&mut self, label_values: &[&str], value: &Summary) {
@@ -218,6 +271,21 @@ fn has_any(text: &[u8], wanted: [u8; 3]) -> bool {
     });
     let [a, b, c] = wanted;
     seen != 0 || rest.iter().any(|byte| *byte == a || *byte == b || *byte == c)
+}
+
+/// Writes a time in seconds, as OpenMetrics has it.
+pub(super) fn seconds(page: &mut Vec<u8>, millis: i64) {
+    let (whole, rest) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
+    if millis < 0 {
+        page.push(b'-');
+    }
+    page.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    page.extend_from_slice(format!(".{rest:03}").as_bytes());
+}
+
+/// Writes a time in milliseconds, as Prometheus's text has it.
+pub(super) fn millis(page: &mut Vec<u8>, millis: i64) {
+    page.extend_from_slice(itoa::Buffer::new().format(millis).as_bytes());
 }
 
 /// Writes a float as Go's `ParseFloat` reads it.

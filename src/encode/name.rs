@@ -21,7 +21,7 @@ pub enum Scheme {
 
 /// Where a name stands: colons are for families only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Of {
+pub(crate) enum Of {
     Family,
     Label,
 }
@@ -45,7 +45,7 @@ impl Scheme {
     }
 
     /// The name as readers get it. A name that every reader knows stays as it is in every scheme.
-    pub(super) fn escape(self, name: &str, of: Of) -> Cow<'_, str> {
+    pub(crate) fn escape(self, name: &str, of: Of) -> Cow<'_, str> {
         if self == Self::AllowUtf8 || is_legacy(name, of) {
             return Cow::Borrowed(name);
         }
@@ -70,7 +70,7 @@ impl Scheme {
 }
 
 /// Whether every reader knows a name of this form.
-pub(super) fn is_legacy(name: &str, of: Of) -> bool {
+pub(crate) fn is_legacy(name: &str, of: Of) -> bool {
     // Byte by byte and by one table, since each family of each pass is asked for: what is not ASCII is not good.
     let want = match of {
         Of::Family => IN_FAMILY,

@@ -2,20 +2,22 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
-use super::lines::{Lines, bound, escape};
+use super::lines::{Lines, bound, escape, seconds};
 use super::name::Scheme;
 use super::{Encoder, unit};
-use crate::metric::{Desc, Kind, Mark, Sink, Value};
+use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
 
 /// A sink that writes OpenMetrics. There are no `_created` samples: a sample does not say when its count began.
 #[derive(Debug)]
 pub struct OpenMetricsEncoder {
     lines: Lines,
+    /// Whether samples of the open family may have exemplars.
+    has_exemplars: bool,
 }
 
 impl Default for OpenMetricsEncoder {
     fn default() -> Self {
-        Self { lines: Lines::new(canonical) }
+        Self { lines: Lines::new(canonical), has_exemplars: false }
     }
 }
 
@@ -46,6 +48,7 @@ impl Sink for OpenMetricsEncoder {
             Kind::Summary => b"summary\n",
             Kind::Counter | Kind::Untyped => b"unknown\n",
         };
+        self.has_exemplars = matches!(kind, b"counter\n" | b"histogram\n");
         lines.remark(b"HELP", length);
         escape(&mut lines.page, desc.help, true);
         lines.page.push(b'\n');
@@ -59,7 +62,13 @@ impl Sink for OpenMetricsEncoder {
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
-        self.lines.sample(label_values, value);
+        self.lines.sample(label_values, value, &[]);
+    }
+
+    fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, besides: &Besides<'_>) {
+        // Only counters and buckets may have exemplars.
+        let exemplars = if self.has_exemplars { besides.exemplars } else { &[] };
+        self.lines.sample_with(label_values, value, &Besides { exemplars, ..*besides }, seconds);
     }
 
     fn has_family(&self, name: &str) -> bool {

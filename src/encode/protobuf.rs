@@ -4,7 +4,7 @@
 
 use super::name::{Of, Scheme};
 use super::{Encoder, Families, unit};
-use crate::metric::{Desc, Histogram, Kind, Mark, Sink, Summary, Value};
+use crate::metric::{Besides, Desc, Exemplar, Exponential, Histogram, Kind, Mark, Run, Sink, Summary, Value};
 
 /// The kinds of fields that occur (the low bits of a key).
 const VARINT: u8 = 0;
@@ -83,6 +83,10 @@ impl Sink for ProtobufEncoder {
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
+        self.sample_with(label_values, value, &Besides::default());
+    }
+
+    fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, besides: &Besides<'_>) {
         debug_assert_eq!(label_values.len(), self.label_count, "one value for each label of the family");
         let Some((_, has_samples)) = &mut self.open else { return };
         *has_samples = true;
@@ -94,11 +98,16 @@ impl Sink for ProtobufEncoder {
                     text(page, 2, value);
                 });
             }
+            let exemplars = besides.exemplars;
             match value {
-                Value::U64(value) => number(page, kind, value as f64),
-                Value::F64(value) => number(page, kind, value),
-                Value::Histogram(value) => nested(page, 7, |page| histogram(page, value)),
+                Value::U64(value) => number(page, kind, value as f64, exemplars),
+                Value::F64(value) => number(page, kind, value, exemplars),
+                Value::Histogram(value) => nested(page, 7, |page| histogram(page, value, exemplars)),
+                Value::Exponential(value) => nested(page, 7, |page| exponential(page, value, exemplars)),
                 Value::Summary(value) => nested(page, 4, |page| summary(page, value)),
+            }
+            if let Some(at) = besides.at_millis {
+                whole(page, 6, at.cast_unsigned());
             }
         });
     }
@@ -120,23 +129,121 @@ impl Sink for ProtobufEncoder {
 }
 
 /// A counter, gauge or untyped value: each is a message of one double.
-fn number(page: &mut Vec<u8>, kind: Option<Kind>, value: f64) {
+fn number(page: &mut Vec<u8>, kind: Option<Kind>, value: f64, exemplars: &[Exemplar]) {
     let field = match kind {
         Some(Kind::Gauge) => 2,
         Some(Kind::Counter) => 3,
         _ => 5,
     };
-    nested(page, field, |page| double(page, 1, value));
+    nested(page, field, |page| {
+        double(page, 1, value);
+        if let Some(exemplar) = exemplars.last().filter(|_| kind == Some(Kind::Counter)) {
+            nested(page, 2, |page| put_exemplar(page, exemplar));
+        }
+    });
 }
 
-fn histogram(page: &mut Vec<u8>, value: &Histogram) {
+fn histogram(page: &mut Vec<u8>, value: &Histogram, exemplars: &[Exemplar]) {
     whole(page, 1, value.count);
     double(page, 2, value.sum);
-    // The infinite bucket is the count; readers know that.
-    for &(bound, count) in value.buckets.iter().filter(|(bound, _)| bound.is_finite()) {
+    let mut below = f64::NEG_INFINITY;
+    let finite = value.buckets.iter().filter(|(bound, _)| bound.is_finite());
+    for &(bound, count) in finite.chain(&[(f64::INFINITY, value.count)]) {
+        let within = |e: &&Exemplar| below < e.value && e.value <= bound;
+        let exemplar = exemplars.iter().rev().find(within);
+        below = bound;
+        // The infinite bucket is the count; readers know that. It is there only for what is in it.
+        if bound.is_infinite() && exemplar.is_none() {
+            continue;
+        }
         nested(page, 3, |page| {
             whole(page, 1, count);
             double(page, 2, bound);
+            if let Some(exemplar) = exemplar {
+                nested(page, 3, |page| put_exemplar(page, exemplar));
+            }
+        });
+    }
+}
+
+/// The scales that Prometheus's native histograms have.
+const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
+
+/// A native histogram; and its buckets with bounds, for readers who were not told to take the others.
+fn exponential(page: &mut Vec<u8>, value: &Exponential, exemplars: &[Exemplar]) {
+    histogram(page, &value.classic(), exemplars);
+    let mut native = value.clone();
+    native.at_most(*SCHEMAS.end());
+    if !SCHEMAS.contains(&native.scale) {
+        return;
+    }
+    whole(page, 5, zigzag(native.scale.into()));
+    double(page, 6, native.zero_threshold);
+    whole(page, 7, native.zero_count);
+    buckets(page, (9, 10), &native.negative);
+    buckets(page, (12, 13), &native.positive);
+    if native.negative.counts.is_empty() && native.positive.counts.is_empty() {
+        // A span of nothing says that the histogram is a native one, whatever else it lacks.
+        nested(page, 12, |page| {
+            whole(page, 1, 0);
+            whole(page, 2, 0);
+        });
+    }
+}
+
+/// So many empty buckets in a row are left out; fewer cost less than the span that leaves them out.
+const GAP: usize = 3;
+
+/// The spans of buckets that hold something, and what each bucket has more than the one before.
+fn buckets(page: &mut Vec<u8>, (span, delta): (u8, u8), run: &Run) {
+    let mut deltas = Vec::new();
+    let (mut before, mut next) = (0_i64, 0_i64);
+    let mut at = 0_usize;
+    while let Some(rest) = run.counts.get(at..).filter(|rest| !rest.is_empty()) {
+        let empty = rest.iter().take_while(|count| **count == 0).count();
+        let rest = rest.get(empty..).unwrap_or_default();
+        if rest.is_empty() {
+            break;
+        }
+        let zeros = vec![0; GAP];
+        let length = rest.windows(GAP).position(|window| window == zeros).unwrap_or(rest.len());
+        // Prometheus names a bucket by its upper bound, OpenTelemetry by its lower.
+        let start = i64::from(run.first) + i64::try_from(at + empty).unwrap_or(0) + 1;
+        nested(page, span, |page| {
+            whole(page, 1, zigzag(start - next));
+            whole(page, 2, length as u64);
+        });
+        for count in rest.iter().take(length) {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            varint(&mut deltas, zigzag(count.wrapping_sub(before)));
+            before = count;
+        }
+        next = start + i64::try_from(length).unwrap_or(0);
+        at += empty + length;
+    }
+    if !deltas.is_empty() {
+        key(page, delta, BYTES);
+        varint(page, deltas.len() as u64);
+        page.extend_from_slice(&deltas);
+    }
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+fn put_exemplar(page: &mut Vec<u8>, exemplar: &Exemplar) {
+    for (name, value) in &exemplar.labels {
+        nested(page, 1, |page| {
+            text(page, 1, name);
+            text(page, 2, value);
+        });
+    }
+    double(page, 2, exemplar.value);
+    if let Some(at) = exemplar.at_millis {
+        nested(page, 3, |page| {
+            whole(page, 1, at.div_euclid(1000).cast_unsigned());
+            whole(page, 2, (at.rem_euclid(1000) * 1_000_000).cast_unsigned());
         });
     }
 }

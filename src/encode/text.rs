@@ -3,9 +3,9 @@
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
 
 use super::Encoder;
-use super::lines::{Lines, bound, escape};
+use super::lines::{Lines, bound, escape, millis};
 use super::name::Scheme;
-use crate::metric::{Desc, Kind, Mark, Sink, Value};
+use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
 
 /// The content type of the format for a reader that did not ask for another.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
@@ -58,7 +58,13 @@ impl Sink for TextEncoder {
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
-        self.lines.sample(label_values, value);
+        self.lines.sample(label_values, value, &[]);
+    }
+
+    fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, besides: &Besides<'_>) {
+        // The format has no exemplars.
+        let besides = Besides { exemplars: &[], ..*besides };
+        self.lines.sample_with(label_values, value, &besides, millis);
     }
 
     fn has_family(&self, name: &str) -> bool {

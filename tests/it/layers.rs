@@ -13,10 +13,11 @@ const TABLE: &[(&str, &[&str])] = &[
     ("host", &["sys"]),
     ("encode", &["metric"]),
     ("collect", &["metric", "host"]),
+    ("apps", &["metric", "host", "collect", "encode", "serve", "client"]),
     ("exporter", &["metric", "host", "collect", "encode", "serve"]),
     ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching"]),
     ("stack", &["sys"]),
-    ("config", &["host", "client", "collect", "exporter", "optimize", "stack"]),
+    ("config", &["host", "client", "apps", "collect", "exporter", "optimize", "stack"]),
 ];
 
 /// All source files with their text before the first test.

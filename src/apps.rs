@@ -1,0 +1,108 @@
+//! What applications send or offer: the store that holds all of it, within limits, until it is on a page.
+
+mod family;
+mod held;
+pub mod limits;
+pub mod otlp;
+mod own;
+pub mod store;
+
+use crate::collect::applications::Shown;
+use crate::metric::Sink;
+use limits::Limits;
+use serde::Deserialize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use store::Store;
+
+/// Options of what applications send. Every input is off until it is configured.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// How long a series stays after its application last sent it.
+    #[serde(with = "humantime_serde")]
+    pub stale_after: Duration,
+    /// How much may be held.
+    pub limits: Limits,
+    /// OpenTelemetry's protocol.
+    pub otlp: otlp::Options,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            stale_after: Duration::from_secs(300),
+            limits: Limits::default(),
+            otlp: otlp::Options::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Whether any input is configured. Without one there is neither a store nor its collector.
+    pub fn any(&self) -> bool {
+        self.otlp.any()
+    }
+
+    /// What is wrong with the options, by its key below `applications`, if anything is.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        if self.stale_after < Duration::from_secs(1) {
+            return Err(("stale_after".into(), "at least 1s".into()));
+        }
+        self.limits.check().map_err(|(key, why)| (format!("limits.{key}"), why))?;
+        self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))
+    }
+}
+
+/// The store, shared by the inputs that fill it and the collector that shows it.
+#[derive(Clone, Debug)]
+pub struct Applications(Arc<Mutex<Store>>);
+
+impl Applications {
+    /// An empty store.
+    pub fn new(options: &Options) -> Self {
+        let store = Store::new(options.limits.clone(), options.stale_after, Instant::now());
+        Self(Arc::new(Mutex::new(store)))
+    }
+
+    /// Uses other limits from now on; what is held already stays.
+    pub fn replace(&self, options: &Options) {
+        self.lock().replace(options.limits.clone(), options.stale_after);
+    }
+
+    /// The store, for moments only: a page waits for it.
+    pub fn lock(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown for Applications {
+    fn write(&self, out: &mut dyn Sink) {
+        self.lock().write(Instant::now(), out);
+    }
+}
+
+/// A way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Input {
+    /// OpenTelemetry's protocol.
+    Otlp,
+    /// StatsD and DogStatsD.
+    Statsd,
+    /// An application's own page.
+    Scrape,
+    /// What was found by asking.
+    Probe,
+}
+
+impl Input {
+    /// The value of the label `input`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Otlp => "otlp",
+            Self::Statsd => "statsd",
+            Self::Scrape => "scrape",
+            Self::Probe => "probe",
+        }
+    }
+}

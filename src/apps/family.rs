@@ -1,0 +1,297 @@
+//! One family of applications' series: its labels' names, its series, and how both are written.
+
+use super::held::Held;
+use super::limits::{Limits, Refusal};
+use super::store::Labels;
+use crate::encode::name::{Of, Scheme, is_legacy};
+use crate::metric::{Besides, Desc, Exemplar, Kind, Sink};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What one family takes, without its texts.
+const FAMILY_BYTES: usize = 512;
+/// What the name of a label takes, without its letters, which are there twice.
+const NAME_BYTES: usize = 128;
+/// What a series takes with its place in the map, without its key and what its value has elsewhere.
+const SERIES_BYTES: usize = 224;
+/// The longest help; a longer one is cut.
+const HELP_BYTES_MAX: usize = 1024;
+/// The labels of exemplars may have so many letters together, as OpenMetrics says.
+const EXEMPLAR_LETTERS_MAX: usize = 128;
+/// Exemplars of one series: those of so many buckets.
+const EXEMPLARS_MAX: usize = 8;
+/// The first labels of every family: they belong to the application and are not in the key.
+const OWN: [&str; 2] = ["job", "instance"];
+
+/// A family of this name; its series belong to any number of applications.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) kind: Kind,
+    help: Box<str>,
+    names: Vec<Box<str>>,
+    places: HashMap<Box<str>, u16>,
+    /// By application and labels, in the form of [`Key`].
+    pub(super) series: BTreeMap<Box<[u8]>, Series>,
+}
+
+/// One series.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) held: Held,
+    /// When it came last, in milliseconds of the store's own clock.
+    pub(super) seen_millis: u64,
+    /// The time of its last point by the sender's clock, in nanoseconds; 0 if it did not say.
+    pub(super) at_nanos: u64,
+    pub(super) more: Option<Box<More>>,
+    pub(super) bytes: usize,
+}
+
+/// What few series have.
+#[derive(Debug, Default)]
+pub(super) struct More {
+    pub(super) at_millis: Option<i64>,
+    pub(super) exemplars: Vec<Exemplar>,
+}
+
+/// A series' labels as bytes: the application's number, then for each label its place among the family's names, the
+/// length of its value and the value. Equal labels have equal keys.
+pub(super) struct Key<'a> {
+    /// Names that the family does not have yet; their places follow those that it has.
+    pub(super) fresh: Vec<&'a str>,
+    labels: Vec<(u16, &'a str)>,
+}
+
+impl Family {
+    pub(super) fn new(kind: Kind, help: &str) -> Self {
+        let places = OWN.iter().zip(0..).map(|(name, place)| ((*name).into(), place)).collect();
+        let names = OWN.iter().map(|name| (*name).into()).collect();
+        Self { kind, help: shown_help(help).into(), names, places, series: BTreeMap::new() }
+    }
+
+    /// What a new family of this name takes.
+    pub(super) fn bytes_of(name: &str, help: &str) -> usize {
+        FAMILY_BYTES + 2 * name.len() + shown_help(help).len()
+    }
+
+    /// What the names of its labels take.
+    pub(super) fn names_bytes(&self) -> usize {
+        self.names.iter().skip(OWN.len()).map(|name| name_bytes(name)).sum()
+    }
+
+    pub(super) fn help_bytes(&self) -> usize {
+        self.help.len()
+    }
+
+    /// Adds the names that a key needs.
+    pub(super) fn add_names(&mut self, fresh: &[&str]) {
+        for name in fresh {
+            let Ok(place) = u16::try_from(self.names.len()) else { return };
+            self.names.push((*name).into());
+            self.places.insert((*name).into(), place);
+        }
+    }
+
+    /// Writes the family; `application` knows job and instance of each number.
+    pub(super) fn write<'a>(
+        &'a self,
+        name: &str,
+        application: impl Fn(u32) -> (&'a str, &'a str),
+        out: &mut dyn Sink,
+    ) {
+        let labels: Vec<&str> = self.names.iter().map(AsRef::as_ref).collect();
+        out.family(&Desc { name, help: &self.help, kind: self.kind, labels: &labels, sparse: true });
+        let mut values = vec![""; labels.len()];
+        for (key, series) in &self.series {
+            values.fill("");
+            let (number, mut rest) = key
+                .split_first_chunk()
+                .map_or((0, &[][..]), |(number, rest)| (u32::from_be_bytes(*number), rest));
+            let (job, instance) = application(number);
+            for (value, own) in values.iter_mut().zip([job, instance]) {
+                *value = own;
+            }
+            while let Some((place, value, behind)) = next_label(rest) {
+                if let Some(slot) = values.get_mut(place) {
+                    *slot = value;
+                }
+                rest = behind;
+            }
+            let more = series.more.as_deref();
+            let besides = Besides {
+                at_millis: more.and_then(|more| more.at_millis),
+                exemplars: more.map_or(&[], |more| &more.exemplars),
+            };
+            out.sample_with(&values, series.held.value(), &besides);
+        }
+    }
+}
+
+fn next_label(bytes: &[u8]) -> Option<(usize, &str, &[u8])> {
+    let (place, rest) = bytes.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (value, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+    Some((u16::from_be_bytes(*place).into(), std::str::from_utf8(value).ok()?, rest))
+}
+
+/// What the name of a label takes.
+pub(super) fn name_bytes(name: &str) -> usize {
+    NAME_BYTES + 2 * name.len()
+}
+
+impl Series {
+    /// Takes note of what it takes, and returns that.
+    pub(super) fn measure(&mut self, key: &[u8]) -> usize {
+        let text = |text: &String| text.capacity() + 48;
+        let of =
+            |e: &Exemplar| 64 + e.labels.iter().map(|(name, value)| text(name) + text(value)).sum::<usize>();
+        let more = self.more.as_ref().map_or(0, |m| 80 + m.exemplars.iter().map(of).sum::<usize>());
+        self.bytes = SERIES_BYTES + key.len() + self.held.bytes() + more;
+        self.bytes
+    }
+
+    /// Takes the time and the exemplars of the last point. Exemplars stay until others of their bucket come.
+    pub(super) fn take_more(&mut self, at_millis: Option<i64>, exemplars: &[Exemplar]) {
+        if at_millis.is_none() && exemplars.is_empty() && self.more.is_none() {
+            return;
+        }
+        let most = if matches!(self.held, Held::Number(_)) { 1 } else { EXEMPLARS_MAX };
+        let more = self.more.get_or_insert_default();
+        more.at_millis = at_millis;
+        for exemplar in exemplars.iter().rev().take(most).rev().filter(|e| is_shown(e)) {
+            if more.exemplars.len() >= most {
+                more.exemplars.remove(0);
+            }
+            more.exemplars.push(exemplar.clone());
+        }
+    }
+}
+
+fn is_shown(exemplar: &Exemplar) -> bool {
+    let letters = |(name, value): &(String, String)| name.chars().count() + value.chars().count();
+    let names: HashSet<_> = exemplar.labels.iter().map(|(name, _)| name).collect();
+    exemplar.value.is_finite()
+        && names.len() == exemplar.labels.len()
+        && exemplar.labels.iter().map(letters).sum::<usize>() <= EXEMPLAR_LETTERS_MAX
+        && exemplar.labels.iter().all(|(name, _)| is_legacy(name, Of::Label))
+}
+
+fn shown_help(help: &str) -> &str {
+    help.get(..help.floor_char_boundary(HELP_BYTES_MAX)).unwrap_or(help)
+}
+
+impl<'a> Key<'a> {
+    /// The key of these labels in a family, or of a new one; labels without a value are none.
+    pub(super) fn new(
+        kind: Kind,
+        family: Option<&Family>,
+        labels: &'a Labels<'a>,
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        let mut key = Self { fresh: Vec::new(), labels: Vec::with_capacity(labels.len()) };
+        let known = family.map_or(OWN.len(), |family| family.names.len());
+        for &(name, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+            let name = free(kind, name);
+            if name.is_empty() || name.len() > limits.name_bytes {
+                return Err(Refusal::Name);
+            }
+            if value.len() > limits.value_bytes.min(u16::MAX.into()) {
+                return Err(Refusal::LabelValue);
+            }
+            let place = family.and_then(|family| family.places.get(name).copied());
+            let place = match place.or_else(|| key.fresh_place(name, known)) {
+                Some(place) => place,
+                None => key.add(name, known)?,
+            };
+            key.labels.push((place, value));
+        }
+        if key.labels.len() > limits.labels {
+            return Err(Refusal::Labels);
+        }
+        key.labels.sort_unstable_by_key(|(place, _)| *place);
+        Ok(key)
+    }
+
+    fn fresh_place(&self, name: &str, known: usize) -> Option<u16> {
+        let at = self.fresh.iter().position(|fresh| *fresh == name)?;
+        u16::try_from(known + at).ok()
+    }
+
+    fn add(&mut self, name: &'a str, known: usize) -> Result<u16, Refusal> {
+        let place = known + self.fresh.len();
+        if place >= Limits::LABELS_MAX + OWN.len() {
+            return Err(Refusal::Labels);
+        }
+        self.fresh.push(name);
+        u16::try_from(place).map_err(|_| Refusal::Labels)
+    }
+
+    /// Whether a label is there twice.
+    pub(super) fn has_doubles(&self) -> bool {
+        self.labels.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0))
+    }
+
+    /// The key as bytes.
+    pub(super) fn write(&self, application: u32, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&application.to_be_bytes());
+        for (place, value) in &self.labels {
+            out.extend_from_slice(&place.to_be_bytes());
+            out.extend_from_slice(&u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
+}
+
+/// A name that stands for nothing else: job and instance are the application's, `le` and `quantile` the format's. The
+/// names are those that Prometheus itself gives to labels that are in the way.
+fn free(kind: Kind, name: &str) -> &str {
+    match (name, kind) {
+        ("job", _) => "exported_job",
+        ("instance", _) => "exported_instance",
+        ("le", Kind::Histogram) => "exported_le",
+        ("quantile", Kind::Summary) => "exported_quantile",
+        _ => name,
+    }
+}
+
+/// Whether readers could not tell two of these labels from each other, or from what Prometheus keeps for itself.
+pub(super) fn clash(labels: &Labels<'_>) -> Result<bool, Refusal> {
+    let names = || labels.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| *name);
+    if names().any(|name| Scheme::Underscores.escape(name, Of::Label).starts_with("__")) {
+        return Err(Refusal::Name);
+    }
+    if names().all(|name| is_legacy(name, Of::Label)) {
+        return Ok(false);
+    }
+    let clashes = |scheme: Scheme| {
+        let mut seen: HashSet<Cow<'_, str>> = HashSet::new();
+        !names().all(|name| seen.insert(scheme.escape(name, Of::Label)))
+    };
+    if clashes(Scheme::Underscores) {
+        return Ok(true);
+    }
+    if clashes(Scheme::Dots) || clashes(Scheme::Values) { Err(Refusal::Name) } else { Ok(false) }
+}
+
+/// Labels of which no two are the same to any reader: the values of those that were are joined by semicolons, in the
+/// order of their names, as OpenTelemetry's rules say.
+pub(super) fn joined(labels: &Labels<'_>) -> BTreeMap<String, String> {
+    let mut sorted: Vec<_> = labels.iter().filter(|(_, value)| !value.is_empty()).collect();
+    sorted.sort_unstable();
+    let mut out: BTreeMap<String, String> = BTreeMap::new();
+    let mut by_escaped: HashMap<Cow<'_, str>, usize> = HashMap::new();
+    for (name, _) in &sorted {
+        *by_escaped.entry(Scheme::Underscores.escape(name, Of::Label)).or_default() += 1;
+    }
+    for (name, value) in sorted {
+        let escaped = Scheme::Underscores.escape(name, Of::Label);
+        let alone = by_escaped.get(&escaped).is_some_and(|count| *count == 1);
+        let name = if alone { (*name).to_owned() } else { escaped.into_owned() };
+        let slot = out.entry(name).or_default();
+        if !slot.is_empty() {
+            slot.push(';');
+        }
+        slot.push_str(value);
+    }
+    out
+}

@@ -1,0 +1,312 @@
+//! The store's limits, what becomes stale, and what is on the page.
+
+use super::*;
+use crate::encode::Encoder;
+use crate::encode::name::Scheme;
+use crate::encode::text::TextEncoder;
+use crate::metric::{Desc, Exponential, Histogram, Run};
+use bytesize::ByteSize;
+use proptest::prelude::*;
+
+const STALE: Duration = Duration::from_secs(300);
+
+struct Bench {
+    store: Store,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        let now = Instant::now();
+        Self { store: Store::new(limits, STALE, now), now }
+    }
+
+    fn sender(&mut self, job: &str) -> Sender {
+        let application = self.store.application(job, "i", self.now).unwrap();
+        Sender { application, input: Input::Otlp, now: self.now, wall_nanos: 0 }
+    }
+
+    fn put(&mut self, job: &str, name: &str, kind: Kind, point: &Point<'_>) -> Result<(), Refusal> {
+        let sender = self.sender(job);
+        self.store.put(&sender, &About { name, help: "H.", kind }, point)
+    }
+
+    fn gauge(&mut self, job: &str, name: &str, labels: &Labels<'_>, value: f64) -> Result<(), Refusal> {
+        self.put(job, name, Kind::Gauge, &Point::new(labels, Value::F64(value)))
+    }
+
+    fn page_in(&mut self, scheme: Scheme) -> String {
+        let mut out = TextEncoder::default();
+        out.clear(scheme);
+        self.store.write(self.now, &mut out);
+        String::from_utf8(out.finish().to_vec()).unwrap()
+    }
+
+    /// The samples of the page, without those of the store itself.
+    fn page(&mut self) -> String {
+        let page = self.page_in(Scheme::Underscores);
+        let own = |line: &&str| !line.starts_with('#') && !line.starts_with("headroom_apps_");
+        page.lines().filter(own).fold(String::new(), |all, line| all + line + "\n")
+    }
+}
+
+#[test]
+fn series_of_several_applications_are_one_family() {
+    let mut bench = Bench::new(Limits::default());
+    bench.gauge("b", "x", &[("l", "1")], 1.0).unwrap();
+    bench.gauge("a", "x", &[("m", "2"), ("l", "")], 2.0).unwrap();
+    bench.gauge("b", "x", &[("l", "1")], 3.0).unwrap();
+    let page = bench.page_in(Scheme::Underscores);
+    assert_eq!(page.matches("# TYPE x gauge\n").count(), 1, "{page}");
+    assert_eq!(
+        bench.page(),
+        "x{job=\"b\",instance=\"i\",l=\"1\"} 3\nx{job=\"a\",instance=\"i\",m=\"2\"} 2\n"
+    );
+    assert_eq!(bench.put("a", "x", Kind::Counter, &Point::new(&[], Value::U64(1))), Err(Refusal::Kind));
+    assert!(page.contains("headroom_apps_points_total{input=\"otlp\"} 3\n"), "{page}");
+    let page = bench.page_in(Scheme::Underscores);
+    assert!(
+        page.contains("headroom_apps_points_refused_total{input=\"otlp\",reason=\"kind\"} 1\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_is_no_longer_sent_disappears_and_gives_back_its_room() {
+    let mut bench = Bench::new(Limits { series: 2, ..Limits::default() });
+    bench.gauge("a", "x", &[("l", "1")], 1.0).unwrap();
+    bench.gauge("b", "y", &[], 1.0).unwrap();
+    assert_eq!(bench.gauge("b", "z", &[], 1.0), Err(Refusal::Series));
+    bench.now += STALE;
+    bench.gauge("b", "y", &[], 2.0).unwrap();
+    bench.now += Duration::from_secs(1);
+    // Nobody asked for a page: room is made when it is wanted.
+    bench.gauge("b", "z", &[], 3.0).unwrap();
+    assert_eq!(bench.page(), "y{job=\"b\",instance=\"i\"} 2\nz{job=\"b\",instance=\"i\"} 3\n");
+    bench.now += STALE + Duration::from_secs(1);
+    assert_eq!(bench.page(), "");
+    assert_eq!(bench.store.totals(), Totals::default());
+    assert!(bench.page_in(Scheme::Underscores).contains("headroom_apps_series_expired_total 3\n"));
+}
+
+#[test]
+fn each_limit_has_its_own_refusal_and_others_are_not_harmed() {
+    let limits = Limits {
+        applications: 2,
+        series_per_application: 3,
+        labels: 2,
+        name_bytes: 5,
+        value_bytes: 4,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(limits);
+    bench.gauge("good", "x", &[], 1.0).unwrap();
+    for (name, labels, want) in [
+        ("", &[][..], Refusal::Name),
+        ("sixsix", &[], Refusal::Name),
+        ("x", &[("sixsix", "1")], Refusal::Name),
+        ("x", &[("", "1")], Refusal::Name),
+        ("x", &[("__a", "1")], Refusal::Name),
+        ("x", &[("..a", "1")], Refusal::Name),
+        ("x", &[("a", "12345")], Refusal::LabelValue),
+        ("x", &[("a", "1"), ("b", "1"), ("c", "1")], Refusal::Labels),
+    ] {
+        assert_eq!(bench.gauge("bad", name, labels, 1.0), Err(want), "{name} {labels:?}");
+    }
+    for i in 0..10 {
+        let result = bench.gauge("bad", "x", &[("n", &i.to_string())], 1.0);
+        assert_eq!(result, if i < 3 { Ok(()) } else { Err(Refusal::ApplicationSeries) });
+    }
+    assert_eq!(bench.store.application("more", "i", bench.now), Err(Refusal::Applications));
+    bench.gauge("good", "y", &[], 1.0).unwrap();
+    assert_eq!(bench.store.totals().applications, 2);
+}
+
+#[test]
+fn names_that_readers_could_not_tell_apart_become_one_label_with_both_values() {
+    let mut bench = Bench::new(Limits::default());
+    for _ in 0..2 {
+        bench.gauge("a", "x", &[("b_c", "2"), ("b.c", "1"), ("d.e", "3")], 1.0).unwrap();
+        bench.gauge("a", "y", &[("b", "2"), ("b", "1"), ("job", "j")], 1.0).unwrap();
+    }
+    assert_eq!(
+        bench.page(),
+        "x{job=\"a\",instance=\"i\",b_c=\"1;2\",d_e=\"3\"} 1\n\
+         y{job=\"a\",instance=\"i\",b=\"1;2\",exported_job=\"j\"} 1\n"
+    );
+    assert!(
+        bench
+            .page_in(Scheme::AllowUtf8)
+            .contains("x{job=\"a\",instance=\"i\",b_c=\"1;2\",\"d.e\"=\"3\"} 1\n")
+    );
+    assert_eq!(bench.store.totals().series, 2);
+    // What only another way of escaping would make the same.
+    let both = [("b.c", "1"), ("b_dot_c", "2")];
+    assert_eq!(bench.gauge("a", "x", &both, 1.0), Err(Refusal::Name));
+    // The second of two families that are one for old readers is left out, there alone.
+    bench.gauge("a", "z.z", &[], 1.0).unwrap();
+    bench.gauge("a", "z_z", &[], 2.0).unwrap();
+    let page = bench.page_in(Scheme::Underscores);
+    assert!(page.contains("z_z{job=\"a\",instance=\"i\"} 1\n") && !page.contains("} 2\n"), "{page}");
+    assert!(page.contains("headroom_apps_families_hidden 1\n"), "{page}");
+    assert!(bench.page_in(Scheme::AllowUtf8).contains("headroom_apps_families_hidden 0\n"));
+}
+
+#[test]
+fn a_family_that_another_collector_has_is_left_out() {
+    let mut bench = Bench::new(Limits::default());
+    let histogram = Histogram { buckets: vec![(1.0, 1)], sum: 1.0, count: 1 };
+    bench.gauge("a", "taken", &[], 1.0).unwrap();
+    bench.gauge("a", "h_count", &[], 1.0).unwrap();
+    bench.put("a", "h", Kind::Histogram, &Point::new(&[], Value::Histogram(&histogram))).unwrap();
+    bench.put("a", "node", Kind::Histogram, &Point::new(&[], Value::Histogram(&histogram))).unwrap();
+    let mut out = TextEncoder::default();
+    for name in ["taken", "node_sum"] {
+        out.family(&Desc::gauge(name, "T.", &[]));
+    }
+    bench.store.write(bench.now, &mut out);
+    let page = String::from_utf8(out.page().to_vec()).unwrap();
+    assert!(
+        page.contains("h_count{job=\"a\",instance=\"i\"} 1\n")
+            && page.contains("headroom_apps_families_hidden 3\n")
+    );
+    assert!(!page.contains("taken{") && !page.contains("node_bucket{"), "{page}");
+}
+
+#[test]
+fn what_is_added_adds_up_and_what_is_older_or_overlaps_is_refused() {
+    let mut bench = Bench::new(Limits::default());
+    let add = |value, start_nanos, at_nanos| Point {
+        mode: Mode::Add,
+        start_nanos,
+        at_nanos,
+        ..Point::new(&[], Value::F64(value))
+    };
+    for (point, want) in [
+        (add(1.0, 10, 20), Ok(())),
+        (add(2.0, 20, 30), Ok(())),
+        (add(2.0, 20, 30), Err(Refusal::Old)),
+        (add(4.0, 25, 35), Err(Refusal::Old)),
+        (add(8.0, 40, 50), Ok(())),
+        (add(f64::NAN, 60, 70), Err(Refusal::Number)),
+        (add(-1.0, 60, 70), Err(Refusal::Number)),
+    ] {
+        assert_eq!(bench.put("a", "x_total", Kind::Counter, &point), want);
+    }
+    assert_eq!(bench.page(), "x_total{job=\"a\",instance=\"i\"} 11\n");
+    let set = |value, at_nanos| Point { at_nanos, ..Point::new(&[], Value::F64(value)) };
+    assert_eq!(bench.put("a", "g", Kind::Gauge, &set(f64::NAN, 30)), Ok(()));
+    assert_eq!(bench.put("a", "g", Kind::Gauge, &set(2.0, 20)), Err(Refusal::Old));
+    assert_eq!(bench.put("a", "g", Kind::Gauge, &set(f64::INFINITY, 30)), Ok(()));
+    assert!(bench.page().contains("g{job=\"a\",instance=\"i\"} +Inf\n"));
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_does_not_make_all_that_follows_old() {
+    let mut bench = Bench::new(Limits::default());
+    let wall_nanos = 1_000_000_000_000_000;
+    let sender = Sender { wall_nanos, ..bench.sender("a") };
+    let about = About { name: "x", help: "", kind: Kind::Gauge };
+    for (at_nanos, value) in [(wall_nanos + 2 * SKEW_NANOS_MAX, 1.0), (wall_nanos, 2.0)] {
+        let point = Point { at_nanos, ..Point::new(&[], Value::F64(value)) };
+        bench.store.put(&sender, &about, &point).unwrap();
+    }
+    assert_eq!(bench.page(), "x{job=\"a\",instance=\"i\"} 2\n");
+}
+
+#[test]
+fn histograms_that_make_no_sense_are_refused() {
+    let mut bench = Bench::new(Limits::default());
+    let good = Histogram { buckets: vec![(1.0, 1), (2.0, 3)], sum: 1.0, count: 4 };
+    let with = |buckets: &[(f64, u64)]| Histogram { buckets: buckets.to_vec(), ..good.clone() };
+    let many: Vec<_> = (0..600_u32).map(|i| (f64::from(i), 1)).collect();
+    for (value, want) in [
+        (good.clone(), Ok(())),
+        (with(&[(2.0, 1), (1.0, 2)]), Err(Refusal::Buckets)),
+        (with(&[(1.0, 2), (2.0, 1)]), Err(Refusal::Buckets)),
+        (with(&[(1.0, 5)]), Err(Refusal::Buckets)),
+        (with(&[(f64::NAN, 1)]), Err(Refusal::Buckets)),
+        (with(&many), Err(Refusal::Buckets)),
+    ] {
+        assert_eq!(bench.put("a", "h", Kind::Histogram, &Point::new(&[], Value::Histogram(&value))), want);
+    }
+    let positive = Run { first: 0, counts: vec![1, 2] };
+    let good = Exponential { positive, count: 3, ..Exponential::default() };
+    for (value, want) in [
+        (good.clone(), Ok(())),
+        (Exponential { count: 4, ..good.clone() }, Err(Refusal::Buckets)),
+        (Exponential { scale: i32::MIN, ..good.clone() }, Err(Refusal::Buckets)),
+        (Exponential { zero_threshold: f64::NAN, ..good.clone() }, Err(Refusal::Buckets)),
+        (
+            Exponential { positive: Run { first: i32::MAX, counts: vec![3] }, ..good.clone() },
+            Err(Refusal::Buckets),
+        ),
+    ] {
+        assert_eq!(bench.put("a", "e", Kind::Histogram, &Point::new(&[], Value::Exponential(&value))), want);
+    }
+}
+
+/// A point as a number of small choices.
+type Choice = (u8, u8, u8, u8, u16);
+
+fn apply(bench: &mut Bench, (job, name, kind, label, size): Choice) {
+    let job = format!("job{}", job % 5);
+    let Ok(application) = bench.store.application(&job, "", bench.now) else { return };
+    let sender = Sender { application, input: Input::Otlp, now: bench.now, wall_nanos: 0 };
+    let text = "v".repeat(usize::from(size % 700));
+    let count = usize::from(size % 90);
+    let value = format!("{label}{text}");
+    let key = format!("l{}", label % 60);
+    let labels = [(key.as_str(), value.as_str())];
+    let labels = &labels[..usize::from(kind % 2)];
+    let buckets: Vec<_> = (0..count as u32).map(|i| (f64::from(i), u64::from(i))).collect();
+    let histogram = Histogram { count: count as u64, buckets, sum: 1.0 };
+    let positive = Run { first: i32::from(size % 800), counts: vec![1; count] };
+    let exponential = Exponential { count: count as u64, positive, ..Exponential::default() };
+    let exemplar = Exemplar { labels: vec![("t".into(), "x".repeat(count))], ..Exemplar::default() };
+    let exemplars = vec![exemplar; usize::from(label % 9)];
+    let (kind, value) = match kind % 6 {
+        0 | 1 => (Kind::Gauge, Value::F64(1.0)),
+        2 | 3 => (Kind::Histogram, Value::Histogram(&histogram)),
+        _ => (Kind::Histogram, Value::Exponential(&exponential)),
+    };
+    let mode = if size % 3 == 0 { Mode::Add } else { Mode::Set };
+    let at_millis = (size % 5 == 0).then_some(1);
+    let point = Point { mode, exemplars: &exemplars, at_millis, ..Point::new(labels, value) };
+    let name = format!("n{name}{}", "n".repeat(usize::from(size % 50)));
+    _ = bench.store.put(&sender, &About { name: &name, help: &text, kind }, &point);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn no_more_is_ever_held_than_the_limits_say(
+        choices in proptest::collection::vec(any::<Choice>(), 1..300),
+        kib in 4_u64..600,
+    ) {
+        let memory = ByteSize::kib(kib);
+        let memory_per_application = ByteSize::kib(kib / 2);
+        let limits = Limits {
+            applications: 4, series: 900, series_per_application: 400, memory, memory_per_application,
+            ..Limits::default()
+        };
+        let mut bench = Bench::new(limits.clone());
+        for choice in choices {
+            apply(&mut bench, choice);
+            bench.now += Duration::from_millis(u64::from(choice.4) * 20);
+            let totals = bench.store.totals();
+            prop_assert!(totals.bytes as u64 <= memory.as_u64(), "{totals:?} {memory}");
+            prop_assert!(totals.series <= limits.series && totals.applications <= limits.applications);
+            for application in bench.store.applications.values() {
+                prop_assert!(application.bytes as u64 <= memory_per_application.as_u64());
+                prop_assert!(application.series <= limits.series_per_application);
+            }
+        }
+        // What is counted is what is there.
+        let all = || bench.store.families.values().flat_map(|family| family.series.values());
+        prop_assert_eq!(all().map(|s| s.held.series()).sum::<usize>(), bench.store.series);
+        bench.now += STALE * 2;
+        bench.page();
+        prop_assert_eq!(bench.store.totals(), Totals::default());
+    }
+}
