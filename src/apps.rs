@@ -31,7 +31,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            stale_after: Duration::from_secs(300),
+            stale_after: Duration::from_mins(5),
             limits: Limits::default(),
             otlp: otlp::Options::default(),
         }

@@ -1,11 +1,13 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
 mod name_mapping;
+mod near;
 pub(crate) mod process_names;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
 use crate::{apps, client, collect, exporter, optimize, stack};
+use near::{nearest, unknown};
 use optimize::policy::Rung;
 use process_names::process_names;
 use serde::Deserialize;
@@ -18,8 +20,6 @@ use std::time::Duration;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Prometheus is not made for shorter scrape intervals.
 const UP_INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// A name may differ from a known one by so many edits to be taken for a slip.
-const SLIP_EDITS_MAX: usize = 3;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -353,22 +353,6 @@ fn bad_cgroup(path: &str) -> Option<&'static str> {
         return Some("a path from the root of the hierarchy, such as /system.slice/cache.service");
     }
     path.split('/').any(|part| part == "..").then_some("a path without `..`")
-}
-
-fn unknown(name: &str, known: &[&str]) -> String {
-    match nearest(name, known.iter().copied()) {
-        Some(near) => format!("unknown name `{name}`; did you mean `{near}`?"),
-        None if known.is_empty() => format!("unknown name `{name}`; none are configured"),
-        None => format!("unknown name `{name}`; there are {}", known.join(", ")),
-    }
-}
-
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known.map(|k| (strsim::damerau_levenshtein(name, k), k));
-    let (edits, near) = scored.min_by_key(|(edits, _)| *edits)?;
-    // A name that holds the other (`listen_address` for `listen`) is as good as a slip of a few letters.
-    let contains = name.len() > 1 && (name.starts_with(near) || near.starts_with(name));
-    (contains || edits <= SLIP_EDITS_MAX.min(name.len() / 2)).then_some(near)
 }
 
 fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {

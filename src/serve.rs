@@ -8,6 +8,7 @@ mod door;
 pub mod listener;
 pub mod metrics;
 pub mod query;
+mod reply;
 mod san;
 mod tls;
 pub mod token;
@@ -15,10 +16,11 @@ mod users;
 pub mod web;
 mod web_config;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
+use reply::Reply;
 use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
@@ -67,6 +69,8 @@ pub struct Answer {
     pub body: Bytes,
     /// More headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What follows the body, over HTTP/2.
+    pub trailers: Box<[(HeaderName, HeaderValue)]>,
 }
 
 impl Answer {
@@ -77,7 +81,14 @@ impl Answer {
         body: impl Into<Bytes>,
     ) -> Self {
         let (status, content_type) = (StatusCode::OK, content_type.into());
-        Self { status, handler, content_type, body: body.into(), headers: Vec::new() }
+        Self {
+            status,
+            handler,
+            content_type,
+            body: body.into(),
+            headers: Vec::new(),
+            trailers: Box::default(),
+        }
     }
 
     /// A line of text with a status.
@@ -85,7 +96,14 @@ impl Answer {
         let mut body = line.into();
         body.push('\n');
         let content_type = Cow::Borrowed("text/plain; charset=utf-8");
-        Self { status, handler, content_type, body: body.into(), headers: Vec::new() }
+        Self {
+            status,
+            handler,
+            content_type,
+            body: body.into(),
+            headers: Vec::new(),
+            trailers: Box::default(),
+        }
     }
 
     /// A value as JSON; a value that has no JSON is a server error.
@@ -130,8 +148,8 @@ impl Answer {
         self
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body));
+    fn into_response(self) -> Response<Reply> {
+        let mut response = Response::new(Reply::new(self.body, self.trailers));
         *response.status_mut() = self.status;
         let content_type = match self.content_type {
             Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),

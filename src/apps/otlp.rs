@@ -1,5 +1,16 @@
 //! Metrics by OpenTelemetry's protocol: where they come in, and what a request may be.
 
+mod answers;
+mod attributes;
+pub(crate) mod json;
+mod naming;
+mod point;
+pub mod receiver;
+pub mod request;
+mod schema;
+mod unpack;
+pub mod wire;
+
 use crate::serve::addresses::Addresses;
 use bytesize::ByteSize;
 use serde::Deserialize;

@@ -1,5 +1,7 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
+mod receivers;
+
 use super::sockets::{bind, bind_all, inherited};
 use super::{Common, load};
 use crate::apps::Applications;
@@ -122,7 +124,7 @@ impl Service {
         // All sockets and files first: a port that is taken should stop the start before anything has begun.
         let listener = |sockets, name, web| {
             let (limits, metrics) = (Limits::default(), http.clone());
-            Listener { sockets, name, limits, metrics, web }
+            Listener { sockets, name, limits, metrics, web, http2_plain: false }
         };
         let (config, mut exporter, mut optimizer) = (&service.config, None, None);
         if parts.exporter {
@@ -144,8 +146,10 @@ impl Service {
             service.spawn(listener, &stopped, api)?;
         }
         if let Some(listener) = exporter {
+            let receivers = service.bind_receivers(&http).await?;
             let handler = Arc::new(service.start_exporter(reload)?);
             service.spawn(listener, &stopped, handler)?;
+            service.start_receivers(receivers)?;
         }
         Ok(service)
     }

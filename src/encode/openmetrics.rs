@@ -163,4 +163,35 @@ mod tests {
         assert_eq!(text, "# HELP \"a.b\" A.\n# TYPE \"a.b\" counter\n{\"a.b_total\"} 1\n# EOF\n");
         assert!(page(Scheme::Values, write).contains("\nU__a_2e_b__total 1\n"));
     }
+
+    #[test]
+    fn counters_and_buckets_have_exemplars_and_samples_may_have_a_time() {
+        use crate::metric::Exemplar;
+        let exemplar =
+            |value, at_millis| Exemplar { labels: vec![("id".into(), "a\"".into())], value, at_millis };
+        let exemplars = [exemplar(0.5, Some(1_700_000_000_007)), exemplar(7.0, None)];
+        let besides = Besides { at_millis: Some(-1500), exemplars: &exemplars };
+        let text = page(Scheme::default(), |out| {
+            out.family(&Desc::counter("a_total", "A.", &["l"]));
+            out.sample_with(&["1"], Value::U64(1), &besides);
+            out.family(&Desc::gauge("g", "G.", &[]));
+            out.sample_with(&[], Value::U64(2), &besides);
+            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
+            let h = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: 4.5, count: 3 };
+            out.sample_with(&[], Value::Histogram(&h), &Besides { at_millis: None, ..besides });
+        });
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "a_total{l=\"1\"} 1 -1.500 # {id=\"a\\\"\"} 7",
+                "g 2 -1.500",
+                "h_bucket{le=\"1.0\"} 1 # {id=\"a\\\"\"} 0.5 1700000000.007",
+                "h_bucket{le=\"2.0\"} 2",
+                "h_bucket{le=\"+Inf\"} 3 # {id=\"a\\\"\"} 7",
+                "h_sum 4.5",
+                "h_count 3",
+            ]
+        );
+    }
 }

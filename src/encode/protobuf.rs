@@ -353,4 +353,59 @@ mod tests {
         });
         assert!(bytes.is_empty(), "{bytes:?}");
     }
+
+    /// The fields of a message with bytes inside, by number; a varint is shown as its bytes.
+    fn field(message: &[u8], wanted: u8) -> Vec<Vec<u8>> {
+        let (mut rest, mut found) = (message, Vec::new());
+        while let [key, behind @ ..] = rest {
+            let length = match key & 7 {
+                BYTES => {
+                    1 + usize::from(behind[0] & 0x7f)
+                        + if behind[0] > 0x7f { usize::from(behind[1]) * 128 + 1 } else { 0 }
+                }
+                DOUBLE => 8,
+                _ => behind.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1,
+            };
+            let start = if key & 7 == BYTES { 1 + usize::from(behind[0] > 0x7f) } else { 0 };
+            if key >> 3 == wanted {
+                found.push(behind[start..length].to_vec());
+            }
+            rest = &behind[length..];
+        }
+        found
+    }
+
+    #[test]
+    fn an_exponential_histogram_is_a_native_one_and_has_buckets_with_bounds_too() {
+        let positive = Run { first: -1, counts: vec![2, 1, 0, 0, 0, 4] };
+        let value = Exponential { count: 8, zero_count: 1, sum: 9.0, positive, ..Exponential::default() };
+        let bytes = page(|out| {
+            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
+            let exemplars = [Exemplar { value: 30.0, at_millis: Some(1500), ..Exemplar::default() }];
+            out.sample_with(
+                &[],
+                Value::Exponential(&value),
+                &Besides { exemplars: &exemplars, at_millis: Some(5) },
+            );
+        });
+        let family = &bytes[2..];
+        let metric = field(family, 4).concat();
+        assert_eq!(field(&metric, 6), [[5]]);
+        let histogram = field(&metric, 7).concat();
+        assert_eq!(field(&histogram, 5), [[0]], "the schema");
+        assert_eq!(field(&histogram, 7), [[1]], "the zeros");
+        // Buckets 0 and 1, a gap of three, bucket 5: Prometheus names them by their upper bounds.
+        assert_eq!(field(&histogram, 12), [[0x08, 0, 0x10, 2], [0x08, 6, 0x10, 1]]);
+        assert_eq!(field(&histogram, 13), [[4, 1, 6]], "2, 1, 4 as differences");
+        let buckets = field(&histogram, 3);
+        assert_eq!(buckets.len(), 7, "zero, and up to 32 in powers of two");
+        let exemplar = field(&buckets[6], 3).concat();
+        assert_eq!(field(&exemplar, 3), [[0x08, 1, 0x10, 0x80, 0xca, 0xb5, 0xee, 0x01]]);
+        let empty = page(|out| {
+            out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
+            out.sample(&[], Value::Exponential(&Exponential::default()));
+        });
+        let histogram = field(&field(&empty[1..], 4).concat(), 7).concat();
+        assert_eq!(field(&histogram, 12), [[0x08, 0, 0x10, 0]], "an empty one is a native one as well");
+    }
 }

@@ -4,6 +4,10 @@ use super::{
     Parser,
     Run::{Bytes, Text},
 };
+use crate::apps::limits::Limits;
+use crate::apps::otlp::request::{Arrival, receive};
+use crate::apps::otlp::{Names, json};
+use crate::apps::{self, Applications};
 use crate::collect::textfile;
 use crate::config::{self, process_names};
 use crate::encode::name::Scheme;
@@ -19,6 +23,8 @@ use std::path::Path;
 
 /// Requests over HTTP, and files that are no kernel's.
 pub(super) const REQUESTS: &[Parser] = &[
+    ("apps::otlp::json::request", Bytes(otlp_json)),
+    ("apps::otlp::request::receive", Bytes(otlp)),
     ("client::check", Text(|t| _ = client::check(t))),
     ("collect::textfile::show", Bytes(same_when_read_again)),
     ("config::parse", Text(|t| _ = config::Config::parse(t, Path::new("/nowhere/c.yaml")))),
@@ -33,6 +39,45 @@ pub(super) const REQUESTS: &[Parser] = &[
     ("optimize::api::filter", Text(|t| _ = api::filter(Some(t)))),
     ("serve::query", Text(|t| _ = serve::query::query(Some(t), "collect[]").count())),
 ];
+
+/// The most that an application may have held while it is fuzzed.
+const HELD_BYTES_MAX: u64 = 64 << 10;
+
+/// A request for metrics: whatever it is, no more is held than may be, and what is shown is a page that can be read.
+fn otlp(bytes: &[u8]) {
+    let memory = bytesize::ByteSize(HELD_BYTES_MAX);
+    let limits = Limits { memory, memory_per_application: memory, ..Limits::default() };
+    for names in [Names::Underscores, Names::Utf8] {
+        let applications =
+            Applications::new(&apps::Options { limits: limits.clone(), ..apps::Options::default() });
+        let arrival = Arrival { now: std::time::Instant::now(), wall_nanos: 0 };
+        _ = receive(&applications, names, bytes, arrival);
+        if applications.lock().totals().series == 0 {
+            continue;
+        }
+        assert!(applications.lock().totals().bytes as u64 <= HELD_BYTES_MAX);
+        for scheme in [Scheme::Underscores, Scheme::AllowUtf8] {
+            let mut out = TextEncoder::default();
+            out.clear(scheme);
+            applications.lock().write(arrival.now, &mut out);
+            let page = out.finish().to_vec();
+            if scheme == Scheme::Underscores {
+                let text = String::from_utf8_lossy(&page);
+                assert!(shown(&page).is_some(), "{text}");
+            }
+        }
+    }
+}
+
+/// The same in JSON: what it becomes can be read, and is no longer than it may be.
+fn otlp_json(bytes: &[u8]) {
+    const MOST: usize = 4096;
+    if let Ok(request) = json::request(bytes, MOST) {
+        // The last value may be the one that is too long.
+        assert!(request.len() <= 2 * MOST + bytes.len(), "{} bytes", request.len());
+        otlp(&request);
+    }
+}
 
 /// A request whose lines are `Accept`, `Accept-Encoding`, Prometheus's time-out and the query.
 fn ask(bytes: &[u8]) {

@@ -232,7 +232,9 @@ fn every_parser_of_kernel_files_is_in_a_table() {
 #[test]
 fn each_line_of_the_tables_calls_what_it_names() {
     // The lines that call it by way of a function of their own.
-    const BY_WAY: [(&str, &str); 5] = [
+    const BY_WAY: [(&str, &str); 7] = [
+        ("apps::otlp::json::request", "otlp_json"),
+        ("apps::otlp::request::receive", "otlp"),
         ("ethtool::counts", "counts"),
         ("dbus::receive", "whole_dbus"),
         ("collect::textfile::show", "same_when_read_again"),
@@ -313,6 +315,12 @@ fn the_seeds_are_what_their_parsers_take() {
     let nowhere = Path::new("/nowhere/p.yml");
     assert!(crate::config::process_names::parse(&text("process_names.yml"), nowhere).is_ok());
     assert_eq!(crate::optimize::alert::parse(&seed("notification.json")).unwrap().len(), 1);
+    let applications = crate::apps::Applications::new(&crate::apps::Options::default());
+    let request = crate::apps::otlp::json::request(&seed("otlp.json"), 4096).unwrap();
+    let arrival = crate::apps::otlp::request::Arrival { now: std::time::Instant::now(), wall_nanos: 0 };
+    let names = crate::apps::otlp::Names::Utf8;
+    let taken = crate::apps::otlp::request::receive(&applications, names, &request, arrival);
+    assert_eq!(taken.map(|outcome| (outcome.taken, outcome.rejected())), Ok((4, 0)));
     let mut out = crate::encode::text::TextEncoder::default();
     crate::collect::textfile::show(&seed("names.prom"), &mut out).unwrap();
 }

@@ -32,8 +32,8 @@ pub struct Exponential {
 
 /// Two buckets for each power of two: bounds that stay the same whatever the scale does, and not many.
 const CLASSIC_SCALE: i32 = 1;
-/// Beyond these every index is at the end of what a float can hold.
-const INDEX_MAX: i32 = 1 << 20;
+/// At the finest scale that SDKs begin with (20), the index of the largest float is 1,074 times 2^20.
+const INDEX_MAX: i32 = 1_200_000_000;
 
 impl Run {
     /// Makes each bucket of `2^by` buckets.

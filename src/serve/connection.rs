@@ -2,9 +2,9 @@
 
 use super::door::{Admitted, Door, Visit};
 use super::metrics::Metrics;
+use super::reply::Reply;
 use super::{Handler, Limits};
-use http_body_util::Full;
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Version};
@@ -36,6 +36,8 @@ pub(super) struct Shared<H> {
     pub(super) metrics: Metrics,
     pub(super) handler: Arc<H>,
     pub(super) door: Door,
+    /// Whether HTTP/2 is what is spoken without TLS.
+    pub(super) http2_plain: bool,
 }
 
 /// A connection that was accepted.
@@ -65,7 +67,11 @@ impl<H: Handler> Connection<H> {
         let Some((tls, http2)) =
             loaded.as_ref().and_then(|loaded| Some((loaded.tls.as_ref()?, loaded.http2)))
         else {
-            return self.http1(stream, watcher).await;
+            return if self.shared.http2_plain {
+                self.http2(stream, watcher).await;
+            } else {
+                self.http1(stream, watcher).await;
+            };
         };
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
         let stream = match self.handshake(acceptor, stream, stop).await {
@@ -164,10 +170,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
         let _busy = Busy::new(&self);
         let Shared { name, metrics, handler, door, .. } = &*self.shared;
         let head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
@@ -184,7 +187,7 @@ impl<H: Handler> Connection<H> {
             // Over HTTP/2 hyper would send the body all the same, which is an error there.
             let length = HeaderValue::from(response.body().size_hint().lower());
             response.headers_mut().insert(CONTENT_LENGTH, length);
-            *response.body_mut() = Full::default();
+            *response.body_mut() = Reply::default();
         }
         if let Some(loaded) = door.in_use() {
             response.headers_mut().extend(loaded.headers.iter().cloned());

@@ -28,6 +28,8 @@ pub struct Listener {
     pub metrics: Metrics,
     /// TLS, users and headers; without it nobody is asked who they are.
     pub web: Option<Web>,
+    /// Whether HTTP/2 is spoken from the first byte where there is no TLS: gRPC knows nothing else.
+    pub http2_plain: bool,
 }
 
 /// A listener cannot begin.
@@ -42,9 +44,9 @@ impl Listener {
         handler: Arc<impl Handler>,
         stop: watch::Receiver<bool>,
     ) -> Result<impl Future<Output = ()> + Send, ListenError> {
-        let Self { sockets, name, limits, metrics, web } = self;
+        let Self { sockets, name, limits, metrics, web, http2_plain } = self;
         let door = Door::new(name, metrics.clone(), web).map_err(ListenError)?;
-        let shared = Arc::new(Shared { name, limits, metrics, handler, door });
+        let shared = Arc::new(Shared { name, limits, metrics, handler, door, http2_plain });
         Ok(accept_all(sockets, shared, stop))
     }
 }
@@ -150,7 +152,8 @@ mod tests {
         let limits = Limits { connections: 1, unread: Duration::from_millis(500), ..Limits::default() };
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let (stop, stopped) = watch::channel(false);
-        let listener = Listener { sockets: vec![socket], name: "test", limits, metrics, web: None };
+        let listener =
+            Listener { sockets: vec![socket], name: "test", limits, metrics, web: None, http2_plain: false };
         let served = tokio::spawn(listener.run(Arc::new(Long), stopped).unwrap());
         let get = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
         let mut idle = TcpStream::connect(address).await.unwrap();
@@ -188,8 +191,14 @@ mod tests {
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let (stop, stopped) = watch::channel(false);
         let web = Some(Web::load(&path).unwrap());
-        let listener =
-            Listener { sockets: vec![socket], name: "test", limits, metrics: metrics.clone(), web };
+        let listener = Listener {
+            sockets: vec![socket],
+            name: "test",
+            limits,
+            metrics: metrics.clone(),
+            web,
+            http2_plain: false,
+        };
         let served = tokio::spawn(listener.run(Arc::new(Long), stopped).unwrap());
         // Nothing at all, half of a record, and a record of which never more comes.
         for begin in [&b""[..], &[0x16], &[0x16, 3, 1, 1, 0, 1]] {

@@ -29,6 +29,7 @@ mod manual;
 mod names;
 mod one_of_each;
 mod options;
+mod otlp;
 mod outlook;
 mod page;
 mod parity;

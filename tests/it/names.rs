@@ -73,6 +73,7 @@ fn known() -> BTreeMap<String, Family> {
     pages.push(get(&optimizer.url("/metrics")).unwrap().1);
     pages.push(live_page());
     pages.push(known_later());
+    pages.push(of_applications());
     for page in pages {
         for (name, family) in families(&page) {
             let known: &mut Family = all.entry(name).or_default();
@@ -89,6 +90,25 @@ fn known_later() -> String {
     headroom::optimize::metrics::Metrics::new(&registry).unwrap().pressure.working_set("cache", Some(1));
     let mut out = TextEncoder::default();
     headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
+    String::from_utf8(out.page().to_vec()).unwrap()
+}
+
+/// What the store of applications says of itself, once something was taken and something was not.
+fn of_applications() -> String {
+    use headroom::apps::limits::Refusal;
+    use headroom::apps::store::{About, Point, Sender, Store};
+    use headroom::apps::{Input, limits::Limits};
+    use headroom::metric::{Kind, Value};
+    let now = std::time::Instant::now();
+    let mut store = Store::new(Limits::default(), std::time::Duration::from_mins(5), now);
+    let application = store.application("job", "instance", now).unwrap();
+    let sender = Sender { application, input: Input::Otlp, now, wall_nanos: 0 };
+    let about = About { name: "headroom_apps_points_total", help: "Taken.", kind: Kind::Counter };
+    store.put(&sender, &about, &Point::new(&[], Value::U64(1))).unwrap();
+    store.remove(&sender, &about, &[]).unwrap();
+    store.refuse(Input::Otlp, Refusal::Series, 1);
+    let mut out = TextEncoder::default();
+    store.write(now + std::time::Duration::from_mins(10), &mut out);
     String::from_utf8(out.page().to_vec()).unwrap()
 }
 

@@ -8,7 +8,7 @@ use crate::metric::{Desc, Exponential, Histogram, Run};
 use bytesize::ByteSize;
 use proptest::prelude::*;
 
-const STALE: Duration = Duration::from_secs(300);
+const STALE: Duration = Duration::from_mins(5);
 
 struct Bench {
     store: Store,
@@ -259,7 +259,7 @@ fn apply(bench: &mut Bench, (job, name, kind, label, size): Choice) {
     let key = format!("l{}", label % 60);
     let labels = [(key.as_str(), value.as_str())];
     let labels = &labels[..usize::from(kind % 2)];
-    let buckets: Vec<_> = (0..count as u32).map(|i| (f64::from(i), u64::from(i))).collect();
+    let buckets: Vec<_> = (0..count).map(|i| (i as f64, i as u64)).collect();
     let histogram = Histogram { count: count as u64, buckets, sum: 1.0 };
     let positive = Run { first: i32::from(size % 800), counts: vec![1; count] };
     let exponential = Exponential { count: count as u64, positive, ..Exponential::default() };

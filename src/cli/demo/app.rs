@@ -73,7 +73,7 @@ async fn serve(args: &Args) -> Result<u8> {
     let metrics = Metrics::new(&registry)?;
     let (stop, stopped) = watch::channel(false);
     let (sockets, limits) = (vec![socket], Limits::default());
-    let listener = Listener { sockets, name: "app", limits, metrics, web: None };
+    let listener = Listener { sockets, name: "app", limits, metrics, web: None, http2_plain: false };
     let served = tokio::spawn(listener.run(Arc::clone(&app), stopped)?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut tick = tokio::time::interval(STEP);

@@ -1,0 +1,62 @@
+//! The listeners for what applications send.
+
+use super::super::sockets::bind_all;
+use super::{Service, now_millis, web};
+use crate::apps::otlp::receiver::{Grpc, Http, Receiver};
+use crate::serve::listener::Listener;
+use crate::serve::metrics::Metrics;
+use crate::serve::token::Token;
+use anyhow::Result;
+use std::sync::Arc;
+
+/// Bound listeners of OTLP: they serve once there is a store to fill.
+#[derive(Default)]
+pub(super) struct Receivers {
+    grpc: Option<Listener>,
+    http: Option<Listener>,
+    token: Option<Token>,
+}
+
+impl Service {
+    /// Binds what is configured.
+    pub(super) async fn bind_receivers(&self, metrics: &Metrics) -> Result<Receivers> {
+        let options = &self.config.applications.otlp;
+        let mut out = Receivers::default();
+        for (addresses, key, name) in [
+            (&options.grpc, "applications.otlp.grpc", "otlp_grpc"),
+            (&options.http, "applications.otlp.http", "otlp_http"),
+        ] {
+            let Some(addresses) = addresses else { continue };
+            let listener = Listener {
+                sockets: bind_all(addresses, key).await?,
+                name,
+                limits: Receiver::limits(options),
+                metrics: metrics.clone(),
+                web: web(options.web_config_file.as_deref())?,
+                http2_plain: name == "otlp_grpc",
+            };
+            if listener.http2_plain {
+                out.grpc = Some(listener);
+            } else {
+                out.http = Some(listener);
+            }
+        }
+        out.token = options.token_file.as_deref().map(Token::from_file).transpose()?;
+        Ok(out)
+    }
+
+    /// Serves what was bound.
+    pub(super) fn start_receivers(&mut self, receivers: Receivers) -> Result<()> {
+        let Some(applications) = self.applications.clone() else { return Ok(()) };
+        let Receivers { grpc, http, token } = receivers;
+        let receiver = Receiver::new(applications, &self.config.applications.otlp, token, now_millis);
+        let stopped = self.stopped();
+        if let Some(listener) = grpc {
+            self.spawn(listener, &stopped, Arc::new(Grpc(receiver.clone())))?;
+        }
+        if let Some(listener) = http {
+            self.spawn(listener, &stopped, Arc::new(Http(receiver)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+#!/bin/sh
+# Sends metrics with OpenTelemetry's own SDKs for Python and JavaScript, by gRPC and HTTP, and looks at what becomes of them on
+# the page; and has a real Prometheus scrape native histograms.
+#   run.sh [HEADROOM]       without an argument the debug binary is built
+# The SDKs come from pip and npm into target/otlp; where neither they nor an index are there, that part is SKIPPED, by name.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+here=$root/tests/otlp
+kept=${CARGO_TARGET_DIR:-$root/target}/otlp
+TOKEN=a-token-of-the-tests
+
+failed=0
+# check NAME COMMAND…: ok or FAIL, and what the command said if it failed.
+check() {
+    name=$1
+    shift
+    if said=$("$@" 2>&1); then
+        echo "ok    $name"
+    else
+        failed=1
+        echo "FAIL  $name"
+        printf '%s\n' "$said" | tail -n 20 | sed 's/^/        /'
+    fi
+}
+
+skip() {
+    echo "SKIPPED: $*" >&2
+}
+
+main() {
+    binary=${1:-}
+    if [ -z "$binary" ]; then
+        cargo build --quiet --locked --manifest-path "$root/Cargo.toml"
+        binary=${CARGO_TARGET_DIR:-$root/target}/debug/headroom
+    fi
+    work=$(mktemp -d)
+    pids=
+    trap finish EXIT
+    # Three ports that are free now.
+    # shellcheck disable=SC2046 # three words
+    set -- $(python3 -c '
+import socket
+all = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+print(*(s.getsockname()[1] for s in all))')
+    page=127.0.0.1:$1 grpc=127.0.0.1:$2 http=127.0.0.1:$3 prometheus=127.0.0.1:$4
+    start_headroom
+    if python_sdk; then
+        for way in grpc http; do
+            for temporality in cumulative delta; do
+                to=$grpc
+                [ "$way" = grpc ] || to=http://$http
+                check "Python: $way, $temporality: sent" "$kept/venv/bin/python" "$here/client.py" "$way" "$to" "$temporality" "$TOKEN"
+                check "Python: $way, $temporality: shown" python3 "$here/shown.py" "$page" py "tests/python-$way-$temporality"
+            done
+        done
+        check 'Python: a wrong token is refused' refused "$kept/venv/bin/python" "$here/client.py" grpc "$grpc" cumulative wrong
+    fi
+    if javascript_sdk; then
+        for way in grpc proto json; do
+            for temporality in cumulative delta; do
+                to=$http
+                [ "$way" != grpc ] || to=$grpc
+                check "JavaScript: $way, $temporality: sent" node "$kept/node/client.mjs" "$way" "$to" "$temporality" "$TOKEN"
+                check "JavaScript: $way, $temporality: shown" python3 "$here/shown.py" "$page" js "js-$way-$temporality"
+            done
+        done
+    fi
+    if ! command -v prometheus >/dev/null; then
+        skip 'no prometheus: native histograms were not scraped'
+    elif [ -x "$kept/venv/bin/python" ]; then
+        check 'Prometheus takes exponential histograms as native ones' native
+    fi
+    return "$failed"
+}
+
+finish() {
+    for pid in $pids; do
+        kill "$pid" 2>/dev/null || :
+        wait "$pid" 2>/dev/null || :
+    done
+    rm -rf "$work"
+}
+
+start_headroom() {
+    printf '%s\n' "$TOKEN" >"$work/token"
+    cat >"$work/headroom.yaml" <<END
+exporter: {listen: '$page', collectors: {disable_defaults: true}}
+applications: {otlp: {grpc: '$grpc', http: '$http', token_file: token}}
+END
+    "$binary" exporter --config "$work/headroom.yaml" >"$work/headroom.log" 2>&1 &
+    pids="$pids $!"
+    i=0
+    until python3 -c "import urllib.request; urllib.request.urlopen('http://$page/-/ready', timeout=5)" 2>/dev/null; do
+        i=$((i + 1))
+        if [ "$i" -gt 100 ]; then
+            cat "$work/headroom.log" >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+}
+
+# What is there already in the right version is not asked for again.
+python_sdk() {
+    if ! cmp -s "$here/requirements.txt" "$kept/venv/requirements.txt"; then
+        mkdir -p "$kept"
+        rm -rf "$kept/venv"
+        if ! python3 -m venv "$kept/venv" || ! "$kept/venv/bin/pip" install --quiet --requirement "$here/requirements.txt"; then
+            rm -rf "$kept/venv"
+            skip 'the SDK for Python could not be installed (python3-venv, pip): it was not tried'
+            return 1
+        fi
+        cp "$here/requirements.txt" "$kept/venv/requirements.txt"
+    fi
+}
+
+javascript_sdk() {
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        skip 'no node or npm: the SDK for JavaScript was not tried'
+        return 1
+    fi
+    if ! cmp -s "$here/package.json" "$kept/node/package.json"; then
+        rm -rf "$kept/node"
+        mkdir -p "$kept/node"
+        cp "$here/package.json" "$kept/node/package.json"
+        if ! (cd "$kept/node" && npm install --silent --ignore-scripts --no-package-lock --no-audit --no-fund); then
+            rm -rf "$kept/node"
+            skip 'the SDK for JavaScript could not be installed (npm): it was not tried'
+            return 1
+        fi
+    fi
+    # Modules are looked for beside the script.
+    cp "$here/client.mjs" "$kept/node/client.mjs"
+}
+
+# Whether a client says that it was not let in.
+refused() {
+    timeout 60 "$@" 2>&1 | grep UNAUTHENTICATED
+}
+
+native() {
+    cat >"$work/prometheus.yml" <<END
+global: {scrape_interval: 1s}
+scrape_configs:
+  - {job_name: headroom, honor_labels: true, static_configs: [{targets: ['$page']}]}
+END
+    prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.listen-address="$prometheus" \
+        --enable-feature=native-histograms >"$work/prometheus.log" 2>&1 &
+    pids="$pids $!"
+    python3 "$here/native.py" "$prometheus"
+}
+
+main "$@"
