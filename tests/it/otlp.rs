@@ -284,3 +284,27 @@ fn a_million_series_are_capped_while_all_else_goes_on() {
     assert!(page.contains("node_scrape_collector_success{collector=\"time\"} 1\n"));
     assert!(exporter.resident() < 256, "{} MiB", exporter.resident());
 }
+
+#[test]
+fn who_comes_when_bodies_hold_all_that_they_may_is_told_to_come_again() {
+    let exporter = Exporter::start(", body_max: 64KiB, in_flight_max: 64KiB");
+    let padded = |length: usize| {
+        let good = request("a", &gauge("g", r#"{"asInt":"1"}"#));
+        format!("{good}{}", " ".repeat(length - good.len()))
+    };
+    // Half of a body, and then nothing.
+    let mut slow = TcpStream::connect(exporter.http).unwrap();
+    let head = format!("POST /v1/metrics HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 60000\r\n\r\n");
+    slow.write_all(head.as_bytes()).unwrap();
+    slow.write_all(&padded(60_000).as_bytes()[..50_000]).unwrap();
+    let head = eventually("a refusal", 8, || {
+        let (status, head, _) = post(exporter.http, JSON, padded(40_000).as_bytes());
+        (status == 503).then_some(head)
+    });
+    assert!(head.contains("retry-after: 5"), "{head}");
+    // What it held is given back when it goes.
+    drop(slow);
+    eventually("room again", 30, || {
+        (post(exporter.http, JSON, padded(40_000).as_bytes()).0 == 200).then_some(())
+    });
+}
