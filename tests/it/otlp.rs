@@ -292,14 +292,16 @@ fn who_comes_when_bodies_hold_all_that_they_may_is_told_to_come_again() {
         let good = request("a", &gauge("g", r#"{"asInt":"1"}"#));
         format!("{good}{}", " ".repeat(length - good.len()))
     };
-    // Half of a body, and then nothing.
-    let mut slow = TcpStream::connect(exporter.http).unwrap();
     let head = format!("POST /v1/metrics HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 60000\r\n\r\n");
-    slow.write_all(head.as_bytes()).unwrap();
-    slow.write_all(&padded(60_000).as_bytes()[..50_000]).unwrap();
-    let head = eventually("a refusal", 8, || {
+    // Whichever of the two is read first keeps its room, so it may take more than one try.
+    let (head, slow) = eventually("a refusal", 30, || {
+        // Most of a body, and then nothing.
+        let mut slow = TcpStream::connect(exporter.http).unwrap();
+        slow.write_all(head.as_bytes()).unwrap();
+        slow.write_all(&padded(60_000).as_bytes()[..50_000]).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
         let (status, head, _) = post(exporter.http, JSON, padded(40_000).as_bytes());
-        (status == 503).then_some(head)
+        (status == 503).then_some((head, slow))
     });
     assert!(head.contains("retry-after: 5"), "{head}");
     // What it held is given back when it goes.
