@@ -86,8 +86,10 @@ impl Observer {
                 threads: threads_of(host, member.pid, THREADS_MAX + 1)?,
             });
         }
+        // Not the members': one that ended while this looked at it may stand in its group's list.
+        let seen: Vec<u32> = facts.processes.iter().map(|p| p.pid).collect();
         for unit in &mut facts.units {
-            self.leave_out_offspring(unit, &members, facts.at_ticks)?;
+            self.leave_out_offspring(unit, seen.clone(), facts.at_ticks)?;
         }
         if let Some(group) = &target.cgroup {
             facts.freezer = control::freezer(host, group)?;
@@ -96,10 +98,9 @@ impl Observer {
         Ok((members, facts))
     }
 
-    /// Takes from a unit who has gone meanwhile, and whom a member has started since: groups in which short-lived processes
-    /// come and go would never look the same twice.
-    fn leave_out_offspring(&self, unit: &mut Unit, members: &[Member], since: u64) -> Result<(), HostError> {
-        let mut known: Vec<u32> = members.iter().map(|m| m.pid).collect();
+    /// Takes from a unit who has gone meanwhile, and whom one of the known has started since: groups in which short-lived
+    /// processes come and go would never look the same twice.
+    fn leave_out_offspring(&self, unit: &mut Unit, mut known: Vec<u32>, since: u64) -> Result<(), HostError> {
         let mut young = Vec::new();
         let strangers: Vec<u32> = unit.processes.iter().copied().filter(|pid| !known.contains(pid)).collect();
         for pid in strangers {
