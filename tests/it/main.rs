@@ -21,6 +21,7 @@ mod crash;
 mod devices;
 mod ending;
 mod formats;
+mod hooks;
 mod hostile;
 mod kernel;
 mod layers;

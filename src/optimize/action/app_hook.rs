@@ -1,16 +1,14 @@
-//! The application gives memory back by itself: HTTP POST to the hook that it serves.
+//! The application gives memory back by itself, by the way that its hook names.
 //!
 //! The protocol is in `docs/app-hook.md`. The application's own count is noted and never believed.
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent};
-use crate::client::{self, Call};
+mod http;
+
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
 use crate::host::hand::Hand;
-use crate::serve::token::Token;
-use bytesize::ByteSize;
-use hyper::Method;
+use crate::optimize::policy::hook::{TIMEOUT_MAX, Way};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Above this share of what the target holds, the request is urgent.
@@ -21,10 +19,16 @@ const NOTE_CHARS_MAX: usize = 200;
 /// Asks an application to give memory back.
 pub struct AppHook;
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    /// The hook of this kind; without it the first.
+    kind: Option<String>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Intent {
-    url: String,
-    token_file: Option<PathBuf>,
+    way: Way,
     timeout_millis: u64,
     request: Request,
 }
@@ -34,11 +38,9 @@ struct Intent {
 struct Request {
     bytes: u64,
     urgency: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Answer {
-    released_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    target: String,
 }
 
 impl Action for AppHook {
@@ -57,42 +59,46 @@ impl Action for AppHook {
         }
     }
 
+    fn time_max(&self) -> Duration {
+        TIMEOUT_MAX
+    }
+
+    fn check(&self, with: &Value) -> Result<(), String> {
+        options::<Options>(with).map(|_| ())
+    }
+
     fn plan(&self, scene: &Scene<'_>) -> Result<Plan, Refusal> {
-        let hook =
-            scene.target.hook.as_ref().ok_or_else(|| Refusal("the target has no hook configured".into()))?;
+        let kind = options::<Options>(scene.with).map_err(Refusal)?.kind;
+        let hook = scene.target.hook_of(kind.as_deref()).ok_or_else(|| {
+            Refusal(match &kind {
+                Some(kind) => format!("the target has no hook of the kind {kind} configured"),
+                None => "the target has no hook configured".into(),
+            })
+        })?;
+        let way = hook.way().map_err(|(key, why)| Refusal(format!("the hook's {key}: {why}")))?;
         let held = scene.before.target.as_ref().map_or(0, |t| t.bytes);
         let urgent = scene.want_bytes as f64 > held as f64 * URGENT_SHARE;
-        let request =
-            Request { bytes: scene.want_bytes, urgency: if urgent { "high" } else { "low" }.into() };
+        let request = Request {
+            bytes: scene.want_bytes,
+            urgency: if urgent { "high" } else { "low" }.into(),
+            kind: hook.kind.clone(),
+            target: scene.target.name.clone(),
+        };
         let timeout_millis = u64::try_from(hook.timeout.as_millis()).unwrap_or(u64::MAX);
-        let intent =
-            Intent { url: hook.url.clone(), token_file: hook.token_file.clone(), timeout_millis, request };
-        Plan::new(Some(held), &intent)
+        Plan::new(Some(held), &Intent { way, timeout_millis, request })
     }
 
     fn execute(&self, plan: &Value, _: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
-        let intent: Intent = intent(plan)?;
-        let failed = |why: String| ActError::Failed(format!("the hook {}: {why}", intent.url));
-        let token = intent.token_file.as_deref().map(Token::from_file).transpose();
-        let call = Call {
-            method: Method::POST,
-            url: intent.url.clone(),
-            authorization: token.map_err(|e| failed(e.to_string()))?.and_then(|t| t.header()),
-            body: Some(serde_json::to_vec(&intent.request).map_err(|e| failed(e.to_string()))?),
-            deadline: Duration::from_millis(intent.timeout_millis),
-        };
-        let (status, body) = client::send_blocking(call).map_err(|e| failed(e.to_string()))?;
-        let note: String = String::from_utf8_lossy(&body).chars().take(NOTE_CHARS_MAX).collect();
-        if !status.is_success() {
-            return Err(failed(format!("answered {status}: {note:?}")));
-        }
-        match serde_json::from_slice::<Answer>(&body) {
-            Ok(answer) => {
-                let released = ByteSize::b(answer.released_bytes).display().iec();
-                Ok(format!("the application says that it released {released}"))
+        let Intent { way, timeout_millis, request } = intent(plan)?;
+        let timeout = Duration::from_millis(timeout_millis);
+        match way {
+            Way::Http { url, unix, token_file } => {
+                http::ask(&url, unix.as_deref(), token_file.as_deref(), &request, timeout)
             }
-            // It may have done its part all the same; the measurement tells.
-            Err(e) => Ok(format!("the application's answer is not understood ({e}): {note:?}")),
         }
+        .map_err(ActError::Failed)
     }
 }
+
+#[cfg(test)]
+mod tests;
