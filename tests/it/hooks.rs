@@ -1,11 +1,13 @@
 //! Every way to ask an application, on applications that behave and on those that do not.
 
-use crate::stack::{Holder, Hook, Optimizer, alert};
+use crate::stack::{Holder, Hook, Optimizer, Running, alert, eventually};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Where a test's hooks and its processes have their files.
@@ -20,6 +22,14 @@ fn run(holder: &Holder, hooks: &[(&str, String)]) -> Vec<Value> {
 
 /// The same, with the time that it took from the alert to the run's end.
 fn run_more(marker: &str, hooks: &[(&str, String)]) -> (Vec<Value>, Duration) {
+    let (entry, took) = entry(marker, hooks);
+    let steps = entry["steps"].as_array().unwrap().clone();
+    assert_eq!(steps.len(), hooks.len(), "{entry:#}");
+    (steps, took)
+}
+
+/// What the record has of such a run.
+fn entry(marker: &str, hooks: &[(&str, String)]) -> (Value, Duration) {
     let rungs: Vec<String> =
         hooks.iter().map(|(kind, _)| format!("{{action: app_hook, with: {{kind: {kind}}}}}")).collect();
     let list: Vec<String> = hooks.iter().map(|(kind, keys)| format!("{{kind: {kind}, {keys}}}")).collect();
@@ -34,10 +44,7 @@ fn run_more(marker: &str, hooks: &[(&str, String)]) -> (Vec<Value>, Duration) {
     let optimizer = Optimizer::start(&top, &keys);
     let begun = Instant::now();
     optimizer.notify(&[alert("held", "ab", "firing")], 200);
-    let entry = optimizer.ended(60);
-    let steps = entry["steps"].as_array().unwrap().clone();
-    assert_eq!(steps.len(), hooks.len(), "{entry:#}");
-    (steps, begun.elapsed())
+    (optimizer.ended(60), begun.elapsed())
 }
 
 fn detail(step: &Value) -> &str {
@@ -151,4 +158,102 @@ fn an_application_that_misbehaves_costs_its_own_time_and_no_more() {
     assert_eq!(elsewhere.calls(), 0, "a redirect was followed");
     assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(Path::new(&format!("/proc/{}", holder.pid())).exists());
+}
+
+#[test]
+fn a_signal_goes_only_to_processes_that_have_a_handler_for_it() {
+    let dir = directory();
+    let holder = Holder::start(dir.path(), "/dev/zero", 16, "");
+    let got = dir.path().join("got");
+    let script =
+        format!("trap 'echo got >> {}' USR2; echo ready; while :; do sleep 0.05; done", got.display());
+    let log = dir.path().join("log");
+    let listens = Running::start(Command::new("sh").args(["-c", &script, &holder.marker]), &log);
+    eventually("its handler is set", 20, || listens.output().contains("ready").then_some(()));
+    // dd has a handler for SIGUSR1, and none for the others.
+    let hooks = [
+        ("all", "signal: SIGUSR2".into()),
+        ("nobody", "signal: SIGHUP".into()),
+        ("largest", "signal: SIGUSR2, largest: 1".into()),
+    ];
+    let (entry, _) = entry(&holder.marker, &hooks);
+    let steps = entry["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 1, "{entry:#}");
+    assert!(
+        detail(&steps[0]).contains("SIGUSR2 sent to 1 of 2 processes; 1 without a handler left alone"),
+        "{entry:#}"
+    );
+    let reason = entry["reason"].as_str().unwrap();
+    for signal in ["SIGHUP", "SIGUSR2"] {
+        let refusal = format!("no process of the target has a handler for {signal}");
+        assert!(reason.contains(&refusal), "{entry:#}");
+    }
+    eventually("the handler runs", 10, || std::fs::read_to_string(&got).ok().filter(|t| t == "got\n"));
+    // To the holder, which waits without a handler, it would have been the end.
+    for pid in [holder.pid(), listens.pid()] {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        assert!(!stat.contains(") Z"), "{stat}");
+    }
+}
+
+#[test]
+fn a_command_has_its_environment_and_ends_as_a_whole_with_its_time() {
+    let dir = directory();
+    let holder = Holder::start(dir.path(), "/dev/zero", 16, "");
+    let script = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    };
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let hooks = [
+        (
+            "gc",
+            format!(
+                "command: ['{}', '$(reboot)']",
+                script("good", &format!("env > {}; echo \"had $1\"", file("env")))
+            ),
+        ),
+        (
+            "hangs",
+            format!(
+                "timeout: 500ms, command: ['{}']",
+                script("hangs", &format!("sleep 999 & echo $! > {}; wait", file("pid1")))
+            ),
+        ),
+        ("noisy", format!("timeout: 500ms, command: ['{}']", script("noisy", "exec yes"))),
+        ("fails", format!("command: ['{}']", script("fails", "echo no >&2; exit 3"))),
+        (
+            "leaves",
+            format!("command: ['{}']", script("leaves", &format!("sleep 999 & echo $! > {}", file("pid2")))),
+        ),
+        ("missing", "command: [/nonexistent]".into()),
+    ];
+    let (steps, took) = run_more(&holder.marker, &hooks);
+    let wants = [
+        "says \"had $(reboot)\"",
+        "not done within 500ms",
+        "not done within 500ms",
+        "exit status: 3, and said \"no\"",
+        "says \"\"",
+        "No such file",
+    ];
+    for (want, step) in wants.iter().zip(&steps) {
+        assert!(detail(step).contains(want) && detail(step).len() < 1000, "{want}: {step:#}");
+    }
+    let env = std::fs::read_to_string(file("env")).unwrap();
+    for line in ["HEADROOM_TARGET=held\n", "HEADROOM_KIND=gc\n", "HEADROOM_URGENCY=high\n", "HEADROOM_BYTES="]
+    {
+        assert!(env.contains(line), "{env}");
+    }
+    assert!(!env.contains("HOME="), "{env}");
+    for name in ["pid1", "pid2"] {
+        let pid = std::fs::read_to_string(file(name)).unwrap();
+        eventually("what the command started has ended", 10, || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            stat.map_or(true, |s| s.contains(") Z")).then_some(())
+        });
+    }
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }

@@ -2,9 +2,12 @@
 //!
 //! The protocol is in `docs/app-hook.md`. The application's own count is noted and never believed.
 
+mod command;
 mod http;
+mod signal;
 
 use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use crate::host::Host;
 use crate::host::hand::Hand;
 use crate::optimize::policy::hook::{TIMEOUT_MAX, Way};
 use serde::{Deserialize, Serialize};
@@ -31,6 +34,9 @@ struct Intent {
     way: Way,
     timeout_millis: u64,
     request: Request,
+    /// Who is to get a signal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    receivers: Vec<signal::Receiver>,
 }
 
 /// What the application is asked: give back so many bytes, at once or when convenient.
@@ -52,8 +58,8 @@ impl Action for AppHook {
         Explanation {
             what: "asks the application to give memory back, and lets it choose what",
             cost: "what the application drops it must make or load again: a colder cache, a pause of its collector",
-            capabilities: &[],
-            needs: "a hook in the target's configuration; docs/app-hook.md has the protocol",
+            capabilities: &["CAP_KILL"],
+            needs: "CAP_KILL only for signals to other users' processes; a hook in the target's configuration; docs/app-hook.md has the protocol",
             verified: "the target's memory must fall and the machine's available memory rise; the application's own count is noted and never believed",
             undone: "not needed: the application fills up again by itself",
         }
@@ -85,19 +91,48 @@ impl Action for AppHook {
             target: scene.target.name.clone(),
         };
         let timeout_millis = u64::try_from(hook.timeout.as_millis()).unwrap_or(u64::MAX);
-        Plan::new(Some(held), &Intent { way, timeout_millis, request })
+        let receivers = match way {
+            Way::Signal { largest, .. } => receivers(scene, largest),
+            _ => Vec::new(),
+        };
+        Plan::new(Some(held), &Intent { way, timeout_millis, request, receivers })
     }
 
-    fn execute(&self, plan: &Value, _: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
-        let Intent { way, timeout_millis, request } = intent(plan)?;
+    fn permit(&self, plan: &Value, host: &Host) -> Result<(), Refusal> {
+        let Intent { way, receivers, .. } = intent(plan).map_err(|e| Refusal(e.to_string()))?;
+        let why = match &way {
+            Way::Signal { name, .. } => signal::refusal(name, &receivers, host),
+            _ => None,
+        };
+        why.map_or(Ok(()), |why| Err(Refusal(why)))
+    }
+
+    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+        let Intent { way, timeout_millis, request, receivers } = intent(plan)?;
         let timeout = Duration::from_millis(timeout_millis);
         match way {
             Way::Http { url, unix, token_file } => {
                 http::ask(&url, unix.as_deref(), token_file.as_deref(), &request, timeout)
             }
+            Way::Signal { name, .. } => signal::send(&name, &receivers, hand),
+            Way::Command(command) => command::run(&command, &request, timeout, watch),
         }
         .map_err(ActError::Failed)
     }
+}
+
+/// The target's processes, the largest first, and only so many; none that never may be touched.
+fn receivers(scene: &Scene<'_>, largest: Option<usize>) -> Vec<signal::Receiver> {
+    let sizes = scene.before.target.as_ref().map(|t| t.resident_by_pid.as_slice()).unwrap_or_default();
+    let size = |pid: u32| sizes.iter().find(|(p, _)| *p == pid).map_or(0, |(_, bytes)| *bytes);
+    let mut members: Vec<_> = scene.members.iter().filter(|m| !m.kernel_thread && m.pid > 1).collect();
+    members.sort_by_key(|m| std::cmp::Reverse(size(m.pid)));
+    let most = largest.unwrap_or(usize::MAX);
+    members
+        .into_iter()
+        .take(most)
+        .map(|m| signal::Receiver { pid: m.pid, start_ticks: m.start_ticks })
+        .collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::time::Duration;
 const URL_DEFAULT: &str = "http://localhost/headroom/reclaim";
 /// The longest that an application may take.
 pub const TIMEOUT_MAX: Duration = Duration::from_mins(1);
+/// What may be sent: what programs take for requests.
+const SIGNALS: [&str; 4] = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"];
 /// The longest word for a kind.
 const KIND_BYTES_MAX: usize = 64;
 
@@ -25,6 +27,12 @@ pub struct Hook {
     pub unix: Option<PathBuf>,
     /// The file with the bearer token that the application wants.
     pub token_file: Option<PathBuf>,
+    /// A signal that the application has a handler for, in place of an address: `SIGUSR1` for example.
+    pub signal: Option<String>,
+    /// Only so many of the target's processes get the signal, the largest; all without it.
+    pub largest: Option<usize>,
+    /// A command, in place of an address: the program's path and its arguments, without a shell.
+    pub command: Vec<String>,
     /// How long the application may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -32,7 +40,16 @@ pub struct Hook {
 
 impl Default for Hook {
     fn default() -> Self {
-        Self { kind: None, url: None, unix: None, token_file: None, timeout: Duration::from_secs(5) }
+        Self {
+            kind: None,
+            url: None,
+            unix: None,
+            token_file: None,
+            signal: None,
+            largest: None,
+            command: Vec::new(),
+            timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -50,13 +67,34 @@ pub enum Way {
         /// The file with the token.
         token_file: Option<PathBuf>,
     },
+    /// A signal.
+    Signal {
+        /// Its name.
+        name: String,
+        /// To so many of the largest processes; to all without.
+        largest: Option<usize>,
+    },
+    /// A command.
+    Command(Vec<String>),
 }
 
 impl Hook {
     /// How the application is reached; or which key is wrong, and why.
     pub fn way(&self) -> Result<Way, (&'static str, String)> {
+        let http = self.url.is_some() || self.unix.is_some() || self.token_file.is_some();
+        let signal = self.signal.is_some() || self.largest.is_some();
+        match (http, signal, !self.command.is_empty()) {
+            (true, false, false) => self.http(),
+            (false, true, false) => self.by_signal(),
+            (false, false, true) => self.by_command(),
+            (false, false, false) => Err(("url", "give `url`, `unix`, `signal` or `command`".into())),
+            _ => Err(("url", "one way for a hook: an address with its token, `signal` or `command`".into())),
+        }
+    }
+
+    fn http(&self) -> Result<Way, (&'static str, String)> {
         let url = match (&self.url, &self.unix) {
-            (None, None) => return Err(("url", "give `url` or `unix`".into())),
+            (None, None) => return Err(("token_file", "a token is for `url` or `unix`".into())),
             (Some(url), _) => url.clone(),
             (None, Some(_)) => URL_DEFAULT.to_owned(),
         };
@@ -65,6 +103,25 @@ impl Hook {
             return Err(("unix", "an absolute path, such as /run/cache/hook.sock".into()));
         }
         Ok(Way::Http { url, unix: self.unix.clone(), token_file: self.token_file.clone() })
+    }
+
+    fn by_signal(&self) -> Result<Way, (&'static str, String)> {
+        let name = self.signal.as_deref().filter(|n| SIGNALS.contains(n));
+        let name = name.ok_or_else(|| ("signal", format!("one of {}", SIGNALS.join(", "))))?;
+        if self.largest == Some(0) {
+            return Err(("largest", "at least 1".into()));
+        }
+        Ok(Way::Signal { name: name.to_owned(), largest: self.largest })
+    }
+
+    fn by_command(&self) -> Result<Way, (&'static str, String)> {
+        if !self.command.first().is_some_and(|p| p.starts_with('/')) {
+            return Err(("command", "a list that begins with a program's absolute path".into()));
+        }
+        if self.command.iter().any(|part| part.contains('\0')) {
+            return Err(("command", "no part of it may hold a zero byte".into()));
+        }
+        Ok(Way::Command(self.command.clone()))
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {

@@ -50,6 +50,14 @@ fn what_is_wrong_with_a_hook_has_its_place() {
     for (yaml, want) in [
         ("{hook: {unix: /run/x}, hooks: [{kind: gc, unix: /run/x, url: 'http://x/gc'}]}", "good"),
         ("{hooks: [{kind: gc}]}", "hooks[0].url: give "),
+        ("{hooks: [{kind: a, signal: SIGUSR1, largest: 1}, {kind: b, command: [/bin/true, -x]}]}", "good"),
+        ("{hook: {signal: SIGKILL}}", "hook.signal: one of SIGHUP, "),
+        ("{hook: {signal: SIGUSR1, largest: 0}}", "hook.largest: at least 1"),
+        ("{hook: {largest: 1}}", "hook.signal: one of"),
+        ("{hook: {signal: SIGUSR1, url: 'http://x/'}}", "hook.url: one way"),
+        ("{hook: {command: [true]}}", "hook.command: a list that begins"),
+        ("{hook: {command: [/x], token_file: y}}", "hook.url: one way"),
+        ("{hook: {token_file: y}}", "hook.token_file: a token is for"),
         ("{hooks: [{kind: gc, unix: run/x}]}", "hooks[0].unix: an absolute path"),
         ("{hooks: [{kind: 'a b', unix: /x}]}", "hooks[0].kind: a word"),
         ("{hooks: [{kind: gc, unix: /x}, {kind: gc, unix: /y}]}", "hooks[1].kind: another hook"),
@@ -58,4 +66,27 @@ fn what_is_wrong_with_a_hook_has_its_place() {
     ] {
         assert!(wrong(yaml).starts_with(want), "{yaml}: {}", wrong(yaml));
     }
+}
+
+#[test]
+fn a_signal_is_for_the_largest_processes_and_never_for_the_first_or_a_kernel_thread() {
+    use crate::optimize::observe::Member;
+    let mut stage = stage(Value::Null);
+    let member = |pid: u32, kernel_thread: bool| Member {
+        pid,
+        start_ticks: u64::from(pid) * 10,
+        comm: "x".into(),
+        kernel_thread,
+        anon_bytes: None,
+    };
+    stage.members =
+        vec![member(1, false), member(2, true), member(7, false), member(8, false), member(9, false)];
+    stage.before.target.as_mut().unwrap().resident_by_pid = vec![(1, 99), (2, 99), (7, 5), (8, 20), (9, 10)];
+    let mut pids = |largest| {
+        stage.target.hook = Some(Hook { signal: Some("SIGUSR1".into()), largest, ..Hook::default() });
+        let intent: Intent = intent(&AppHook.plan(&stage.scene()).unwrap().intent).unwrap();
+        intent.receivers.iter().map(|r| (r.pid, r.start_ticks)).collect::<Vec<_>>()
+    };
+    assert_eq!(pids(None), [(8, 80), (9, 90), (7, 70)]);
+    assert_eq!(pids(Some(1)), [(8, 80)]);
 }
