@@ -58,7 +58,7 @@ impl Action for AppHook {
         Explanation {
             what: "asks the application to give memory back, and lets it choose what",
             cost: "what the application drops it must make or load again: a colder cache, a pause of its collector",
-            capabilities: &["CAP_KILL"],
+            capabilities: &[],
             needs: "CAP_KILL only for signals to other users' processes; a hook in the target's configuration; docs/app-hook.md has the protocol",
             verified: "the target's memory must fall and the machine's available memory rise; the application's own count is noted and never believed",
             undone: "not needed: the application fills up again by itself",
