@@ -12,6 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// The largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Between two looks whether an answer is still waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A request that got no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,12 @@ pub enum ClientError {
     Deadline {
         /// The time that was given.
         after: Duration,
+    },
+    /// Whoever sent it did not want to wait any longer.
+    #[error("no answer was waited for: {why}")]
+    Stopped {
+        /// Why.
+        why: String,
     },
 }
 
@@ -99,10 +107,28 @@ pub async fn send(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
 
 /// [`send`] from a thread that has no runtime of its own.
 pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    send_watched(call, &|| None)
+}
+
+/// The same, until `stop` says why it is not to be waited for any longer.
+pub fn send_watched(
+    call: Call,
+    stop: &dyn Fn() -> Option<String>,
+) -> Result<(StatusCode, Bytes), ClientError> {
     let to = without_login(&call.url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ClientError::Connect { to, source })?;
-    let answer = runtime.block_on(send(call));
+    let answer = runtime.block_on(async {
+        let mut answer = std::pin::pin!(send(call));
+        loop {
+            if let Ok(answer) = tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+                return answer;
+            }
+            if let Some(why) = stop() {
+                return Err(ClientError::Stopped { why });
+            }
+        }
+    });
     runtime.shutdown_background();
     answer
 }

@@ -303,7 +303,7 @@ impl Config {
             }
             target.check_hooks().map_err(|(at, why)| (key(&at), why))?;
         }
-        Ok(())
+        optimize::policy::hook::check_sockets(&self.optimizer.targets)
     }
 
     /// The host, as the paths say.

@@ -161,6 +161,28 @@ fn an_application_that_misbehaves_costs_its_own_time_and_no_more() {
 }
 
 #[test]
+fn an_answer_is_not_waited_for_once_all_is_to_stop() {
+    let dir = directory();
+    let holder = Holder::start(dir.path(), "/dev/zero", 16, "");
+    let hook = Hook::start("{}", Duration::from_mins(5));
+    let top =
+        format!("process_groups: [{{name: held, cmdline: ['{}'], memory_budget: 1MiB}}]", holder.marker);
+    let keys = format!(
+        "  targets: [{{name: held, process_group: held, hook: {{url: 'http://{}/', timeout: 50s}}}}]\n",
+        hook.address
+    );
+    let optimizer = Optimizer::start(&top, &keys);
+    optimizer.notify(&[alert("held", "ab", "firing")], 200);
+    eventually("the application is asked", 20, || (hook.calls() == 1).then_some(()));
+    std::fs::write(optimizer.dir.path().join("state/paused"), "by a test\n").unwrap();
+    let step = eventually("the step's end, long before the application's time is over", 30, || {
+        let step = optimizer.entries("limit=1").first()?["steps"][0].clone();
+        step["detail"].is_string().then_some(step)
+    });
+    assert!(detail(&step).contains("no answer was waited for: paused: by a test"), "{step:#}");
+}
+
+#[test]
 fn a_signal_goes_only_to_processes_that_have_a_handler_for_it() {
     let dir = directory();
     let holder = Holder::start(dir.path(), "/dev/zero", 16, "");

@@ -34,6 +34,7 @@ mod outlook;
 mod page;
 mod parity;
 mod pressure;
+mod pressure_sockets;
 mod process_exporter;
 mod process_flags;
 mod processes;

@@ -135,6 +135,7 @@ impl World {
                 version: Version::V2,
                 value: 100,
             }),
+            audience: Vec::new(),
         };
         let memory = self.cgroup.map(|g| CgroupMemory {
             version: 2,

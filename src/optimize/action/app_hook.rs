@@ -8,10 +8,11 @@ mod signal;
 
 use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
 use crate::host::Host;
-use crate::host::hand::Hand;
+use crate::host::hand::{Hand, Told};
 use crate::optimize::policy::hook::{TIMEOUT_MAX, Way};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::Path;
 use std::time::Duration;
 
 /// Above this share of what the target holds, the request is urgent.
@@ -59,7 +60,7 @@ impl Action for AppHook {
             what: "asks the application to give memory back, and lets it choose what",
             cost: "what the application drops it must make or load again: a colder cache, a pause of its collector",
             capabilities: &[],
-            needs: "CAP_KILL only for signals to other users' processes; a hook in the target's configuration; docs/app-hook.md has the protocol",
+            needs: "CAP_KILL only for signals to other users' processes, CAP_CHOWN only for a pressure_socket with another owner; a hook in the target's configuration; docs/app-hook.md has the protocol",
             verified: "the target's memory must fall and the machine's available memory rise; the application's own count is noted and never believed",
             undone: "not needed: the application fills up again by itself",
         }
@@ -82,6 +83,11 @@ impl Action for AppHook {
             })
         })?;
         let way = hook.way().map_err(|(key, why)| Refusal(format!("the hook's {key}: {why}")))?;
+        if let Way::PressureSocket(socket) = &way
+            && !has_audience(scene, &socket.path)
+        {
+            return Err(Refusal(format!("no program is connected to {}", socket.path.display())));
+        }
         let held = scene.before.target.as_ref().map_or(0, |t| t.bytes);
         let urgent = scene.want_bytes as f64 > held as f64 * URGENT_SHARE;
         let request = Request {
@@ -112,13 +118,34 @@ impl Action for AppHook {
         let timeout = Duration::from_millis(timeout_millis);
         match way {
             Way::Http { url, unix, token_file } => {
-                http::ask(&url, unix.as_deref(), token_file.as_deref(), &request, timeout)
+                let place =
+                    http::Place { url: &url, unix: unix.as_deref(), token_file: token_file.as_deref() };
+                http::ask(place, &request, timeout, watch)
             }
             Way::Signal { name, .. } => signal::send(&name, &receivers, hand),
             Way::Command(command) => command::run(&command, &request, timeout, watch),
+            Way::PressureSocket(socket) => tell(&socket.path, hand),
         }
         .map_err(ActError::Failed)
     }
+}
+
+/// Whether any program is connected to a socket.
+fn has_audience(scene: &Scene<'_>, path: &Path) -> bool {
+    scene.before.target.as_ref().is_some_and(|t| t.facts.audience.iter().any(|(p, n)| p == path && *n > 0))
+}
+
+/// Gives the word to all programs that are connected to a socket, and says to how many.
+fn tell(path: &Path, hand: &mut Hand) -> Result<String, String> {
+    let Told { told, deaf, gone } = hand.tell(path);
+    let but = |count: usize, what: &str| if count > 0 { format!("; {count} {what}") } else { String::new() };
+    let note = format!(
+        "{told} connected programs told of pressure at {}{}{}",
+        path.display(),
+        but(deaf, "read nothing any more"),
+        but(gone, "had gone")
+    );
+    if told > 0 { Ok(note) } else { Err(note) }
 }
 
 /// The target's processes, the largest first, and only so many; none that never may be touched.

@@ -14,6 +14,10 @@ pub const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 const SIGNALS: [&str; 4] = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"];
 /// The longest word for a kind.
 const KIND_BYTES_MAX: usize = 64;
+/// The longest path of a socket to serve: the kernel takes 107 bytes, and one that is being made has a longer name.
+const SOCKET_PATH_BYTES_MAX: usize = 96;
+/// Who may connect to a socket to serve, if the file does not say: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
 
 /// An application's hook.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -33,6 +37,13 @@ pub struct Hook {
     pub largest: Option<usize>,
     /// A command, in place of an address: the program's path and its arguments, without a shell.
     pub command: Vec<String>,
+    /// A socket, in place of an address, that Headroom serves and programs of the target connect to by systemd's protocol
+    /// (`$MEMORY_PRESSURE_WATCH`).
+    pub pressure_socket: Option<PathBuf>,
+    /// The mode of that socket, as chmod takes it; 0660 if not given.
+    pub mode: Option<String>,
+    /// Its owner, as chown takes it: `user`, `user:group` or `:group`; Headroom's own if not given.
+    pub owner: Option<String>,
     /// How long the application may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -48,6 +59,9 @@ impl Default for Hook {
             signal: None,
             largest: None,
             command: Vec::new(),
+            pressure_socket: None,
+            mode: None,
+            owner: None,
             timeout: Duration::from_secs(5),
         }
     }
@@ -76,6 +90,20 @@ pub enum Way {
     },
     /// A command.
     Command(Vec<String>),
+    /// A word to the programs that are connected to a socket of Headroom's.
+    PressureSocket(PressureSocket),
+}
+
+/// A socket that Headroom serves by systemd's memory pressure protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PressureSocket {
+    /// Its path.
+    pub path: PathBuf,
+    /// Who may connect, by the permissions of the file.
+    pub mode: u32,
+    /// Whose it is, as chown takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 impl Hook {
@@ -83,12 +111,20 @@ impl Hook {
     pub fn way(&self) -> Result<Way, (&'static str, String)> {
         let http = self.url.is_some() || self.unix.is_some() || self.token_file.is_some();
         let signal = self.signal.is_some() || self.largest.is_some();
-        match (http, signal, !self.command.is_empty()) {
-            (true, false, false) => self.http(),
-            (false, true, false) => self.by_signal(),
-            (false, false, true) => self.by_command(),
-            (false, false, false) => Err(("url", "give `url`, `unix`, `signal` or `command`".into())),
-            _ => Err(("url", "one way for a hook: an address with its token, `signal` or `command`".into())),
+        let socket = self.pressure_socket.is_some() || self.mode.is_some() || self.owner.is_some();
+        match (http, signal, !self.command.is_empty(), socket) {
+            (true, false, false, false) => self.http(),
+            (false, true, false, false) => self.by_signal(),
+            (false, false, true, false) => self.by_command(),
+            (false, false, false, true) => self.socket().map(Way::PressureSocket),
+            (false, false, false, false) => {
+                Err(("url", "give `url`, `unix`, `signal`, `command` or `pressure_socket`".into()))
+            }
+            _ => Err((
+                "url",
+                "one way for a hook: an address with its token, `signal`, `command` or `pressure_socket`"
+                    .into(),
+            )),
         }
     }
 
@@ -124,6 +160,31 @@ impl Hook {
         Ok(Way::Command(self.command.clone()))
     }
 
+    /// The socket to serve; or which key is wrong, and why.
+    fn socket(&self) -> Result<PressureSocket, (&'static str, String)> {
+        let path = self.pressure_socket.clone().filter(|p| p.is_absolute() && p.file_name().is_some());
+        let path = path.filter(|p| p.as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
+        let path = path.ok_or_else(|| {
+            let why = format!(
+                "an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, such as /run/headroom/cache"
+            );
+            ("pressure_socket", why)
+        })?;
+        let mode = self.mode.as_deref().map_or(Some(SOCKET_MODE), |text| {
+            u32::from_str_radix(text, 8).ok().filter(|&m| m <= 0o777 && !text.starts_with('+'))
+        });
+        let mode = mode.ok_or_else(|| ("mode", "an octal number up to 0777, such as \"0660\"".to_owned()))?;
+        let word = |part: &str| !part.contains([':', '/', ' ']) && part.len() <= KIND_BYTES_MAX;
+        let good = |text: &str| match text.split_once(':') {
+            Some((user, group)) => word(user) && word(group) && !group.is_empty(),
+            None => word(text) && !text.is_empty(),
+        };
+        if self.owner.as_deref().is_some_and(|text| !good(text)) {
+            return Err(("owner", "user, user:group or :group, by name or number".into()));
+        }
+        Ok(PressureSocket { path, mode, owner: self.owner.clone() })
+    }
+
     fn check(&self) -> Result<(), (&'static str, String)> {
         let word = |k: &str| {
             let letters = k.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
@@ -150,6 +211,11 @@ impl Target {
         self.all_hooks().find(|h| kind.is_none() || h.kind.as_deref() == kind)
     }
 
+    /// The sockets to serve for it.
+    pub fn pressure_sockets(&self) -> impl Iterator<Item = PressureSocket> {
+        self.all_hooks().filter(|h| h.pressure_socket.is_some()).filter_map(|h| h.socket().ok())
+    }
+
     /// Whether its hooks are good; or the key that is wrong, and why.
     pub fn check_hooks(&self) -> Result<(), (String, String)> {
         let one = self.hook.iter().map(|h| ("hook".to_owned(), h));
@@ -164,4 +230,18 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Whether each socket is served for one hook alone; or the key of the second one, and why not.
+pub fn check_sockets(targets: &[Target]) -> Result<(), (String, String)> {
+    let mut paths = std::collections::HashSet::new();
+    for (i, target) in targets.iter().enumerate() {
+        for socket in target.pressure_sockets() {
+            if !paths.insert(socket.path.clone()) {
+                let why = format!("{} is the pressure_socket of another hook too", socket.path.display());
+                return Err((format!("optimizer.targets[{i}].hooks"), why));
+            }
+        }
+    }
+    Ok(())
 }

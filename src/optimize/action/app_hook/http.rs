@@ -2,6 +2,7 @@
 
 use super::{NOTE_CHARS_MAX, Request};
 use crate::client::{self, Call};
+use crate::optimize::action::Watch;
 use crate::serve::token::Token;
 use bytesize::ByteSize;
 use hyper::Method;
@@ -17,13 +18,20 @@ struct Answer {
     released_bytes: u64,
 }
 
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) url: &'a str,
+    pub(super) unix: Option<&'a Path>,
+    pub(super) token_file: Option<&'a Path>,
+}
+
 /// Asks, and says what the application answered; or why there is no answer.
 pub(super) fn ask(
-    url: &str,
-    unix: Option<&Path>,
-    token_file: Option<&Path>,
+    Place { url, unix, token_file }: Place<'_>,
     request: &Request,
     deadline: Duration,
+    watch: &Watch<'_>,
 ) -> Result<String, String> {
     let place = unix.map_or_else(|| url.to_owned(), |p| format!("{} at {}", url, p.display()));
     let failed = |why: String| format!("the hook {place}: {why}");
@@ -37,7 +45,7 @@ pub(super) fn ask(
         answer_bytes_max: ANSWER_BYTES_MAX,
         ..Call::get(url)
     };
-    let (status, body) = client::send_blocking(call).map_err(|e| failed(e.to_string()))?;
+    let (status, body) = client::send_watched(call, &|| watch.end()).map_err(|e| failed(e.to_string()))?;
     let note: String = String::from_utf8_lossy(&body).chars().take(NOTE_CHARS_MAX).collect();
     if !status.is_success() {
         return Err(failed(format!("answered {status}: {note:?}")));

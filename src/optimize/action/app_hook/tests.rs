@@ -58,6 +58,16 @@ fn what_is_wrong_with_a_hook_has_its_place() {
         ("{hook: {command: [true]}}", "hook.command: a list that begins"),
         ("{hook: {command: [/x], token_file: y}}", "hook.url: one way"),
         ("{hook: {token_file: y}}", "hook.token_file: a token is for"),
+        ("{hook: {pressure_socket: /run/x, mode: 0660, owner: 'cache:33'}}", "good"),
+        ("{hook: {pressure_socket: /run/x, owner: ':cache'}}", "good"),
+        ("{hook: {pressure_socket: run/x}}", "hook.pressure_socket: an absolute path"),
+        ("{hook: {mode: 0660}}", "hook.pressure_socket: an absolute path"),
+        ("{hook: {pressure_socket: /run/x, mode: 0o660}}", "hook.mode: an octal number"),
+        ("{hook: {pressure_socket: /run/x, mode: '888'}}", "hook.mode: an octal number"),
+        ("{hook: {pressure_socket: /run/x, mode: '7777'}}", "hook.mode: an octal number"),
+        ("{hook: {pressure_socket: /run/x, owner: 'a b'}}", "hook.owner: user"),
+        ("{hook: {pressure_socket: /run/x, owner: 'a:'}}", "hook.owner: user"),
+        ("{hook: {pressure_socket: /run/x, unix: /y}}", "hook.url: one way"),
         ("{hooks: [{kind: gc, unix: run/x}]}", "hooks[0].unix: an absolute path"),
         ("{hooks: [{kind: 'a b', unix: /x}]}", "hooks[0].kind: a word"),
         ("{hooks: [{kind: gc, unix: /x}, {kind: gc, unix: /y}]}", "hooks[1].kind: another hook"),
@@ -89,4 +99,25 @@ fn a_signal_is_for_the_largest_processes_and_never_for_the_first_or_a_kernel_thr
     };
     assert_eq!(pids(None), [(8, 80), (9, 90), (7, 70)]);
     assert_eq!(pids(Some(1)), [(8, 80)]);
+}
+
+#[test]
+fn a_socket_is_for_one_hook_alone_and_is_passed_over_while_nobody_is_connected() {
+    use crate::optimize::policy::{Target, hook};
+    let socket = |path: &str| Some(Hook { pressure_socket: Some(path.into()), ..Hook::default() });
+    let target = |path: &str| Target { hook: socket(path), ..Target::default() };
+    assert_eq!(hook::check_sockets(&[target("/run/a"), target("/run/b")]), Ok(()));
+    let (key, why) = hook::check_sockets(&[target("/run/a"), target("/run/a")]).unwrap_err();
+    assert_eq!((key.as_str(), why.contains("/run/a")), ("optimizer.targets[1].hooks", true));
+
+    let mut stage = stage(Value::Null);
+    stage.target.hook = socket("/run/a");
+    let mut planned = |audience: &[(&str, usize)]| {
+        let facts = &mut stage.before.target.as_mut().unwrap().facts;
+        facts.audience = audience.iter().map(|(path, n)| (path.into(), *n)).collect();
+        AppHook.plan(&stage.scene()).map(|plan| plan.intent["way"]["pressure_socket"]["path"].clone())
+    };
+    assert_eq!(planned(&[("/run/a", 2)]), Ok(json!("/run/a")));
+    assert_eq!(planned(&[("/run/b", 2)]).unwrap_err().0, "no program is connected to /run/a");
+    assert!(planned(&[]).is_err());
 }
