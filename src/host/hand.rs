@@ -6,7 +6,7 @@ mod audience;
 use super::{Host, HostError, proc};
 use crate::sys;
 pub use apart::{Apart, Writers};
-pub use audience::{Audience, Told, peer};
+pub use audience::{Audience, Told, fifo, peer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, setpriority_process};
 use std::fs::{File, OpenOptions};
@@ -56,6 +56,11 @@ impl Hand {
     /// The host, to look at it.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Gives a word to a program that reads the named pipe at `path`.
+    pub fn tell_fifo(&mut self, path: &Path) -> io::Result<()> {
+        audience::tell_fifo(path)
     }
 
     /// Writes `text` to an existing kernel file, in one system call; the answer is the kernel's own.

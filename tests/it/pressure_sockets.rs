@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// A service as <https://systemd.io/PRESSURE/> asks for one, with a cache of 64 MiB that it drops at the first sign of pressure.
-/// Like sd-event, it gives up when the connection ends.
+/// A service as <https://systemd.io/PRESSURE/> asks for one, with a cache of 64 MiB that it drops at the first sign of
+/// pressure. When its connection ends it gives up.
 const SERVICE: &str = r#"
 import base64, mmap, os, select, socket, stat, sys, time
 def say(what):
@@ -20,19 +20,27 @@ cache = mmap.mmap(-1, 64 << 20)
 for page in range(0, 64 << 20, 4096):
     cache[page] = 1
 path = os.environ["MEMORY_PRESSURE_WATCH"]
-assert stat.S_ISSOCK(os.stat(path).st_mode)
-watch = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-watch.connect(path)
-watch.setblocking(False)
+mode = os.stat(path).st_mode
+if stat.S_ISSOCK(mode):
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(path)
+    connection.setblocking(False)
+    watch = connection.detach()
+else:
+    assert stat.S_ISFIFO(mode)
+    watch = os.open(path, os.O_RDWR | os.O_NONBLOCK)
 settings = os.environ.get("MEMORY_PRESSURE_WRITE")
 if settings:
-    watch.sendall(base64.b64decode(settings))
+    os.write(watch, base64.b64decode(settings))
+if stat.S_ISFIFO(mode):
+    # It would be a sign of pressure that it gave itself.
+    os.read(watch, 4096)
 poll = select.poll()
 poll.register(watch, select.POLLIN)
 say("watches")
 while True:
     poll.poll()
-    if not watch.recv(4096):
+    if not os.read(watch, 4096):
         break
     if cache:
         cache.close()
@@ -44,7 +52,9 @@ time.sleep(600)
 
 /// A service of sd-event's, with the same cache: systemd's own library does the rest.
 const SD_EVENT: &str = r#"
-import ctypes, mmap
+import ctypes, mmap, os, stat
+# What it writes to a named pipe itself, it takes for a sign of pressure too.
+own = stat.S_ISFIFO(os.stat(os.environ["MEMORY_PRESSURE_WATCH"]).st_mode)
 cache = mmap.mmap(-1, 64 << 20)
 for page in range(0, 64 << 20, 4096):
     cache[page] = 1
@@ -53,7 +63,11 @@ event = ctypes.c_void_p()
 assert sd.sd_event_default(ctypes.byref(event)) >= 0
 @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 def pressed(source, userdata):
-    global cache
+    global cache, own
+    if own:
+        own = False
+        print("own", flush=True)
+        return 0
     if cache:
         cache.close()
         cache = None
@@ -83,18 +97,18 @@ impl Scene {
         self.dir.path().join(name)
     }
 
-    /// The parts of a configuration: one rung, which wants the first hook of these.
-    fn configuration(&self, hooks: &[&str]) -> (String, String) {
+    /// The parts of a configuration: one rung, which wants the first of these sockets.
+    fn configuration(&self, sockets: &[&str]) -> (String, String) {
+        let hook = |(n, name): (usize, &&str)| {
+            let path = self.socket(name).display().to_string();
+            format!("{{kind: k{n}, pressure_socket: {path}, mode: \"0600\"}}")
+        };
+        self.configuration_of(&sockets.iter().enumerate().map(hook).collect::<Vec<_>>())
+    }
+
+    fn configuration_of(&self, list: &[String]) -> (String, String) {
         let budget = "memory_budget: 40MiB";
         let top = format!("process_groups: [{{name: held, cmdline: ['{}'], {budget}}}]", self.marker);
-        let list: Vec<String> = hooks
-            .iter()
-            .enumerate()
-            .map(|(n, name)| {
-                let path = self.socket(name).display().to_string();
-                format!("{{kind: k{n}, pressure_socket: {path}, mode: \"0600\"}}")
-            })
-            .collect();
         let keys = format!(
             "  settle: 5s\n  guards: {{cooldown: 0s, target_cooldown: 0s, min_gain: 1MiB, actions_per_hour: 1000}}\n  policies:\n  - \
              {{name: ask, match: ['headroom_action=\"reclaim\"'], target_label: groupname, ladder: [app_hook]}}\n  targets:\n  \
@@ -113,15 +127,20 @@ impl Scene {
 
     /// A service, once the optimizer has taken it for the `count`th one.
     fn service(&self, script: &str, name: &str, optimizer: &Optimizer, count: usize) -> Running {
+        let service = self.start(script, name, &count.to_string());
+        eventually("it is connected", 20, || (connected(optimizer) >= count).then_some(()));
+        service
+    }
+
+    /// A service that watches.
+    fn start(&self, script: &str, name: &str, which: &str) -> Running {
         let mut command = Command::new("python3");
         command.args(["-c", script, &self.marker]);
         command.env("MEMORY_PRESSURE_WATCH", self.socket(name));
         // "some 200000 2000000" and a zero byte, as systemd sets it.
         command.env("MEMORY_PRESSURE_WRITE", "c29tZSAyMDAwMDAgMjAwMDAwMAA=");
-        let log = self.socket(&format!("{name}.{count}.log"));
-        let service = Running::start(&mut command, &log);
+        let service = Running::start(&mut command, &self.socket(&format!("{name}.{which}.log")));
         eventually("the service watches", 60, || service.output().contains("watches").then_some(()));
-        eventually("it is connected", 20, || (connected(optimizer) >= count).then_some(()));
         service
     }
 }
@@ -188,12 +207,20 @@ fn a_service_of_systemds_protocol_gives_memory_back_and_a_stranger_is_not_let_in
     assert!(entry["reason"].as_str().unwrap().contains("no program is connected to"), "{entry:#}");
 }
 
-#[test]
-fn a_service_of_sd_event_obeys_without_a_change() {
+/// Whether systemd's library is there, and new enough.
+fn has_sd_event() -> bool {
     let symbol = "import ctypes; ctypes.CDLL('libsystemd.so.0').sd_event_add_memory_pressure";
     let known = Command::new("python3").args(["-c", symbol]).stderr(std::process::Stdio::null()).status();
-    if !known.is_ok_and(|status| status.success()) {
+    let known = known.is_ok_and(|status| status.success());
+    if !known {
         eprintln!("SKIPPED: python3 and libsystemd 254 or later are not installed");
+    }
+    known
+}
+
+#[test]
+fn a_service_of_sd_event_obeys_without_a_change() {
+    if !has_sd_event() {
         return;
     }
     let _alone = crate::reclaim::alone();
@@ -206,6 +233,50 @@ fn a_service_of_sd_event_obeys_without_a_change() {
     assert_eq!(service.output().matches("released").count(), 1, "one word is one event: {entry:#}");
     let step = &entry["steps"][0];
     assert!(bytes(step, "before") - bytes(step, "after") > 60 << 20, "{entry:#}");
+}
+
+#[test]
+fn a_service_at_a_named_pipe_obeys_and_does_not_notice_when_headroom_ends() {
+    if program(&["python3"]).is_some() {
+        told_through_a_pipe(SERVICE, "watches", "watches\nreleased\n");
+    }
+}
+
+#[test]
+fn nor_does_a_service_of_sd_event() {
+    if has_sd_event() {
+        told_through_a_pipe(SD_EVENT, "own", "watches\nown\nreleased\n");
+    }
+}
+
+/// A service is told once, by an optimizer that was killed before and is killed after; then it has said `said`.
+fn told_through_a_pipe(script: &str, ready: &str, said: &str) {
+    let _alone = crate::reclaim::alone();
+    let scene = Scene::new();
+    let path = scene.socket("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (top, keys) = scene.configuration_of(&[format!("{{pressure_fifo: {}}}", path.display())]);
+    let mut optimizer = Optimizer::start(&top, &keys);
+    let service = scene.start(script, "pipe", "1");
+    eventually("it is ready", 20, || service.output().contains(ready).then_some(()));
+    optimizer.running.kill();
+    optimizer.restart();
+    optimizer.notify(&[alert("held", "ab", "firing")], 200);
+    let entry = optimizer.ended(60);
+    let step = &entry["steps"][0];
+    assert!(step["detail"].as_str().unwrap_or_default().starts_with("told of pressure through"), "{entry:#}");
+    assert!(bytes(step, "before") - bytes(step, "after") > 60 << 20, "{entry:#}");
+    eventually("it says so", 20, || service.output().contains("released").then_some(()));
+    optimizer.running.kill();
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.pid())).unwrap();
+        let times = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+        times.map(|t| t.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks() - before < 20, "it is idle");
+    assert_eq!(service.output(), said);
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! Programs that are connected to sockets of ours and wait for a word: systemd's memory pressure protocol.
+//! Programs that wait for a word, connected to sockets of ours or at a named pipe: systemd's memory pressure protocol.
 //!
 //! Who serves the sockets says who is connected; a hand gives the word. By the protocol its bytes mean nothing.
 
 use crate::sys;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +27,33 @@ struct Place {
 /// The process that connected a program's socket; `None` if its name space of processes is not seen from here.
 pub fn peer(program: &UnixStream) -> io::Result<Option<u32>> {
     Ok(Some(sys::peer(program.as_fd())?).filter(|&pid| pid != 0))
+}
+
+/// A named pipe that somebody reads, to give a word through it. Nobody is waited for, and nothing else is opened.
+pub fn fifo(path: &Path) -> io::Result<File> {
+    let no_fifo = || io::Error::new(io::ErrorKind::InvalidInput, "it is no named pipe");
+    // A look before: to open a device may do something.
+    if !std::fs::symlink_metadata(path)?.file_type().is_fifo() {
+        return Err(no_fifo());
+    }
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let file =
+        File::options().write(true).custom_flags(flags).open(path).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENXIO) => io::Error::new(io::ErrorKind::NotConnected, "no program has it open"),
+            _ => e,
+        })?;
+    if file.metadata()?.file_type().is_fifo() { Ok(file) } else { Err(no_fifo()) }
+}
+
+/// Gives a word through a named pipe.
+pub(super) fn tell_fifo(path: &Path) -> io::Result<()> {
+    match fifo(path)?.write(WORD) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::Error::new(e.kind(), "it is full of words that nobody read"))
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// What became of a word.
@@ -99,5 +128,27 @@ mod tests {
         assert_eq!(audience.tell(Path::new("/x")), Told::default());
         assert_eq!(audience.tell(Path::new("/none")), Told::default());
         drop(never_reads);
+    }
+
+    #[test]
+    fn only_a_named_pipe_that_somebody_has_open_is_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, plain, link) =
+            (dir.path().join("pipe"), dir.path().join("plain"), dir.path().join("link"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::fs::write(&plain, "as it was").unwrap();
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        let why = |path: &Path| tell_fifo(path).unwrap_err().to_string();
+        assert_eq!(why(&pipe), "no program has it open");
+        let mut reader = File::options().read(true).write(true).open(&pipe).unwrap();
+        tell_fifo(&pipe).unwrap();
+        let mut word = [0; 9];
+        assert_eq!(io::Read::read(&mut reader, &mut word).unwrap(), WORD.len());
+        assert_eq!((why(&plain), why(&link)), ("it is no named pipe".into(), "it is no named pipe".into()));
+        assert_eq!(std::fs::read_to_string(&plain).unwrap(), "as it was");
+        assert!(tell_fifo(&dir.path().join("none")).is_err());
+        let mut full = fifo(&pipe).unwrap();
+        while full.write(&[0; 4096]).is_ok() {}
+        assert_eq!(why(&pipe), "it is full of words that nobody read");
     }
 }

@@ -8,7 +8,7 @@ mod signal;
 
 use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
 use crate::host::Host;
-use crate::host::hand::{Hand, Told};
+use crate::host::hand::{Hand, Told, fifo};
 use crate::optimize::policy::hook::{TIMEOUT_MAX, Way};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,6 +108,7 @@ impl Action for AppHook {
         let Intent { way, receivers, .. } = intent(plan).map_err(|e| Refusal(e.to_string()))?;
         let why = match &way {
             Way::Signal { name, .. } => signal::refusal(name, &receivers, host),
+            Way::PressureFifo(path) => fifo(path).err().map(|e| format!("{}: {e}", path.display())),
             _ => None,
         };
         why.map_or(Ok(()), |why| Err(Refusal(why)))
@@ -125,6 +126,10 @@ impl Action for AppHook {
             Way::Signal { name, .. } => signal::send(&name, &receivers, hand),
             Way::Command(command) => command::run(&command, &request, timeout, watch),
             Way::PressureSocket(socket) => tell(&socket.path, hand),
+            Way::PressureFifo(path) => match hand.tell_fifo(&path) {
+                Ok(()) => Ok(format!("told of pressure through {}", path.display())),
+                Err(e) => Err(format!("{}: {e}", path.display())),
+            },
         }
         .map_err(ActError::Failed)
     }

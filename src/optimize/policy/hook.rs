@@ -12,6 +12,8 @@ const URL_DEFAULT: &str = "http://localhost/headroom/reclaim";
 pub const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 /// What may be sent: what programs take for requests.
 const SIGNALS: [&str; 4] = ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"];
+/// What may stand in place of an address.
+const WAYS: &str = "`signal`, `command`, `pressure_socket` or `pressure_fifo`";
 /// The longest word for a kind.
 const KIND_BYTES_MAX: usize = 64;
 /// The longest path of a socket to serve: the kernel takes 107 bytes, and one that is being made has a longer name.
@@ -44,6 +46,8 @@ pub struct Hook {
     pub mode: Option<String>,
     /// Its owner, as chown takes it: `user`, `user:group` or `:group`; Headroom's own if not given.
     pub owner: Option<String>,
+    /// A named pipe, in place of an address, that a program of the target reads by the same protocol.
+    pub pressure_fifo: Option<PathBuf>,
     /// How long the application may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -62,6 +66,7 @@ impl Default for Hook {
             pressure_socket: None,
             mode: None,
             owner: None,
+            pressure_fifo: None,
             timeout: Duration::from_secs(5),
         }
     }
@@ -92,6 +97,8 @@ pub enum Way {
     Command(Vec<String>),
     /// A word to the programs that are connected to a socket of Headroom's.
     PressureSocket(PressureSocket),
+    /// A word into a named pipe.
+    PressureFifo(PathBuf),
 }
 
 /// A socket that Headroom serves by systemd's memory pressure protocol.
@@ -112,19 +119,14 @@ impl Hook {
         let http = self.url.is_some() || self.unix.is_some() || self.token_file.is_some();
         let signal = self.signal.is_some() || self.largest.is_some();
         let socket = self.pressure_socket.is_some() || self.mode.is_some() || self.owner.is_some();
-        match (http, signal, !self.command.is_empty(), socket) {
-            (true, false, false, false) => self.http(),
-            (false, true, false, false) => self.by_signal(),
-            (false, false, true, false) => self.by_command(),
-            (false, false, false, true) => self.socket().map(Way::PressureSocket),
-            (false, false, false, false) => {
-                Err(("url", "give `url`, `unix`, `signal`, `command` or `pressure_socket`".into()))
-            }
-            _ => Err((
-                "url",
-                "one way for a hook: an address with its token, `signal`, `command` or `pressure_socket`"
-                    .into(),
-            )),
+        match [http, signal, !self.command.is_empty(), socket, self.pressure_fifo.is_some()] {
+            [true, false, false, false, false] => self.http(),
+            [false, true, false, false, false] => self.by_signal(),
+            [false, false, true, false, false] => self.by_command(),
+            [false, false, false, true, false] => self.socket().map(Way::PressureSocket),
+            [false, false, false, false, true] => self.fifo(),
+            [false, false, false, false, false] => Err(("url", format!("give `url`, `unix`, {WAYS}"))),
+            _ => Err(("url", format!("one way for a hook: an address with its token, {WAYS}"))),
         }
     }
 
@@ -183,6 +185,13 @@ impl Hook {
             return Err(("owner", "user, user:group or :group, by name or number".into()));
         }
         Ok(PressureSocket { path, mode, owner: self.owner.clone() })
+    }
+
+    fn fifo(&self) -> Result<Way, (&'static str, String)> {
+        let path = self.pressure_fifo.clone().filter(|p| p.is_absolute());
+        let path = path
+            .ok_or_else(|| ("pressure_fifo", "an absolute path, such as /run/pressure/cache".to_owned()))?;
+        Ok(Way::PressureFifo(path))
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
