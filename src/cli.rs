@@ -12,6 +12,8 @@ mod foreign;
 mod optimizer;
 #[cfg(target_os = "linux")]
 mod reclaim;
+#[cfg(target_os = "linux")]
+mod rules;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
 mod sockets;
@@ -81,6 +83,10 @@ enum Command {
     /// Show what actions there are, what they cost and need
     #[command(subcommand)]
     Actions(actions::Actions),
+    #[cfg(target_os = "linux")]
+    /// Show the alerts that come with Headroom, and write their rules with your thresholds
+    #[command(subcommand)]
+    Rules(rules::Rules),
     #[cfg(target_os = "linux")]
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
     Up,
@@ -157,6 +163,8 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
         Command::Reclaim(args) => args.run(&load(&cli.common, &|_| ())?),
         #[cfg(target_os = "linux")]
         Command::Actions(what) => what.run(),
+        #[cfg(target_os = "linux")]
+        Command::Rules(what) => what.run(),
         #[cfg(target_os = "linux")]
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
         #[cfg(target_os = "linux")]
