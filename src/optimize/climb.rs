@@ -1,9 +1,10 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
+mod gate;
 mod measure;
 mod tally;
 
-use super::action::{self, Action, Limit, Plan, Scene, Watch};
+use super::action::{Action, Limit, Plan, Scene, Watch};
 use super::executor::{Settings, Shared, end, wait};
 use super::guard::{self, Admission, Guard, admit, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
@@ -190,25 +191,12 @@ impl Climb {
         if shared.store.with(|j| j.is_resolved(self.run.id))? {
             return Err(Stop::Ended(tally.resolved()));
         }
-        let Some(action) = action::find(name) else {
-            tally.notes.push(format!("{name}: no such action"));
-            return Ok(());
-        };
+        let Some(action) = self.admitted(shared, name, tally)? else { return Ok(()) };
         let options = &self.settings.options;
-        if !action.allowed(&options.guards) {
-            self.refuse(shared, Guard::NotAllowed);
-            tally.notes.push(format!("{name}: the guards do not allow it here"));
-            return Ok(());
-        }
         let (members, before) = self.look_for(shared, action, &rung.with, tally)?;
         // Cut short, the look may have shown too little.
         Self::not_held(shared)?;
-        let touched = self.touched(&members)?;
-        let who = touched.iter().map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
-        if let Some(why) = guard::protected(who, &self.settings.own_pids, &options.guards) {
-            self.refuse(shared, Guard::Protected);
-            return Err(Stop::Ended(Ending::new("refused", format!("protected: {why}"))));
-        }
+        self.touchable(shared, &members)?;
         let Some(want_bytes) = self.need(&before, tally) else {
             return Err(Stop::Ended(tally.ending(self, true)));
         };
@@ -289,6 +277,7 @@ impl Climb {
     /// leads to no action.
     fn intend(&self, shared: &Shared, rung: &Rung<'_>, acted: bool) -> Result<Result<i64, No>, Stop> {
         let now = (shared.clock)();
+        let guards = &self.settings.options.guards;
         let (plan, before) = (rung.plan.intent.to_string(), json(rung.before));
         let step = NewStep {
             rung: rung.number,
@@ -314,12 +303,12 @@ impl Climb {
                     ))));
                 }
             }
-            let mut past = j.past(self.run.id, &self.target.name, guard::window(now))?;
+            let mut past = j.past(self.run.id, &self.target.name, &guard::windows(now, guards))?;
             if acted || !self.run.rungs_begun.is_empty() {
                 // Cool-downs lie between runs, not between the rungs of one; the rate limit counts all.
                 (past.last_step_at, past.last_step_on_target_at) = (None, None);
             }
-            match admit(now, &past, 0, false, &self.settings.options.guards) {
+            match admit(now, &past, 0, false, guards) {
                 Admission::Admit => Ok(Ok(j.begin_step(self.run.id, &step, now)?)),
                 Admission::Defer { guard, until } => Ok(Err(No::Guard(guard, until))),
             }

@@ -1,6 +1,7 @@
 //! The executor: takes runs from the journal, asks policy and guards, and hands them to workers.
 
 mod aftermath;
+mod breakers;
 mod undo;
 
 use super::action;
@@ -14,7 +15,7 @@ use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::pressure::{self, Alarm};
 use super::request::Origin;
 use super::store::{Store, StoreError};
-use super::{Options, guard, proactive};
+use super::{Options, guard, proactive, witness};
 use crate::host::Host;
 use crate::host::hand::{Hand, Writers};
 use std::collections::HashSet;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub pause: Pause,
     /// What polling sees.
     pub pressure: pressure::Board,
+    /// What was usual before.
+    pub witness: witness::Board,
     /// The thread of the proactive mode.
     pub(super) proactive: OnceLock<Thread>,
     /// Writes to kernel files that are made apart, because they may block.
@@ -187,6 +190,7 @@ impl Executor {
             clock,
             pause,
             pressure: pressure::Board::default(),
+            witness: witness::Board::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
             settings: Mutex::new(Arc::new(settings)),
@@ -200,7 +204,8 @@ impl Executor {
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || run(&work, &inbox))?;
         pressure::start(&shared, alone)?;
         let proactive = proactive::start(&shared)?;
-        Ok(Self { shared, threads: vec![thread, proactive] })
+        let witness = witness::start(&shared)?;
+        Ok(Self { shared, threads: vec![thread, proactive, witness] })
     }
 
     /// What the executor shares with the webhook and the API.
@@ -229,6 +234,7 @@ impl Executor {
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
     let mut leases = undo::Leases::default();
+    let mut breakers = breakers::Breakers::default();
     let mut expired_at: Option<Instant> = None;
     while !shared.stopping() {
         let mut turn = || -> Result<bool, StoreError> {
@@ -241,6 +247,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             }
             aftermath::look(shared)?;
             leases.go_on(shared)?;
+            breakers.go_on(shared)?;
             shared.metrics.writes(&shared.writers);
             shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));
             let more = decide_all(shared)?;
@@ -297,7 +304,7 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         let until = now.saturating_add(millis(guard::ASK_AGAIN));
         return Ok(Some(wait(shared, run, guard::Guard::Paused, until, (&policy.name, &target.name))));
     }
-    let past = shared.store.with(|j| j.past(run.id, &target.name, guard::window(now)))?;
+    let past = shared.store.with(|j| j.past(run.id, &target.name, &guard::windows(now, &options.guards)))?;
     let admits = |active, busy| admit(now, &past, active, busy, &options.guards);
     let claim = match shared.claim(&target.name, admits) {
         Ok(claim) => claim,
