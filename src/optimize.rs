@@ -48,6 +48,9 @@ pub struct Options {
     /// How long after an action its gain may show, at most.
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
+    /// How long after an action its cost is looked at.
+    #[serde(with = "humantime_serde")]
+    pub aftermath: Duration,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -78,6 +81,7 @@ impl Default for Options {
             instances: Vec::new(),
             retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
+            aftermath: Duration::from_mins(1),
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),

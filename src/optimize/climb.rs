@@ -1,12 +1,13 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
 mod gate;
+mod intent;
 mod measure;
 mod tally;
 
-use super::action::{Action, Limit, Plan, Scene, Watch};
+use super::action::{Action, Plan, Scene, Watch};
 use super::executor::{Settings, Shared, end, wait};
-use super::guard::{self, Admission, Guard, admit, millis};
+use super::guard::{self, Guard, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
 use super::policy::{self, Condition, Policy, Target};
@@ -15,12 +16,11 @@ use super::record::StepState;
 use super::store::StoreError;
 use super::verify::{Effect, Verdict};
 use crate::host::HostError;
+use intent::{Asked, No, intend};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
 
-/// When refaults and pressure are read once more.
-const AFTERMATH: Duration = Duration::from_mins(1);
 /// A wait between two rungs that is longer is spent in the queue, so that other runs can act meanwhile.
 const WAIT_HERE_MAX: Duration = Duration::from_secs(1);
 
@@ -84,14 +84,6 @@ impl From<HostError> for Stop {
     fn from(e: HostError) -> Self {
         Self::Ended(Ending::new("failed", e.to_string()))
     }
-}
-
-/// Why a rung is not begun after all.
-enum No {
-    Resolved,
-    /// The action was taken too often lately.
-    Limit(String),
-    Guard(Guard, i64),
 }
 
 /// A rung that may be begun: everything but the intent.
@@ -277,7 +269,6 @@ impl Climb {
     /// leads to no action.
     fn intend(&self, shared: &Shared, rung: &Rung<'_>, acted: bool) -> Result<Result<i64, No>, Stop> {
         let now = (shared.clock)();
-        let guards = &self.settings.options.guards;
         let (plan, before) = (rung.plan.intent.to_string(), json(rung.before));
         let step = NewStep {
             rung: rung.number,
@@ -286,33 +277,15 @@ impl Climb {
             plan: &plan,
             before: before.as_deref().unwrap_or("{}"),
         };
-        Ok(shared.store.with(|j| {
-            if j.is_resolved(self.run.id)? {
-                return Ok(Err(No::Resolved));
-            }
-            if shared.pause.why().is_some() {
-                return Ok(Err(No::Guard(Guard::Paused, now.saturating_add(millis(guard::ASK_AGAIN)))));
-            }
-            if let Some(Limit { most, within }) = rung.action.limit() {
-                let window = (now.saturating_sub(millis(within)), now.saturating_add(millis(within)));
-                if j.steps_of(step.action, window)? >= most {
-                    let within = humantime::format_duration(within);
-                    return Ok(Err(No::Limit(format!(
-                        "{}: {most} times in {within} is the most",
-                        step.action
-                    ))));
-                }
-            }
-            let mut past = j.past(self.run.id, &self.target.name, &guard::windows(now, guards))?;
-            if acted || !self.run.rungs_begun.is_empty() {
-                // Cool-downs lie between runs, not between the rungs of one; the rate limit counts all.
-                (past.last_step_at, past.last_step_on_target_at) = (None, None);
-            }
-            match admit(now, &past, 0, false, guards) {
-                Admission::Admit => Ok(Ok(j.begin_step(self.run.id, &step, now)?)),
-                Admission::Defer { guard, until } => Ok(Err(No::Guard(guard, until))),
-            }
-        })?)
+        let asked = Asked {
+            run: self.run.id,
+            step,
+            limit: rung.action.limit(),
+            goes_on: acted || !self.run.rungs_begun.is_empty(),
+            guards: &self.settings.options.guards,
+            pause: &shared.pause,
+        };
+        Ok(shared.store.with(|j| intend(j, &asked, now))?)
     }
 
     /// Carries out what was intended, measures, and writes the outcome.
@@ -376,7 +349,7 @@ impl Climb {
             freed_bytes,
             detail: Some(detail),
             after: after.ok().as_ref().and_then(json),
-            aftermath_due: Some(now.saturating_add(millis(AFTERMATH))),
+            aftermath_due: Some(now.saturating_add(millis(self.settings.options.aftermath))),
             // What failed half way may stand as well; to undo what is not there does no harm.
             lease_until: rung.plan.lease.map(|l| now.saturating_add(millis(l))),
         };

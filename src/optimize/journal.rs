@@ -365,6 +365,14 @@ impl Journal {
     }
 }
 
+#[cfg(test)]
+impl Journal {
+    /// Makes each write fail from now on, as on a disk that is full or read-only; or no more.
+    pub(super) fn refuse_writes(&self, refused: bool) {
+        self.db.pragma_update(None, "query_only", refused).unwrap();
+    }
+}
+
 /// The intent of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct NewStep<'a> {

@@ -22,6 +22,7 @@ mod devices;
 mod ending;
 mod formats;
 mod hostile;
+mod judging;
 mod kernel;
 mod layers;
 mod machine;
