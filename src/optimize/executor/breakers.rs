@@ -38,8 +38,12 @@ impl Breakers {
         let gauge = |(action, target): &(String, String), value| {
             shared.metrics.breaker_open.with_label_values(&[action, target]).set(value);
         };
-        self.open.iter().filter(|pair| !open.contains(pair)).for_each(|pair| gauge(pair, 0));
-        open.iter().for_each(|pair| gauge(pair, 1));
+        for pair in self.open.iter().filter(|pair| !open.contains(pair)) {
+            gauge(pair, 0);
+        }
+        for pair in &open {
+            gauge(pair, 1);
+        }
         self.open = open;
         Ok(())
     }

@@ -5,17 +5,18 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 /// A minute with so much stalled time, so much read in again, and so many major faults a second.
-fn minute(some_ratio: f64, refaulted_mib: u64, faults: u64) -> Option<Span> {
-    Some(Span {
+fn minute(some_ratio: f64, refaulted_mib: u64, faults: u64) -> Span {
+    Span {
         seconds: 60.0,
         some_ratio: Some(some_ratio),
         full_ratio: None,
         refaulted_bytes: Some(refaulted_mib * MIB),
         major_faults: Some(faults * 60),
-    })
+    }
 }
 
-fn machine(before: Option<Span>, after: Option<Span>) -> Evidence {
+fn machine(before: impl Into<Option<Span>>, after: impl Into<Option<Span>>) -> Evidence {
+    let (before, after) = (before.into(), after.into());
     Evidence { machine: Spans { before, during: None, after }, ..Evidence::default() }
 }
 
@@ -42,12 +43,14 @@ fn more_than_a_quarter_of_what_was_freed_read_in_again_is_harm() {
 #[test]
 fn what_the_targets_own_group_reads_counts_before_what_the_machine_does() {
     let mut seen = machine(minute(0.0, 0, 0), minute(0.0, 900, 0));
-    seen.group = Some(Spans { before: minute(0.0, 0, 0), during: None, after: minute(0.0, 50, 0) });
+    seen.group =
+        Some(Spans { before: Some(minute(0.0, 0, 0)), during: None, after: Some(minute(0.0, 50, 0)) });
     assert_eq!(gives_back(&seen), None, "others read");
-    seen.group = Some(Spans { before: minute(0.0, 0, 0), during: None, after: minute(0.0, 150, 0) });
+    seen.group =
+        Some(Spans { before: Some(minute(0.0, 0, 0)), during: None, after: Some(minute(0.0, 150, 0)) });
     assert!(gives_back(&seen).unwrap().starts_with("the target read in"));
     // Of a group without a past the machine's is taken.
-    seen.group = Some(Spans { before: None, during: None, after: minute(0.0, 50, 0) });
+    seen.group = Some(Spans { before: None, during: None, after: Some(minute(0.0, 50, 0)) });
     assert!(gives_back(&seen).unwrap().starts_with("the machine read in"));
 }
 
@@ -65,7 +68,7 @@ fn stalls_are_harm_where_they_doubled_and_are_more_than_a_tenth() {
 #[test]
 fn a_brake_may_stall_its_target_and_nobody_else() {
     let quiet = machine(minute(0.0, 0, 0), minute(0.0, 0, 0));
-    let held = Spans { before: minute(0.0, 0, 0), during: None, after: minute(0.9, 0, 0) };
+    let held = Spans { before: Some(minute(0.0, 0, 0)), during: None, after: Some(minute(0.9, 0, 0)) };
     let braked = Evidence { group: Some(held), ..quiet };
     assert_eq!(of(Effect::Brakes, &braked), None);
     assert!(of(Effect::GivesBack, &braked).is_some());
@@ -103,7 +106,7 @@ fn an_applications_own_metric_is_harm_above_its_ratio() {
 
 #[test]
 fn without_a_before_nothing_is_judged() {
-    assert_eq!(gives_back(&machine(None, minute(1.0, 9000, 9000))), None);
+    assert_eq!(gives_back(&machine(None::<Span>, minute(1.0, 9000, 9000))), None);
     assert_eq!(gives_back(&Evidence::default()), None);
 }
 

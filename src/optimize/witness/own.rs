@@ -4,6 +4,7 @@ use crate::client::{Call, check, send_blocking};
 use crate::optimize::policy::Target;
 use serde::Deserialize;
 use std::collections::HashSet;
+use std::fmt::Write;
 use std::time::Duration;
 
 /// The time for an answer.
@@ -145,7 +146,8 @@ fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // A String takes everything.
+            let _written = write!(out, "%{byte:02X}");
         }
     }
     out
