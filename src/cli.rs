@@ -162,7 +162,7 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
         #[cfg(target_os = "linux")]
         Command::Reclaim(args) => args.run(&load(&cli.common, &|_| ())?),
         #[cfg(target_os = "linux")]
-        Command::Actions(what) => what.run(),
+        Command::Actions(what) => what.run(&cli.common),
         #[cfg(target_os = "linux")]
         Command::Rules(what) => what.run(),
         #[cfg(target_os = "linux")]

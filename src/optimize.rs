@@ -6,6 +6,7 @@ pub mod api;
 pub mod climb;
 pub mod executor;
 pub mod guard;
+pub mod harm;
 pub mod journal;
 pub mod metrics;
 pub mod observe;
@@ -14,10 +15,12 @@ pub mod policy;
 pub mod pressure;
 pub mod proactive;
 pub mod record;
+pub mod report;
 pub mod request;
 mod sockets;
 pub mod store;
 pub mod verify;
+pub mod witness;
 
 use crate::matching::Matcher;
 use policy::{Policy, Target};
@@ -46,6 +49,9 @@ pub struct Options {
     /// How long after an action its gain may show, at most.
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
+    /// How long after an action its cost is looked at.
+    #[serde(with = "humantime_serde")]
+    pub aftermath: Duration,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -76,6 +82,7 @@ impl Default for Options {
             instances: Vec::new(),
             retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
+            aftermath: Duration::from_mins(1),
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),

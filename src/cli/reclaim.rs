@@ -131,13 +131,13 @@ fn text<'a>(of: &'a Value, key: &str) -> &'a str {
 }
 
 /// The running optimizer of a configuration.
-struct Optimizer {
+pub(super) struct Optimizer {
     url: String,
     token: Token,
 }
 
 impl Optimizer {
-    fn of(config: &Config) -> Result<Self> {
+    pub(super) fn of(config: &Config) -> Result<Self> {
         if config.optimizer.web_config_file.is_some() {
             let web =
                 config.optimizer.web_config_file.as_deref().map(crate::serve::web::Web::load).transpose()?;
@@ -152,7 +152,7 @@ impl Optimizer {
         Ok(Self { url: format!("http://{}/api/v1/", reachable(config.optimizer.listen)), token })
     }
 
-    fn call(&self, method: Method, page: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>> {
+    pub(super) fn call(&self, method: Method, page: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>> {
         let authorization = self.token.header();
         let url = format!("{}{page}", self.url);
         let (status, body) = send_blocking(Call { method, authorization, body, ..Call::get(url) })

@@ -1,6 +1,7 @@
 //! The optimizer's pages: the webhook in, the record out.
 
 pub mod by_hand;
+mod report;
 
 use super::alert::{self, Alert, Status};
 use super::executor::Shared;
@@ -52,6 +53,7 @@ impl Handler for Api {
         match request.uri().path() {
             "/api/v1/alerts" => self.webhook(request).await,
             "/api/v1/actions" => self.record(&request).await,
+            "/api/v1/actions/report" => self.report(&request).await,
             "/api/v1/reclaim" => self.reclaim(request).await,
             "/api/v1/pause" => self.pause(request).await,
             "/metrics" => only_get("metrics", method).unwrap_or_else(|| self.metrics()),
@@ -74,6 +76,7 @@ impl Handler for Api {
 const LANDING: &str = "Headroom optimizer\n\n\
     POST /api/v1/alerts   Alertmanager's webhook (bearer token)\n\
     GET  /api/v1/actions  the record, newest first (bearer token); limit, before, since, alertname, target, action, result\n\
+    GET  /api/v1/actions/report  what each action gained and cost here, target by target (bearer token)\n\
     POST /api/v1/reclaim  a run by hand (bearer token): {\"target\", \"bytes\", \"ladder\", \"dry_run\"}\n\
     PUT  /api/v1/pause    holds all actions at once (bearer token); GET says whether, DELETE ends it\n\
     GET  /metrics, /-/healthy, /-/ready";

@@ -1,11 +1,13 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
+mod gate;
+mod intent;
 mod measure;
 mod tally;
 
-use super::action::{self, Action, Limit, Plan, Scene, Watch};
+use super::action::{Action, Plan, Scene, Watch};
 use super::executor::{Settings, Shared, end, wait};
-use super::guard::{self, Admission, Guard, admit, millis};
+use super::guard::{self, Guard, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
 use super::policy::{self, Condition, Policy, Target};
@@ -14,12 +16,11 @@ use super::record::StepState;
 use super::store::StoreError;
 use super::verify::{Effect, Verdict};
 use crate::host::HostError;
+use intent::{Asked, No, intend};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
 
-/// When refaults and pressure are read once more.
-const AFTERMATH: Duration = Duration::from_mins(1);
 /// A wait between two rungs that is longer is spent in the queue, so that other runs can act meanwhile.
 const WAIT_HERE_MAX: Duration = Duration::from_secs(1);
 
@@ -83,14 +84,6 @@ impl From<HostError> for Stop {
     fn from(e: HostError) -> Self {
         Self::Ended(Ending::new("failed", e.to_string()))
     }
-}
-
-/// Why a rung is not begun after all.
-enum No {
-    Resolved,
-    /// The action was taken too often lately.
-    Limit(String),
-    Guard(Guard, i64),
 }
 
 /// A rung that may be begun: everything but the intent.
@@ -190,28 +183,15 @@ impl Climb {
         if shared.store.with(|j| j.is_resolved(self.run.id))? {
             return Err(Stop::Ended(tally.resolved()));
         }
-        let Some(action) = action::find(name) else {
-            tally.notes.push(format!("{name}: no such action"));
-            return Ok(());
-        };
+        let Some(action) = self.admitted(shared, name, tally)? else { return Ok(()) };
         let options = &self.settings.options;
-        if !action.allowed(&options.guards) {
-            self.refuse(shared, Guard::NotAllowed);
-            tally.notes.push(format!("{name}: the guards do not allow it here"));
-            return Ok(());
-        }
         let (members, mut before) = self.look_for(shared, action, &rung.with, tally)?;
         if let Some(target) = &mut before.target {
             target.facts.audience = shared.audience.counts();
         }
         // Cut short, the look may have shown too little.
         Self::not_held(shared)?;
-        let touched = self.touched(&members)?;
-        let who = touched.iter().map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
-        if let Some(why) = guard::protected(who, &self.settings.own_pids, &options.guards) {
-            self.refuse(shared, Guard::Protected);
-            return Err(Stop::Ended(Ending::new("refused", format!("protected: {why}"))));
-        }
+        self.touchable(shared, &members)?;
         let Some(want_bytes) = self.need(&before, tally) else {
             return Err(Stop::Ended(tally.ending(self, true)));
         };
@@ -300,33 +280,15 @@ impl Climb {
             plan: &plan,
             before: before.as_deref().unwrap_or("{}"),
         };
-        Ok(shared.store.with(|j| {
-            if j.is_resolved(self.run.id)? {
-                return Ok(Err(No::Resolved));
-            }
-            if shared.pause.why().is_some() {
-                return Ok(Err(No::Guard(Guard::Paused, now.saturating_add(millis(guard::ASK_AGAIN)))));
-            }
-            if let Some(Limit { most, within }) = rung.action.limit() {
-                let window = (now.saturating_sub(millis(within)), now.saturating_add(millis(within)));
-                if j.steps_of(step.action, window)? >= most {
-                    let within = humantime::format_duration(within);
-                    return Ok(Err(No::Limit(format!(
-                        "{}: {most} times in {within} is the most",
-                        step.action
-                    ))));
-                }
-            }
-            let mut past = j.past(self.run.id, &self.target.name, guard::window(now))?;
-            if acted || !self.run.rungs_begun.is_empty() {
-                // Cool-downs lie between runs, not between the rungs of one; the rate limit counts all.
-                (past.last_step_at, past.last_step_on_target_at) = (None, None);
-            }
-            match admit(now, &past, 0, false, &self.settings.options.guards) {
-                Admission::Admit => Ok(Ok(j.begin_step(self.run.id, &step, now)?)),
-                Admission::Defer { guard, until } => Ok(Err(No::Guard(guard, until))),
-            }
-        })?)
+        let asked = Asked {
+            run: self.run.id,
+            step,
+            limit: rung.action.limit(),
+            goes_on: acted || !self.run.rungs_begun.is_empty(),
+            guards: &self.settings.options.guards,
+            pause: &shared.pause,
+        };
+        Ok(shared.store.with(|j| intend(j, &asked, now))?)
     }
 
     /// Carries out what was intended, measures, and writes the outcome.
@@ -390,7 +352,7 @@ impl Climb {
             freed_bytes,
             detail: Some(detail),
             after: after.ok().as_ref().and_then(json),
-            aftermath_due: Some(now.saturating_add(millis(AFTERMATH))),
+            aftermath_due: Some(now.saturating_add(millis(self.settings.options.aftermath))),
             // What failed half way may stand as well; to undo what is not there does no harm.
             lease_until: rung.plan.lease.map(|l| now.saturating_add(millis(l))),
         };

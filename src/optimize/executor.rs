@@ -1,6 +1,7 @@
 //! The executor: takes runs from the journal, asks policy and guards, and hands them to workers.
 
 mod aftermath;
+mod breakers;
 mod undo;
 
 use super::action;
@@ -14,7 +15,7 @@ use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::pressure::{self, Alarm};
 use super::request::Origin;
 use super::store::{Store, StoreError};
-use super::{Options, guard, proactive, sockets};
+use super::{Options, guard, proactive, sockets, witness};
 use crate::host::Host;
 use crate::host::hand::{Audience, Hand, Writers};
 use std::collections::HashSet;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub pause: Pause,
     /// What polling sees.
     pub pressure: pressure::Board,
+    /// What was usual before.
+    pub witness: witness::Board,
     /// The thread of the proactive mode.
     pub(super) proactive: OnceLock<Thread>,
     /// Writes to kernel files that are made apart, because they may block.
@@ -192,6 +195,7 @@ impl Executor {
             clock,
             pause,
             pressure: pressure::Board::default(),
+            witness: witness::Board::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
             audience: Audience::default(),
@@ -206,7 +210,8 @@ impl Executor {
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || run(&work, &inbox))?;
         pressure::start(&shared, alone)?;
-        let threads = vec![thread, proactive::start(&shared)?, sockets::start(&shared)?];
+        let threads =
+            vec![thread, proactive::start(&shared)?, witness::start(&shared)?, sockets::start(&shared)?];
         Ok(Self { shared, threads })
     }
 
@@ -236,6 +241,7 @@ impl Executor {
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
     let mut leases = undo::Leases::default();
+    let mut breakers = breakers::Breakers::default();
     let mut expired_at: Option<Instant> = None;
     while !shared.stopping() {
         let mut turn = || -> Result<bool, StoreError> {
@@ -248,6 +254,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             }
             aftermath::look(shared)?;
             leases.go_on(shared)?;
+            breakers.go_on(shared)?;
             shared.metrics.writes(&shared.writers);
             shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));
             let more = decide_all(shared)?;
@@ -304,7 +311,7 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         let until = now.saturating_add(millis(guard::ASK_AGAIN));
         return Ok(Some(wait(shared, run, guard::Guard::Paused, until, (&policy.name, &target.name))));
     }
-    let past = shared.store.with(|j| j.past(run.id, &target.name, guard::window(now)))?;
+    let past = shared.store.with(|j| j.past(run.id, &target.name, &guard::windows(now, &options.guards)))?;
     let admits = |active, busy| admit(now, &past, active, busy, &options.guards);
     let claim = match shared.claim(&target.name, admits) {
         Ok(claim) => claim,

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub(super) actions: IntCounterVec,
     pub(super) action_seconds: HistogramVec,
     pub(super) freed_bytes: IntCounterVec,
+    pub(super) harmful: IntCounterVec,
+    pub(super) breaker_open: IntGaugeVec,
     pub(super) guard_refusals: IntCounterVec,
     pub(super) journal_writable: IntGauge,
     pub(super) journal_errors: IntCounter,
@@ -69,6 +71,14 @@ impl Metrics {
         );
         let action_seconds = HistogramVec::new(opts.buckets(buckets), &["action"])?;
         registry.register(Box::new(action_seconds.clone()))?;
+        let breaker_open = IntGaugeVec::new(
+            Opts::new(
+                "headroom_optimizer_breaker_open",
+                "Whether an action is left out on a target, because it lately gained nothing or did harm there.",
+            ),
+            &["action", "target"],
+        )?;
+        registry.register(Box::new(breaker_open.clone()))?;
         let journal_errors = IntCounter::new(
             "headroom_optimizer_journal_errors_total",
             "Reads and writes of the journal that failed.",
@@ -107,9 +117,15 @@ impl Metrics {
                 &["action", "result"],
             )?,
             action_seconds,
+            breaker_open,
             freed_bytes: counter(
                 "freed_bytes_total",
                 "Verified bytes that actions gave back to the machine.",
+                &["action", "target"],
+            )?,
+            harmful: counter(
+                "harmful_actions_total",
+                "Actions that did harm, as seen in the minute after; they are in actions_total by their gain.",
                 &["action", "target"],
             )?,
             guard_refusals: counter(
@@ -164,10 +180,12 @@ impl Metrics {
         self.writes_late.inc_by(writers.late().saturating_sub(self.writes_late.get()));
     }
 
-    /// Gives each target's counter of freed bytes its zero.
+    /// Gives each target's counters their zero.
     pub fn zero_targets<'a>(&self, targets: impl Iterator<Item = (&'a str, &'a str)>) {
         for (action, target) in targets {
             self.freed_bytes.with_label_values(&[action, target]);
+            self.harmful.with_label_values(&[action, target]);
+            self.breaker_open.with_label_values(&[action, target]);
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod hook;
 
 use super::observe::Observation;
+use super::witness::Watched;
 use crate::matching::{Labels, Matcher};
 use bytesize::ByteSize;
 pub use hook::Hook;
@@ -166,6 +167,10 @@ pub struct Target {
     pub hook: Option<Hook>,
     /// More of them, each with a `kind` that a rung names.
     pub hooks: Vec<Hook>,
+    /// Whether its process group may lie in several containers, or in one and beside it.
+    pub across_containers: bool,
+    /// Where it shows how its application is doing: what gets worse after an action makes that harmful.
+    pub watch: Option<Watched>,
 }
 
 /// What the policies say about an alert.
@@ -301,6 +306,21 @@ mod tests {
         let need = |bytes, still| Condition::Stalled(bytes).need(&seen(still), &Target::default(), 70);
         assert_eq!((need(80, Some(true)), need(0, Some(true))), (Some(80), Some(50)));
         assert_eq!((need(80, Some(false)), need(80, None), need(0, None)), (None, None, None));
+    }
+
+    #[test]
+    fn of_two_machines_optimizers_that_get_the_same_alert_one_acts_by_its_instance() {
+        let (policies, targets) = setup();
+        let acts = |own: &str, instance: Option<&str>| {
+            let mut labels: Labels = [("alertname".to_owned(), "Machine".to_owned())].into();
+            labels.extend(instance.map(|i| ("instance".to_owned(), i.to_owned())));
+            let own = ["localhost".to_owned(), own.to_owned()];
+            matches!(decide(&policies, &targets, &own, &labels), Decision::Act { .. })
+        };
+        assert_eq!(["web1", "web2"].map(|own| acts(own, Some("web1:9177"))), [true, false]);
+        assert_eq!(["web1", "web2"].map(|own| acts(own, Some("web2:9177"))), [false, true]);
+        // Without the label both would: such an alert goes to one machine's receiver only.
+        assert_eq!(["web1", "web2"].map(|own| acts(own, None)), [true, true]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod ending;
 mod formats;
 mod hooks;
 mod hostile;
+mod judging;
 mod kernel;
 mod layers;
 mod machine;

@@ -32,6 +32,8 @@ impl Stage {
             inactive_file_bytes: Some(0),
             protected_bytes: 0,
             high_bytes: None,
+            pressure: None,
+            refaults: [None, None],
         };
         let mut before = Observation { at_millis: 1_800_000_000_000, ..Observation::default() };
         before.machine.total_bytes = 8 * GIB;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::optimize::alert::Status;
+use crate::optimize::guard::Windows;
 use crate::optimize::request::Origin;
 
 fn alert(status: Status, fingerprint: &str, starts: i64) -> Alert {
@@ -96,11 +97,14 @@ fn guards_see_the_steps_of_other_runs_only() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "b", 10)], 1).unwrap();
     j.begin_step(1, &STEP, 50).unwrap();
-    let own = j.past(1, "t", (0, 100)).unwrap();
+    let past = |j: &Journal, run, target: &str, from| {
+        j.past(run, target, &Windows { rate: (from, 100), radius: (from, 100) }).unwrap()
+    };
+    let own = past(&j, 1, "t", 0);
     assert_eq!((own.last_step_at, own.steps_in_window), (None, 1));
-    let other = j.past(2, "t", (0, 100)).unwrap();
+    let other = past(&j, 2, "t", 0);
     assert_eq!((other.last_step_at, other.last_step_on_target_at), (Some(50), Some(50)));
-    assert_eq!(j.past(2, "u", (51, 100)).unwrap(), Past { last_step_at: Some(50), ..Past::default() });
+    assert_eq!(past(&j, 2, "u", 51), Past { last_step_at: Some(50), ..Past::default() });
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Desk {
             return queued();
         }
         let now = (shared.clock)();
-        let past = shared.store.with(|j| j.past(0, &target.name, guard::window(now)))?;
+        let past = shared.store.with(|j| j.past(0, &target.name, &guard::windows(now, &options.guards)))?;
         let admits = |active, busy| admit(now, &past, active, busy, &options.guards);
         let Ok(claim) = shared.claim(&target.name, admits) else { return queued() };
         let names = (policy.name.as_str(), target.name.as_str());
