@@ -5,6 +5,7 @@ pub mod alert;
 pub mod api;
 pub mod climb;
 pub mod executor;
+pub mod grafana;
 pub mod guard;
 pub mod journal;
 pub mod metrics;
@@ -16,6 +17,7 @@ pub mod proactive;
 pub mod record;
 pub mod request;
 pub mod store;
+pub mod trace;
 pub mod verify;
 
 use crate::matching::Matcher;
@@ -35,6 +37,8 @@ pub struct Options {
     pub web_config_file: Option<PathBuf>,
     /// The file with the bearer token that webhook and API want; made in the state directory if not given.
     pub token_file: Option<PathBuf>,
+    /// The file with a token that opens what changes nothing: the record, and the metrics where users are asked.
+    pub read_token_file: Option<PathBuf>,
     /// Decide and record, but do nothing.
     pub dry_run: bool,
     /// Values of the `instance` label, or host names in it, that mean this machine, besides its host name and loopback.
@@ -45,6 +49,8 @@ pub struct Options {
     /// How long after an action its gain may show, at most.
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
+    /// Where actions are shown as annotations.
+    pub grafana: Option<grafana::Options>,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -71,10 +77,12 @@ impl Default for Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 9178)),
             web_config_file: None,
             token_file: None,
+            read_token_file: None,
             dry_run: false,
             instances: Vec::new(),
             retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
+            grafana: None,
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),

@@ -76,10 +76,10 @@ impl Action for AppHook {
         let token = intent.token_file.as_deref().map(Token::from_file).transpose();
         let call = Call {
             method: Method::POST,
-            url: intent.url.clone(),
             authorization: token.map_err(|e| failed(e.to_string()))?.and_then(|t| t.header()),
             body: Some(serde_json::to_vec(&intent.request).map_err(|e| failed(e.to_string()))?),
             deadline: Duration::from_millis(intent.timeout_millis),
+            ..Call::get(intent.url.clone())
         };
         let (status, body) = client::send_blocking(call).map_err(|e| failed(e.to_string()))?;
         let note: String = String::from_utf8_lossy(&body).chars().take(NOTE_CHARS_MAX).collect();
