@@ -10,13 +10,16 @@ mod flags;
 mod foreign;
 #[cfg(target_os = "linux")]
 mod optimizer;
+mod over;
 #[cfg(target_os = "linux")]
 mod reclaim;
 #[cfg(target_os = "linux")]
+mod remote;
 mod rules;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
 mod sockets;
+mod telemetry;
 #[cfg(target_os = "linux")]
 mod up;
 
@@ -76,7 +79,7 @@ enum Command {
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
     #[cfg(target_os = "linux")]
-    /// Have the running optimizer free memory of a target now
+    /// Have the optimizer free memory of a target now; where none runs, do it
     #[command(after_help = reclaim::HELP)]
     Reclaim(reclaim::Args),
     #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@ pub mod alert;
 pub mod api;
 pub mod climb;
 pub mod executor;
+pub mod grafana;
 pub mod guard;
 pub mod harm;
 pub mod journal;
@@ -19,6 +20,7 @@ pub mod report;
 pub mod request;
 mod sockets;
 pub mod store;
+pub mod trace;
 pub mod verify;
 pub mod witness;
 
@@ -39,6 +41,8 @@ pub struct Options {
     pub web_config_file: Option<PathBuf>,
     /// The file with the bearer token that webhook and API want; made in the state directory if not given.
     pub token_file: Option<PathBuf>,
+    /// The file with a token that opens what changes nothing: the record, and the metrics where users are asked.
+    pub read_token_file: Option<PathBuf>,
     /// Decide and record, but do nothing.
     pub dry_run: bool,
     /// Values of the `instance` label, or host names in it, that mean this machine, besides its host name and loopback.
@@ -52,6 +56,8 @@ pub struct Options {
     /// How long after an action its cost is looked at.
     #[serde(with = "humantime_serde")]
     pub aftermath: Duration,
+    /// Where actions are shown as annotations.
+    pub grafana: Option<grafana::Options>,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -78,11 +84,13 @@ impl Default for Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 9178)),
             web_config_file: None,
             token_file: None,
+            read_token_file: None,
             dry_run: false,
             instances: Vec::new(),
             retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
             aftermath: Duration::from_mins(1),
+            grafana: None,
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),

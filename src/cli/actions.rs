@@ -2,7 +2,7 @@
 
 mod report;
 
-use super::Common;
+use super::{Common, remote};
 use crate::optimize::action::{self, Action};
 use anyhow::{Result, anyhow};
 use std::io::{self, Write};
@@ -22,6 +22,8 @@ pub(super) enum Actions {
         /// Print the API's answer as it is
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        api: remote::Args,
     },
 }
 
@@ -35,7 +37,7 @@ impl Actions {
                 action::REGISTRY.iter().map(line).collect()
             }
             Self::Explain { name } => explain(&name)?,
-            Self::Report { json } => report::text(common, json)?,
+            Self::Report { json, api } => report::text(common, &api, json)?,
         };
         io::stdout().write_all(text.as_bytes())?;
         Ok(0)

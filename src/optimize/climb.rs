@@ -7,6 +7,7 @@ mod tally;
 
 use super::action::{Action, Plan, Scene, Watch};
 use super::executor::{Settings, Shared, end, wait};
+use super::grafana::Annotation;
 use super::guard::{self, Guard, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
@@ -100,6 +101,9 @@ struct Rung<'a> {
 impl Climb {
     /// Goes up the ladder until the trouble is over, the ladder ends, or somebody says stop.
     pub fn go(&self, shared: &Shared) {
+        let _run = shared.traces.resume(self.run.id);
+        shared.traces.fact(self.run.id, "headroom.policy", self.policy.name.clone());
+        shared.traces.fact(self.run.id, "headroom.target", self.target.name.clone());
         let stop = self.climb(shared);
         let names = (self.policy.name.as_str(), self.target.name.as_str());
         let mut write = || match &stop {
@@ -109,6 +113,7 @@ impl Climb {
                 shared.store.with(|j| j.defer(&[waiting]))
             }
             Stop::Later(until) => {
+                shared.traces.waits(self.run.id, "the next rung's time");
                 shared.store.with(|j| j.defer(&[self.waiting(*until, "the next rung's time")]))
             }
             // Back in the queue as it is: what was begun stays begun.
@@ -127,7 +132,9 @@ impl Climb {
     fn climb(&self, shared: &Shared) -> Stop {
         // What was freed before an interruption stays freed.
         let mut tally = Tally { freed_bytes: self.run.freed_bytes, ..Tally::default() };
-        match self.ladder(shared, &mut tally) {
+        let stop = self.ladder(shared, &mut tally);
+        shared.traces.fact(self.run.id, "headroom.freed_bytes", signed(tally.freed_bytes));
+        match stop {
             Stop::Ended(ending) => Stop::Ended(tally.closing(ending)),
             other => other,
         }
@@ -179,16 +186,20 @@ impl Climb {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let name = rung.action.as_str();
+        let span = shared.traces.span("rung");
+        span.fact("headroom.action", name.to_owned());
         Self::not_held(shared)?;
         if shared.store.with(|j| j.is_resolved(self.run.id))? {
             return Err(Stop::Ended(tally.resolved()));
         }
         let Some(action) = self.admitted(shared, name, tally)? else { return Ok(()) };
         let options = &self.settings.options;
+        let observe = shared.traces.span("observe");
         let (members, mut before) = self.look_for(shared, action, &rung.with, tally)?;
         if let Some(target) = &mut before.target {
             target.facts.audience = shared.audience.counts();
         }
+        drop(observe);
         // Cut short, the look may have shown too little.
         Self::not_held(shared)?;
         self.touchable(shared, &members)?;
@@ -196,6 +207,8 @@ impl Climb {
             return Err(Stop::Ended(tally.ending(self, true)));
         };
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
+        span.fact("headroom.want_bytes", signed(want_bytes));
+        let look = shared.traces.span("plan");
         let history = shared.store.with(|j| j.history(name, &self.target.name))?;
         let scene = Scene {
             target: &self.target,
@@ -210,10 +223,12 @@ impl Climb {
             Ok(plan) => plan,
             Err(refusal) => {
                 shared.metrics.actions.with_label_values(&[name, "refused"]).inc();
+                look.fact("headroom.refusal", refusal.to_string());
                 tally.notes.push(format!("{name}: {refusal}"));
                 return Ok(());
             }
         };
+        drop(look);
         if plan.expected_bytes.is_some_and(|b| b < options.guards.min_gain.as_u64()) {
             self.refuse(shared, Guard::MinGain);
             tally.notes.push(format!("{name}: less to gain than {}", options.guards.min_gain));
@@ -249,7 +264,10 @@ impl Climb {
 
     /// The number of the step, once its intent is written; `None` if the next rung is to follow.
     fn begin(&self, shared: &Shared, rung: &Rung<'_>, tally: &mut Tally) -> Result<Option<i64>, Stop> {
-        match self.intend(shared, rung, tally.steps > 0)? {
+        let intent = shared.traces.span("intent");
+        let intended = self.intend(shared, rung, tally.steps > 0)?;
+        drop(intent);
+        match intended {
             Ok(step) => Ok(Some(step)),
             // Held by a person: it goes on from here when that ends.
             Err(No::Guard(guard @ Guard::Paused, until)) => Err(Stop::Deferred(guard, until)),
@@ -301,15 +319,20 @@ impl Climb {
         if let Some(alarm) = &self.alarm {
             alarm.acts(tally.steps == 0, shared);
         }
-        let begun = Instant::now();
+        let (begun, begun_at) = (Instant::now(), (shared.clock)());
         let mut hand = shared.hand(&self.settings.host);
         let held = || shared.held();
         let watch = Watch::new(rung.action.time_max(), &held);
+        let act = shared.traces.span("act");
         let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);
+        drop(act);
         if let Some(alarm) = &self.alarm {
             alarm.acted();
         }
+        let settle = shared.traces.span("settle");
         let after = self.settle(shared, rung);
+        drop(settle);
+        let verify = shared.traces.span("verify");
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
             Ok(after) => rung.action.verify(rung.before, after, min_gain),
@@ -326,6 +349,9 @@ impl Climb {
         // An action that failed may have gained all the same, and then it counts as what it gained.
         let result = if done.is_err() && verdict.bytes() == 0 { "failed" } else { verdict.as_str() };
         let freed_bytes = verdict.bytes();
+        verify.fact("headroom.action", name);
+        verify.fact("headroom.result", result);
+        verify.fact("headroom.freed_bytes", signed(freed_bytes));
         shared.metrics.actions.with_label_values(&[name, result]).inc();
         shared.metrics.action_seconds.with_label_values(&[name]).observe(begun.elapsed().as_secs_f64());
         let freed = shared.metrics.freed_bytes.with_label_values(&[name, &self.target.name]);
@@ -346,6 +372,7 @@ impl Climb {
         tally.braked |= verdict == Verdict::Applied && rung.action.effect() == Effect::Brakes;
         tally.notes.push(format!("{name}: {result}"));
         let now = (shared.clock)();
+        shared.annotations.add(|| self.annotation((begun_at, now), (name, result, freed_bytes)));
         let outcome = Outcome {
             state,
             verdict: verdict.as_str(),
@@ -357,6 +384,20 @@ impl Climb {
             lease_until: rung.plan.lease.map(|l| now.saturating_add(millis(l))),
         };
         insist(shared, &mut || shared.store.with(|j| j.end_step(step, &outcome, now)));
+    }
+
+    /// What Grafana shows of an action.
+    fn annotation(
+        &self,
+        (time, time_end): (i64, i64),
+        (action, result, freed): (&str, &str, u64),
+    ) -> Annotation {
+        let (run, target) = (self.run.id, &self.target.name);
+        let freed = bytesize::ByteSize::b(freed).display().iec();
+        let text =
+            format!("{action} on {target}: {result}, {freed} freed (run {run}, policy {})", self.policy.name);
+        let tags = ["headroom", action, target, result].map(str::to_owned).to_vec();
+        Annotation { time, time_end, tags, text }
     }
 
     /// The bytes that would end the trouble, as measured; `None` if there is none.
@@ -380,6 +421,11 @@ fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) {
     while write().is_err() && !shared.stopping() {
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// A number of bytes as OpenTelemetry takes it.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn json(observation: &Observation) -> Option<String> {

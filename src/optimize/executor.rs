@@ -6,6 +6,7 @@ mod undo;
 
 use super::action;
 use super::climb::{Climb, Ending};
+use super::grafana::Annotations;
 use super::guard::{Admission, admit, millis};
 use super::journal::{Ended, OpenRun, Waiting};
 use super::metrics::Metrics;
@@ -15,6 +16,7 @@ use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::pressure::{self, Alarm};
 use super::request::Origin;
 use super::store::{Store, StoreError};
+use super::trace::Traces;
 use super::{Options, guard, proactive, sockets, witness};
 use crate::host::Host;
 use crate::host::hand::{Audience, Hand, Writers};
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(500);
 /// How often old runs are forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
+/// How long the end waits for annotations.
+const ANNOTATIONS_GRACE: Duration = Duration::from_secs(1);
 /// Runs looked at in one turn.
 const TURN: usize = 32;
 
@@ -59,6 +63,10 @@ pub struct Shared {
     pub clock: Clock,
     /// The emergency stop.
     pub pause: Pause,
+    /// Traces of runs.
+    pub traces: Traces,
+    /// Where actions are shown.
+    pub annotations: Annotations,
     /// What polling sees.
     pub pressure: pressure::Board,
     /// What was usual before.
@@ -71,6 +79,7 @@ pub struct Shared {
     pub audience: Audience,
     /// The bell of the thread that serves them.
     pub(super) bell: sockets::Bell,
+    only_after: Option<i64>,
     settings: Mutex<Arc<Settings>>,
     busy: Mutex<HashSet<String>>,
     stopping: AtomicBool,
@@ -168,6 +177,22 @@ impl Shared {
     }
 }
 
+/// What an executor works with, besides its settings.
+pub struct Around {
+    /// The time.
+    pub clock: Clock,
+    /// The emergency stop.
+    pub pause: Pause,
+    /// Whether this process has no children that would inherit what is arranged for it.
+    pub alone: bool,
+    /// Traces of runs.
+    pub traces: Traces,
+    /// Where actions are shown.
+    pub annotations: Annotations,
+    /// Only runs with a greater number are this executor's; all without it.
+    pub only_after: Option<i64>,
+}
+
 /// The executor's thread.
 pub struct Executor {
     shared: Arc<Shared>,
@@ -180,20 +205,23 @@ pub struct Executor {
 pub struct ExecutorError(#[from] std::io::Error);
 
 impl Executor {
-    /// Starts the thread. The first thing that it does is to put right what an interruption left behind. `alone` says that
-    /// this process has no children that would inherit what is arranged for it.
+    /// Starts the thread. The first thing that it does is to put right what an interruption left behind.
     pub fn start(
         store: Store,
         metrics: Metrics,
-        (clock, pause, alone): (Clock, Pause, bool),
+        around: Around,
         settings: Settings,
     ) -> Result<Self, ExecutorError> {
+        let Around { clock, pause, alone, traces, annotations, only_after } = around;
         let (wake, inbox) = sync_channel(1);
         let shared = Arc::new(Shared {
             store,
             metrics,
             clock,
             pause,
+            traces,
+            annotations,
+            only_after,
             pressure: pressure::Board::default(),
             witness: witness::Board::default(),
             proactive: OnceLock::new(),
@@ -231,6 +259,7 @@ impl Executor {
             std::thread::sleep(Duration::from_millis(20));
         }
         undo::all_leases(&self.shared);
+        self.shared.annotations.stop(deadline.min(Instant::now() + ANNOTATIONS_GRACE));
         // A thread that waits for a disk that does not answer cannot be waited for.
         while self.threads.iter().any(|t| !t.is_finished()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
@@ -279,7 +308,7 @@ fn decide_all(shared: &Arc<Shared>) -> Result<bool, StoreError> {
     let horizon = shared.settings().options.guards.horizon_millis();
     let open = shared.store.with(|j| j.runnable((shared.clock)(), horizon, TURN))?;
     let mut waiting = Vec::new();
-    for run in &open {
+    for run in open.iter().filter(|run| shared.only_after.is_none_or(|last| run.id > last)) {
         waiting.extend(consider(shared, run)?);
     }
     if !waiting.is_empty() {
@@ -404,6 +433,7 @@ pub(super) fn wait(
     if run.reason.as_deref() != Some(&reason) {
         shared.metrics.guard_refusals.with_label_values(&[guard.as_str()]).inc();
         tracing::info!(run = run.id, guard = guard.as_str(), "a guard lets the run wait");
+        shared.traces.waits(run.id, &reason);
     }
     Waiting { run: run.id, not_before: until, reason, policy: policy.to_owned(), target: target.to_owned() }
 }
@@ -416,5 +446,6 @@ pub(super) fn end(shared: &Shared, run: i64, ending: &Ending) -> Result<(), Stor
         shared.metrics.runs.with_label_values(&[result]).inc();
         tracing::info!(run, result, reason, "run ended");
     }
+    shared.traces.ended(run, result, reason);
     Ok(())
 }

@@ -131,12 +131,12 @@ pub struct Journal {
 }
 
 /// What a notification changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notified {
     /// Runs that it queued.
-    pub queued: usize,
+    pub queued: Vec<i64>,
     /// Runs that ended because their alert is resolved.
-    pub resolved: usize,
+    pub resolved: Vec<i64>,
 }
 
 impl Journal {
@@ -160,9 +160,9 @@ impl Journal {
         let tx = self.db.transaction()?;
         let mut notified = Notified::default();
         for alert in alerts {
-            let (queued, resolved) = episode::write(&tx, alert, now)?;
-            notified.queued += queued;
-            notified.resolved += resolved;
+            let Notified { queued, resolved } = episode::write(&tx, alert, now)?;
+            notified.queued.extend(queued);
+            notified.resolved.extend(resolved);
         }
         tx.commit()?;
         Ok(notified)

@@ -23,6 +23,7 @@ pub const RUN_RESULTS: [&str; 10] = [
 ];
 const ACTION_RESULTS: [&str; 8] =
     ["freed", "applied", "no_gain", "failed", "interrupted", "refused", "unknown", "dry_run"];
+const ANNOTATION_RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
 const NOTIFICATION_RESULTS: [&str; 5] = ["accepted", "invalid", "unauthorized", "too_large", "unavailable"];
 
 /// All counters of the optimizer.
@@ -44,6 +45,7 @@ pub struct Metrics {
     pub(super) harmful: IntCounterVec,
     pub(super) breaker_open: IntGaugeVec,
     pub(super) guard_refusals: IntCounterVec,
+    pub(super) annotations: IntCounterVec,
     pub(super) journal_writable: IntGauge,
     pub(super) journal_errors: IntCounter,
     /// Those of pressure and of the proactive mode.
@@ -133,6 +135,11 @@ impl Metrics {
                 "Times that a guard said no, by guard.",
                 &["guard"],
             )?,
+            annotations: counter(
+                "annotations_total",
+                "Annotations for Grafana by what became of them: sent, failed or dropped (the queue was full).",
+                &["result"],
+            )?,
             journal_writable: gauge(
                 "journal_writable",
                 "Whether the journal could be written when last tried.",
@@ -171,6 +178,13 @@ impl Metrics {
             Some(n) => self.hook_connections.with_label_values(&[target]).set(n),
             // It may never have been there.
             None => _ = self.hook_connections.remove_label_values(&[target]),
+        }
+    }
+
+    /// Shows what may become of annotations, where there are any.
+    pub fn show_annotations(&self) {
+        for result in ANNOTATION_RESULTS {
+            self.annotations.with_label_values(&[result]);
         }
     }
 

@@ -9,6 +9,7 @@
     reason = "a test that meets the unexpected is to fail at once, and says aloud what it skips"
 )]
 
+mod access;
 mod asking;
 mod brakes;
 mod by_hand;
@@ -41,11 +42,13 @@ mod process_flags;
 mod processes;
 mod promtool;
 mod protection;
+mod receiver;
 mod reclaim;
 mod serving;
 mod stack;
 mod textfile;
 mod the_loop;
 mod tidy;
+mod traces;
 mod web;
 mod web_config;

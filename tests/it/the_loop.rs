@@ -80,7 +80,7 @@ fn alertmanager_restarted_in_the_middle_costs_time_and_nothing_else() {
     let mut command = Command::new(HEADROOM);
     command.args(["up", "--config"]).arg(dir.path().join("headroom.yaml"));
     let running = Running::start(&mut command, &dir.path().join("log"));
-    let mut up = Optimizer { running, dir, address };
+    let mut up = Optimizer { running, dir, address, trust: None };
     for server in [prometheus, alertmanager] {
         eventually("the servers are ready", 60, || {
             get(&format!("http://{server}/-/ready")).filter(|(status, _)| *status == 200)

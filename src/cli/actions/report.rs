@@ -1,6 +1,6 @@
 //! `headroom actions report`: the optimizer's own account of its actions, as a table.
 
-use crate::cli::reclaim::Optimizer;
+use crate::cli::remote;
 use crate::cli::{Common, load};
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
@@ -12,8 +12,8 @@ const COLUMNS: [&str; 9] =
     ["action", "target", "tries", "effective", "no gain", "harmful", "median gain", "breaker", "last"];
 
 /// The report as people read it, or as the API gives it.
-pub(super) fn text(common: &Common, json: bool) -> Result<String> {
-    let optimizer = Optimizer::of(&load(common, &|_| ())?)?;
+pub(super) fn text(common: &Common, api: &remote::Args, json: bool) -> Result<String> {
+    let optimizer = api.optimizer(&load(common, &|_| ())?)?;
     let body = optimizer.call(Method::GET, "actions/report", None)?;
     if json {
         return Ok(format!("{}\n", String::from_utf8(body).context("the optimizer's answer is no text")?));

@@ -1,6 +1,6 @@
 //! What each action gained and cost here, target by target.
 
-use super::Api;
+use super::{Api, Right};
 use crate::optimize::report::{Line, TRIES_MAX};
 use crate::optimize::store::StoreError;
 use crate::serve::{Answer, only_get};
@@ -20,8 +20,8 @@ impl Api {
         if let Some(refusal) = only_get(NAME, request.method()) {
             return refusal;
         }
-        if !self.has_token(request) {
-            return Answer::unauthorized(NAME);
+        if let Some(refusal) = self.refusal(NAME, request, Right::Read) {
+            return refusal;
         }
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || {
