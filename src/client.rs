@@ -1,5 +1,7 @@
 //! HTTP out: one request, one connection, a deadline over all of it and a bounded answer.
 
+mod tls;
+
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
@@ -13,14 +15,20 @@ use tokio::net::{TcpStream, UnixStream};
 /// The largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 8 << 20;
 
+/// What an address is to be.
+const PLAIN: &str = "a plain http://";
+const ANY: &str = "an http:// or https://";
+
 /// A request that got no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is not one that can be called.
-    #[error("`{url}` is not a plain http:// address: {why}")]
+    #[error("`{url}` is not {want} address: {why}")]
     Url {
         /// The address.
         url: String,
+        /// What is wanted.
+        want: &'static str,
         /// What is wrong with it.
         why: &'static str,
     },
@@ -53,12 +61,16 @@ pub enum ClientError {
 pub struct Call {
     /// The method.
     pub method: Method,
-    /// `http://host:port/path?query`.
+    /// `http://host:port/path?query`, or the same with `https`.
     pub url: String,
     /// The value of the `Authorization` header.
     pub authorization: Option<HeaderValue>,
     /// The body, sent as JSON.
     pub body: Option<Vec<u8>>,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// The certificates, in PEM form, of those whom TLS believes; the system's if not given.
+    pub ca_file: Option<PathBuf>,
     /// The time for everything, from the connection to the last byte of the answer.
     pub deadline: Duration,
     /// The socket (AF_UNIX) that is called in place of host and port.
@@ -76,6 +88,8 @@ impl Call {
             url: url.into(),
             authorization: None,
             body: None,
+            content_type: "application/json",
+            ca_file: None,
             deadline,
             unix: None,
             answer_bytes_max: ANSWER_BYTES_MAX,
@@ -83,9 +97,22 @@ impl Call {
     }
 }
 
-/// Checks that an address can be called, without calling it.
+/// Checks that an address can be called without TLS, without calling it.
 pub fn check(url: &str) -> Result<(), ClientError> {
-    address(url).map(|_| ())
+    let (uri, _) = address(url, PLAIN)?;
+    if uri.scheme_str() != Some("http") {
+        return Err(ClientError::Url {
+            url: without_login(url),
+            want: PLAIN,
+            why: "it does not begin with http://",
+        });
+    }
+    Ok(())
+}
+
+/// Checks that an address can be called, with TLS or without, without calling it.
+pub fn check_any(url: &str) -> Result<(), ClientError> {
+    address(url, ANY).map(|_| ())
 }
 
 /// Sends the call and reads the answer.
@@ -107,17 +134,20 @@ pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
     answer
 }
 
-fn address(url: &str) -> Result<(Uri, String), ClientError> {
-    let error = |why| ClientError::Url { url: without_login(url), why };
+fn address(url: &str, want: &'static str) -> Result<(Uri, String), ClientError> {
+    let error = |why| ClientError::Url { url: without_login(url), want, why };
     let uri: Uri = url.parse().map_err(|_| error("it has no valid form"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(error("it does not begin with http://"));
-    }
+    let port = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ if want == PLAIN => return Err(error("it does not begin with http://")),
+        _ => return Err(error("it begins with neither http:// nor https://")),
+    };
     if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
         return Err(error("it holds a user or a password; a secret belongs into a token_file"));
     }
     let host = uri.host().ok_or_else(|| error("it names no host"))?;
-    let to = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+    let to = format!("{host}:{}", uri.port_u16().unwrap_or(port));
     Ok((uri, to))
 }
 
@@ -131,9 +161,13 @@ fn without_login(url: &str) -> String {
 }
 
 async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
-    let (_, to) = address(&call.url)?;
+    let (uri, to) = address(&call.url, ANY)?;
     match &call.unix {
         None => match TcpStream::connect(&to).await {
+            Ok(stream) if uri.scheme_str() == Some("https") => {
+                let stream = tls::over(stream, uri.host().unwrap_or_default(), call.ca_file.as_deref()).await;
+                exchange_over(stream.map_err(|why| ClientError::Answer { to, why })?, call).await
+            }
             Ok(stream) => exchange_over(stream, call).await,
             Err(source) => Err(ClientError::Connect { to, source }),
         },
@@ -148,7 +182,7 @@ async fn exchange_over(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     call: Call,
 ) -> Result<(StatusCode, Bytes), ClientError> {
-    let (uri, to) = address(&call.url)?;
+    let (uri, to) = address(&call.url, ANY)?;
     let broken = |why: String| ClientError::Answer { to: to.clone(), why };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -162,7 +196,7 @@ async fn exchange_over(
     headers.insert(HOST, HeaderValue::from_str(&to).map_err(|e| broken(e.to_string()))?);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("headroom/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(call.content_type));
     if let Some(value) = call.authorization {
         headers.insert(AUTHORIZATION, value);
     }

@@ -15,10 +15,12 @@ pub mod pressure;
 pub mod proactive;
 pub mod record;
 pub mod request;
+pub mod silence;
 pub mod store;
 pub mod verify;
 
 use crate::matching::Matcher;
+use policy::endpoint::Endpoint;
 use policy::{Policy, Target};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -45,6 +47,8 @@ pub struct Options {
     /// How long after an action its gain may show, at most.
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
+    /// Where silences are looked up before each rung.
+    pub alertmanager: Option<Endpoint>,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -75,11 +79,19 @@ impl Default for Options {
             instances: Vec::new(),
             retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
+            alertmanager: None,
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),
             policies: vec![policy],
             targets: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// The servers that it calls.
+    pub fn servers(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+        self.alertmanager.iter_mut()
     }
 }

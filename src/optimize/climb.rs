@@ -190,6 +190,7 @@ impl Climb {
         if shared.store.with(|j| j.is_resolved(self.run.id))? {
             return Err(Stop::Ended(tally.resolved()));
         }
+        self.not_silenced(shared, tally)?;
         let Some(action) = action::find(name) else {
             tally.notes.push(format!("{name}: no such action"));
             return Ok(());
@@ -248,6 +249,18 @@ impl Climb {
             self.act(shared, step, &rung, tally);
         }
         Ok(())
+    }
+
+    /// Whether no silence is set for the run's alert.
+    fn not_silenced(&self, shared: &Shared, tally: &Tally) -> Result<(), Stop> {
+        let alertmanager = self.settings.options.alertmanager.as_ref();
+        if self.run.request.is_some() {
+            return Ok(());
+        }
+        match shared.silences.of(alertmanager, &self.run.labels) {
+            Some(silence) => Err(Stop::Ended(tally.silenced(&silence))),
+            None => Ok(()),
+        }
     }
 
     /// Whether nobody holds all actions, and the process is not about to end.

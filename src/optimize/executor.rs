@@ -13,6 +13,7 @@ use super::pause::Pause;
 use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::pressure::{self, Alarm};
 use super::request::Origin;
+use super::silence::Silences;
 use super::store::{Store, StoreError};
 use super::{Options, guard, proactive};
 use crate::host::Host;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub pause: Pause,
     /// What polling sees.
     pub pressure: pressure::Board,
+    /// What Alertmanager says of silences.
+    pub(super) silences: Silences,
     /// The thread of the proactive mode.
     pub(super) proactive: OnceLock<Thread>,
     /// Writes to kernel files that are made apart, because they may block.
@@ -187,6 +190,7 @@ impl Executor {
             clock,
             pause,
             pressure: pressure::Board::default(),
+            silences: Silences::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
             settings: Mutex::new(Arc::new(settings)),

@@ -7,7 +7,7 @@ use crate::host::hand::Writers;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// How a run can end.
-pub const RUN_RESULTS: [&str; 10] = [
+pub const RUN_RESULTS: [&str; 11] = [
     "effective",
     "exhausted",
     "no_gain",
@@ -15,6 +15,7 @@ pub const RUN_RESULTS: [&str; 10] = [
     "no_policy",
     "stale",
     "resolved",
+    "silenced",
     "interrupted",
     "failed",
     "dry_run",

@@ -1,5 +1,6 @@
 //! Which alert leads to which ladder of actions on which target.
 
+pub mod endpoint;
 pub mod hook;
 
 use super::observe::Observation;

@@ -41,6 +41,7 @@ mod promtool;
 mod protection;
 mod reclaim;
 mod serving;
+mod silence;
 mod stack;
 mod textfile;
 mod the_loop;
