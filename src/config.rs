@@ -7,7 +7,6 @@ use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
 use crate::{collect, exporter, optimize, stack};
 use optimize::policy::Rung;
-use optimize::policy::endpoint::Endpoint;
 use process_names::process_names;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -170,9 +169,7 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
-        if let Some(base) = base {
-            self.optimizer.servers().flat_map(Endpoint::files).for_each(|file| *file = base.join(&*file));
-        }
+        self.optimizer.place_files(base.unwrap_or_else(|| Path::new("")));
         let web = [&mut self.exporter.web_config_file, &mut self.optimizer.web_config_file];
         let files = [&mut self.optimizer.token_file].into_iter().chain(web);
         let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
@@ -243,9 +240,7 @@ impl Config {
         if let Some(why) = exporter::bad_telemetry_path(&self.exporter.telemetry_path) {
             return error("exporter.telemetry_path".into(), why.into());
         }
-        if let Some(Err((field, why))) = self.optimizer.alertmanager.as_ref().map(Endpoint::check) {
-            return error(format!("optimizer.alertmanager.{field}"), why);
-        }
+        self.optimizer.check_alertmanager()?;
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
@@ -309,6 +304,7 @@ impl Config {
                 return Err((key("cgroup"), why.into()));
             }
             target.check_hooks().map_err(|(at, why)| (key(&at), why))?;
+            target.check_outside().map_err(|(at, why)| (key(&at), why))?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use policy::endpoint::Endpoint;
 use policy::{Policy, Target};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of the optimizer.
@@ -90,8 +90,16 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The servers that it calls.
-    pub fn servers(&mut self) -> impl Iterator<Item = &mut Endpoint> {
-        self.alertmanager.iter_mut()
+    /// Looks for the files of the servers that it calls in `base`, where their paths are relative.
+    pub fn place_files(&mut self, base: &Path) {
+        let of_targets = self.targets.iter_mut().flat_map(Target::servers);
+        let files = self.alertmanager.iter_mut().chain(of_targets).flat_map(Endpoint::files);
+        files.for_each(|file| *file = base.join(&*file));
+    }
+
+    /// Whether Alertmanager can be asked; or the key that is wrong, and why.
+    pub fn check_alertmanager(&self) -> Result<(), (String, String)> {
+        let checked = self.alertmanager.as_ref().map_or(Ok(()), Endpoint::check);
+        checked.map_err(|(key, why)| (format!("optimizer.alertmanager.{key}"), why))
     }
 }

@@ -4,7 +4,6 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -42,9 +41,10 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
         })?,
     };
     let failed = |why: String| format!("the certificates in {}: {why}", file.display());
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(file).map_err(|e| failed(e.to_string()))?;
-    opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
+    if std::fs::metadata(file).is_ok_and(|m| m.len() > FILE_BYTES_MAX) {
+        return Err(failed(format!("longer than {FILE_BYTES_MAX} bytes")));
+    }
+    let bytes = std::fs::read(file).map_err(|e| failed(e.to_string()))?;
     let mut roots = RootCertStore::empty();
     // One odd certificate in a system's bundle spoils nothing.
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).flatten());

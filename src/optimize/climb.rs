@@ -14,6 +14,7 @@ use super::record::StepState;
 use super::store::StoreError;
 use super::verify::{Effect, Verdict};
 use crate::host::HostError;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
@@ -221,6 +222,7 @@ impl Climb {
             before: &before,
             want_bytes,
             with: &rung.with,
+            labels: if self.run.request.is_none() { &self.run.labels } else { const { &BTreeMap::new() } },
             history: &history,
         };
         let planned = action.plan(&scene);
@@ -360,6 +362,9 @@ impl Climb {
         let after = self.settle(shared, rung);
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
+            _ if done.is_err() && rung.action.effect() == Effect::HandsOver => {
+                Verdict::NoGain { why: "nobody has accepted it".into() }
+            }
             Ok(after) => rung.action.verify(rung.before, after, min_gain),
             Err(e) => Verdict::Unknown { why: e.to_string() },
         };

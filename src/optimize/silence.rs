@@ -3,7 +3,7 @@
 //! Source: Alertmanager's API v2, `api/v2/openapi.yaml`. An Alertmanager that does not answer holds nothing up: a person
 //! who wants all to stop has the emergency stop.
 
-use super::policy::endpoint::Endpoint;
+use super::policy::endpoint::{Endpoint, encoded};
 use crate::client;
 use crate::matching::Labels;
 use serde::Deserialize;
@@ -89,15 +89,6 @@ fn question(labels: &Labels) -> String {
         }
     }
     path
-}
-
-/// Text as a part of an address.
-fn encoded(text: &str) -> String {
-    let byte = |b: u8| match b {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
-        _ => format!("%{b:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod names;
 mod one_of_each;
 mod options;
 mod outlook;
+mod outside;
 mod page;
 mod parity;
 mod pressure;

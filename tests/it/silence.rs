@@ -24,7 +24,7 @@ fn optimizer(holder: &Holder, hook: &Hook, alertmanager: SocketAddr, wait: &str)
 }
 
 /// Starts it with one receiver: the optimizer's webhook.
-fn alertmanager(at: &Path, address: SocketAddr, webhook: &Optimizer) -> Option<Running> {
+pub(crate) fn alertmanager(at: &Path, address: SocketAddr, webhook: &Optimizer) -> Option<Running> {
     let program = program(&["prometheus-alertmanager", "alertmanager"])?;
     let receiver = json!({
         "url": webhook.url("/api/v1/alerts"), "send_resolved": true,

@@ -104,6 +104,15 @@ fn password(file: &Path) -> Result<Vec<u8>, String> {
     Ok(text.trim_ascii_end().to_vec())
 }
 
+/// Text as a part of an address.
+pub fn encoded(text: &str) -> String {
+    let byte = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
+        _ => format!("%{b:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
