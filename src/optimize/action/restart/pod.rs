@@ -46,17 +46,17 @@ fn find(api: &Api, pod: &Pod) -> Result<(Seen, usize), String> {
 fn end(api: &Api, pod: &Pod, old: &Seen, grace: Duration) -> Result<(), String> {
     let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, old.name);
     // Only this one: another that took its name meanwhile is left alone.
-    let options = json!({
-        "gracePeriodSeconds": grace.as_secs(), "preconditions": {"uid": old.uid}
-    });
+    let (seconds, only) = (grace.as_secs(), json!({"uid": old.uid}));
     if !pod.evict {
-        let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": options["gracePeriodSeconds"],
-            "preconditions": options["preconditions"]});
+        let body = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": seconds, "preconditions": only
+        });
         return api.must(Method::DELETE, &path, Some((&body, "application/json"))).map(|_| ());
     }
     let body = json!({
         "apiVersion": "policy/v1", "kind": "Eviction",
-        "metadata": {"name": old.name, "namespace": pod.namespace}, "deleteOptions": options
+        "metadata": {"name": old.name, "namespace": pod.namespace},
+        "deleteOptions": {"gracePeriodSeconds": seconds, "preconditions": only}
     });
     let eviction = format!("{path}/eviction");
     match api.call(Method::POST, &eviction, Some((&body, "application/json")))? {
