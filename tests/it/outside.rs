@@ -47,7 +47,7 @@ impl Fake {
                 login = format!(" {}", line["authorization:".len()..].trim());
             }
             if head.is_empty() {
-                head = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+                line.trim_end().trim_end_matches(" HTTP/1.1").clone_into(&mut head);
             }
             if line == "\r\n" {
                 break;
