@@ -173,6 +173,7 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
+        self.optimizer.place_files(base.unwrap_or_else(|| Path::new("")));
         let web = [&mut self.exporter.web_config_file, &mut self.optimizer.web_config_file];
         let tokens = [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file];
         let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file];
@@ -254,6 +255,7 @@ impl Config {
         if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
             return error("optimizer.grafana.url".into(), e.to_string());
         }
+        self.optimizer.check_alertmanager()?;
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
@@ -317,6 +319,7 @@ impl Config {
                 return Err((key("cgroup"), why.into()));
             }
             target.check_hooks().map_err(|(at, why)| (key(&at), why))?;
+            target.check_outside().map_err(|(at, why)| (key(&at), why))?;
         }
         optimize::policy::hook::check_sockets(&self.optimizer.targets)
     }

@@ -18,6 +18,7 @@ pub mod proactive;
 pub mod record;
 pub mod report;
 pub mod request;
+pub mod silence;
 mod sockets;
 pub mod store;
 pub mod trace;
@@ -25,10 +26,11 @@ pub mod verify;
 pub mod witness;
 
 use crate::matching::Matcher;
+use policy::endpoint::Endpoint;
 use policy::{Policy, Target};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of the optimizer.
@@ -58,6 +60,8 @@ pub struct Options {
     pub aftermath: Duration,
     /// Where actions are shown as annotations.
     pub grafana: Option<grafana::Options>,
+    /// Where silences are looked up before each rung.
+    pub alertmanager: Option<Endpoint>,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -91,11 +95,27 @@ impl Default for Options {
             settle: Duration::from_secs(2),
             aftermath: Duration::from_mins(1),
             grafana: None,
+            alertmanager: None,
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),
             policies: vec![policy],
             targets: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// Looks for the files of the servers that it calls in `base`, where their paths are relative.
+    pub fn place_files(&mut self, base: &Path) {
+        let of_targets = self.targets.iter_mut().flat_map(Target::servers);
+        let files = self.alertmanager.iter_mut().chain(of_targets).flat_map(Endpoint::files);
+        files.for_each(|file| *file = base.join(&*file));
+    }
+
+    /// Whether Alertmanager can be asked; or the key that is wrong, and why.
+    pub fn check_alertmanager(&self) -> Result<(), (String, String)> {
+        let checked = self.alertmanager.as_ref().map_or(Ok(()), Endpoint::check);
+        checked.map_err(|(key, why)| (format!("optimizer.alertmanager.{key}"), why))
     }
 }

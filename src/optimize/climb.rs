@@ -18,6 +18,7 @@ use super::store::StoreError;
 use super::verify::{Effect, Verdict};
 use crate::host::HostError;
 use intent::{Asked, No, intend};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
@@ -192,6 +193,7 @@ impl Climb {
         if shared.store.with(|j| j.is_resolved(self.run.id))? {
             return Err(Stop::Ended(tally.resolved()));
         }
+        self.not_silenced(shared, tally)?;
         let Some(action) = self.admitted(shared, name, tally)? else { return Ok(()) };
         let options = &self.settings.options;
         let observe = shared.traces.span("observe");
@@ -216,6 +218,7 @@ impl Climb {
             before: &before,
             want_bytes,
             with: &rung.with,
+            labels: if self.run.request.is_none() { &self.run.labels } else { const { &BTreeMap::new() } },
             history: &history,
         };
         let planned = action.plan(&scene);
@@ -246,6 +249,18 @@ impl Climb {
             self.act(shared, step, &rung, tally);
         }
         Ok(())
+    }
+
+    /// Whether no silence is set for the run's alert.
+    fn not_silenced(&self, shared: &Shared, tally: &Tally) -> Result<(), Stop> {
+        let alertmanager = self.settings.options.alertmanager.as_ref();
+        if self.run.request.is_some() {
+            return Ok(());
+        }
+        match shared.silences.of(alertmanager, &self.run.labels) {
+            Some(silence) => Err(Stop::Ended(tally.silenced(&silence))),
+            None => Ok(()),
+        }
     }
 
     /// Whether nobody holds all actions, and the process is not about to end.
@@ -335,6 +350,9 @@ impl Climb {
         let verify = shared.traces.span("verify");
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
+            _ if done.is_err() && rung.action.effect() == Effect::HandsOver => {
+                Verdict::NoGain { why: "nobody has accepted it".into() }
+            }
             Ok(after) => rung.action.verify(rung.before, after, min_gain),
             Err(e) => Verdict::Unknown { why: e.to_string() },
         };

@@ -15,6 +15,7 @@ use super::pause::Pause;
 use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::pressure::{self, Alarm};
 use super::request::Origin;
+use super::silence::Silences;
 use super::store::{Store, StoreError};
 use super::trace::Traces;
 use super::{Options, guard, proactive, sockets, witness};
@@ -71,6 +72,8 @@ pub struct Shared {
     pub pressure: pressure::Board,
     /// What was usual before.
     pub witness: witness::Board,
+    /// What Alertmanager says of silences.
+    pub(super) silences: Silences,
     /// The thread of the proactive mode.
     pub(super) proactive: OnceLock<Thread>,
     /// Writes to kernel files that are made apart, because they may block.
@@ -224,6 +227,7 @@ impl Executor {
             only_after,
             pressure: pressure::Board::default(),
             witness: witness::Board::default(),
+            silences: Silences::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
             audience: Audience::default(),

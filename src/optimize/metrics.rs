@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 /// How a run can end.
-pub const RUN_RESULTS: [&str; 10] = [
+pub const RUN_RESULTS: [&str; 11] = [
     "effective",
     "exhausted",
     "no_gain",
@@ -17,6 +17,7 @@ pub const RUN_RESULTS: [&str; 10] = [
     "no_policy",
     "stale",
     "resolved",
+    "silenced",
     "interrupted",
     "failed",
     "dry_run",

@@ -1,12 +1,19 @@
 //! Which alert leads to which ladder of actions on which target.
 
+pub mod endpoint;
+pub mod handover;
 pub mod hook;
+pub mod kubernetes;
+pub mod restart;
 
 use super::observe::Observation;
 use super::witness::Watched;
 use crate::matching::{Labels, Matcher};
 use bytesize::ByteSize;
+use endpoint::Endpoint;
+use handover::{Notify, Scale};
 pub use hook::Hook;
+use restart::Restart;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -171,6 +178,33 @@ pub struct Target {
     pub across_containers: bool,
     /// Where it shows how its application is doing: what gets worse after an action makes that harmful.
     pub watch: Option<Watched>,
+    /// How it is started again.
+    pub restart: Option<Restart>,
+    /// Who can make more of it.
+    pub scale: Option<Scale>,
+    /// How people hear of it.
+    pub notify: Option<Notify>,
+}
+
+impl Target {
+    /// The servers that actions on it call.
+    pub fn servers(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+        let restart = self.restart.as_mut().and_then(Restart::server);
+        let scale = self.scale.iter_mut().flat_map(Scale::servers);
+        let notify = self.notify.iter_mut().flat_map(Notify::servers);
+        restart.into_iter().chain(scale).chain(notify)
+    }
+
+    /// Whether what lies outside of it can be called; or the key that is wrong, and why.
+    pub fn check_outside(&self) -> Result<(), (String, String)> {
+        let below = |place: &str, checked: Option<Result<(), (String, String)>>| match checked {
+            Some(Err((key, why))) => Err((format!("{place}.{key}"), why)),
+            _ => Ok(()),
+        };
+        below("restart", self.restart.as_ref().map(Restart::check))?;
+        below("scale", self.scale.as_ref().map(Scale::check))?;
+        below("notify", self.notify.as_ref().map(Notify::check))
+    }
 }
 
 /// What the policies say about an alert.

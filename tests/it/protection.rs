@@ -282,6 +282,7 @@ fn check(
                 before,
                 want_bytes: 400 * MIB,
                 with: &with,
+                labels: &std::collections::BTreeMap::new(),
                 history: &history,
             };
             let Ok(plan) = action.plan(&scene) else { continue };

@@ -1,6 +1,7 @@
 //! What tests of plans are made from: a target with its group on a machine, and no kernel.
 
 use super::Scene;
+use crate::matching::Labels;
 use crate::optimize::journal::History;
 use crate::optimize::observe::{CgroupMemory, Member, Observation, TargetMemory};
 use crate::optimize::policy::Target;
@@ -15,6 +16,7 @@ pub(super) struct Stage {
     pub(super) before: Observation,
     pub(super) want_bytes: u64,
     pub(super) with: Value,
+    pub(super) labels: Labels,
     pub(super) history: History,
 }
 
@@ -46,6 +48,7 @@ impl Stage {
             before,
             want_bytes: bytes,
             with: Value::Null,
+            labels: Labels::default(),
             history: History::default(),
         }
     }
@@ -61,6 +64,7 @@ impl Stage {
             before: &self.before,
             want_bytes: self.want_bytes,
             with: &self.with,
+            labels: &self.labels,
             history: &self.history,
         }
     }

@@ -291,12 +291,13 @@ fn the_record_tells_when_an_action_was_last_done_what_came_of_it_and_whether_it_
     j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "b", 10)], 1).unwrap();
     assert_eq!(j.history("app_hook", "t").unwrap(), History::default());
     let step = j.begin_step(1, &STEP, 2).unwrap();
-    let history = |last_at, verdict: Option<&str>, standing| History {
+    let history = |last_at, verdict: Option<&str>, here: Option<&str>, standing| History {
         last_at: Some(last_at),
         last_verdict: verdict.map(str::to_owned),
+        on_target: vec![(2, here.map(str::to_owned))],
         standing,
     };
-    assert_eq!(j.history("app_hook", "t").unwrap(), history(2, None, false));
+    assert_eq!(j.history("app_hook", "t").unwrap(), history(2, None, None, false));
     let outcome = Outcome {
         state: StepState::Done,
         verdict: "no_gain",
@@ -307,11 +308,19 @@ fn the_record_tells_when_an_action_was_last_done_what_came_of_it_and_whether_it_
         lease_until: Some(100),
     };
     j.end_step(step, &outcome, 3).unwrap();
-    assert_eq!(j.history("app_hook", "t").unwrap(), history(2, Some("no_gain"), true));
+    assert_eq!(j.history("app_hook", "t").unwrap(), history(2, Some("no_gain"), Some("no_gain"), true));
     j.begin_step(2, &NewStep { target: "u", ..STEP }, 7).unwrap();
-    assert_eq!(j.history("app_hook", "t").unwrap(), history(7, None, true), "the last, on any target");
+    assert_eq!(
+        j.history("app_hook", "t").unwrap(),
+        history(7, None, Some("no_gain"), true),
+        "the last, on any target"
+    );
     assert!(!j.history("app_hook", "u").unwrap().standing, "stands on its own target");
     assert_eq!(j.history("pageout", "t").unwrap(), History::default());
     j.undone(step, "put back").unwrap();
     assert!(!j.history("app_hook", "t").unwrap().standing);
+    let failed = j.begin_step(2, &NewStep { rung: 1, ..STEP }, 8).unwrap();
+    j.end_step(failed, &Outcome { state: StepState::Failed, verdict: "applied", ..outcome }, 9).unwrap();
+    let both = [(8, Some("failed".to_owned())), (2, Some("no_gain".to_owned()))];
+    assert_eq!(j.history("app_hook", "t").unwrap().on_target, both, "newest first");
 }
