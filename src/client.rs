@@ -5,11 +5,15 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 /// The largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Between two looks whether an answer is still waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A request that got no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,12 @@ pub enum ClientError {
         /// The time that was given.
         after: Duration,
     },
+    /// Whoever sent it did not want to wait any longer.
+    #[error("no answer was waited for: {why}")]
+    Stopped {
+        /// Why.
+        why: String,
+    },
 }
 
 /// What to send.
@@ -59,13 +69,25 @@ pub struct Call {
     pub body: Option<Vec<u8>>,
     /// The time for everything, from the connection to the last byte of the answer.
     pub deadline: Duration,
+    /// The socket (AF_UNIX) that is called in place of host and port.
+    pub unix: Option<PathBuf>,
+    /// The longest answer that is taken.
+    pub answer_bytes_max: usize,
 }
 
 impl Call {
     /// A GET without a token, with ten seconds.
     pub fn get(url: impl Into<String>) -> Self {
         let deadline = Duration::from_secs(10);
-        Self { method: Method::GET, url: url.into(), authorization: None, body: None, deadline }
+        Self {
+            method: Method::GET,
+            url: url.into(),
+            authorization: None,
+            body: None,
+            deadline,
+            unix: None,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        }
     }
 }
 
@@ -85,10 +107,28 @@ pub async fn send(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
 
 /// [`send`] from a thread that has no runtime of its own.
 pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    send_watched(call, &|| None)
+}
+
+/// The same, until `stop` says why it is not to be waited for any longer.
+pub fn send_watched(
+    call: Call,
+    stop: &dyn Fn() -> Option<String>,
+) -> Result<(StatusCode, Bytes), ClientError> {
     let to = without_login(&call.url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ClientError::Connect { to, source })?;
-    let answer = runtime.block_on(send(call));
+    let answer = runtime.block_on(async {
+        let mut answer = std::pin::pin!(send(call));
+        loop {
+            if let Ok(answer) = tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+                return answer;
+            }
+            if let Some(why) = stop() {
+                return Err(ClientError::Stopped { why });
+            }
+        }
+    });
     runtime.shutdown_background();
     answer
 }
@@ -117,10 +157,25 @@ fn without_login(url: &str) -> String {
 }
 
 async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    let (_, to) = address(&call.url)?;
+    match &call.unix {
+        None => match TcpStream::connect(&to).await {
+            Ok(stream) => exchange_over(stream, call).await,
+            Err(source) => Err(ClientError::Connect { to, source }),
+        },
+        Some(path) => match UnixStream::connect(path).await {
+            Ok(stream) => exchange_over(stream, call).await,
+            Err(source) => Err(ClientError::Connect { to: path.display().to_string(), source }),
+        },
+    }
+}
+
+async fn exchange_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    call: Call,
+) -> Result<(StatusCode, Bytes), ClientError> {
     let (uri, to) = address(&call.url)?;
     let broken = |why: String| ClientError::Answer { to: to.clone(), why };
-    let stream =
-        TcpStream::connect(&to).await.map_err(|source| ClientError::Connect { to: to.clone(), source })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| broken(e.to_string()))?;
@@ -139,7 +194,7 @@ async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
     }
     let response = sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
     let status = response.status();
-    let whole = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let whole = Limited::new(response.into_body(), call.answer_bytes_max).collect().await;
     driver.abort();
     Ok((status, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
 }

@@ -5,7 +5,7 @@ pub(crate) mod process_names;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{client, collect, exporter, optimize, stack};
+use crate::{collect, exporter, optimize, stack};
 use optimize::policy::Rung;
 use process_names::process_names;
 use serde::Deserialize;
@@ -171,9 +171,8 @@ impl Config {
         let base = path.and_then(Path::parent);
         let web = [&mut self.exporter.web_config_file, &mut self.optimizer.web_config_file];
         let files = [&mut self.optimizer.token_file].into_iter().chain(web);
-        let hooks =
-            self.optimizer.targets.iter_mut().filter_map(|t| t.hook.as_mut()).map(|h| &mut h.token_file);
-        for file in files.chain(hooks).flatten() {
+        let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
+        for file in files.chain(hooks.map(|h| &mut h.token_file)).flatten() {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);
             }
@@ -302,11 +301,9 @@ impl Config {
             if let Some(why) = target.cgroup.as_deref().and_then(bad_cgroup) {
                 return Err((key("cgroup"), why.into()));
             }
-            if let Some(Err(e)) = target.hook.as_ref().map(|h| client::check(&h.url)) {
-                return Err((key("hook.url"), e.to_string()));
-            }
+            target.check_hooks().map_err(|(at, why)| (key(&at), why))?;
         }
-        Ok(())
+        optimize::policy::hook::check_sockets(&self.optimizer.targets)
     }
 
     /// The host, as the paths say.

@@ -15,6 +15,7 @@ pub mod pressure;
 pub mod proactive;
 pub mod record;
 pub mod request;
+mod sockets;
 pub mod store;
 pub mod verify;
 

@@ -6,6 +6,7 @@ mod client_cert;
 mod connection;
 mod door;
 pub mod listener;
+pub mod local;
 pub mod metrics;
 pub mod query;
 mod san;

@@ -2,6 +2,7 @@
 
 use crate::client::{Call, send_blocking};
 use crate::config::Config;
+use crate::optimize::policy::Target;
 use crate::serve::token::Token;
 use crate::serve::web::Web;
 use anyhow::{Result, bail};
@@ -35,7 +36,7 @@ impl Check {
                 let config = Config::load(Some(&file))?;
                 let rehearsal = crate::collect::Scraper::new(config.host(), &config.exporter.collectors);
                 rehearsal.map_err(|e| anyhow::anyhow!("{}: exporter.collectors.{e}", file.display()))?;
-                let hooks = config.optimizer.targets.iter().filter_map(|t| t.hook.as_ref());
+                let hooks = config.optimizer.targets.iter().flat_map(Target::all_hooks);
                 for token in hooks.filter_map(|h| h.token_file.as_ref()).chain(&config.optimizer.token_file) {
                     Token::from_file(token)?;
                 }

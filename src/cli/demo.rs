@@ -89,9 +89,9 @@ async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
         ..Rule::default()
     }];
     let hook = Hook {
-        url: format!("http://{application}/headroom/reclaim"),
-        token_file: None,
+        url: Some(format!("http://{application}/headroom/reclaim")),
         timeout: Duration::from_secs(3),
+        ..Hook::default()
     };
     config.optimizer.targets = vec![Target {
         name: NAME.into(),

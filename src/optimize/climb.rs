@@ -200,7 +200,10 @@ impl Climb {
             tally.notes.push(format!("{name}: the guards do not allow it here"));
             return Ok(());
         }
-        let (members, before) = self.look_for(shared, action, &rung.with, tally)?;
+        let (members, mut before) = self.look_for(shared, action, &rung.with, tally)?;
+        if let Some(target) = &mut before.target {
+            target.facts.audience = shared.audience.counts();
+        }
         // Cut short, the look may have shown too little.
         Self::not_held(shared)?;
         let touched = self.touched(&members)?;

@@ -14,9 +14,9 @@ use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::pressure::{self, Alarm};
 use super::request::Origin;
 use super::store::{Store, StoreError};
-use super::{Options, guard, proactive};
+use super::{Options, guard, proactive, sockets};
 use crate::host::Host;
-use crate::host::hand::{Hand, Writers};
+use crate::host::hand::{Audience, Hand, Writers};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -64,6 +64,10 @@ pub struct Shared {
     pub(super) proactive: OnceLock<Thread>,
     /// Writes to kernel files that are made apart, because they may block.
     pub writers: Writers,
+    /// Programs that wait for a word on the sockets that are served.
+    pub audience: Audience,
+    /// The bell of the thread that serves them.
+    pub(super) bell: sockets::Bell,
     settings: Mutex<Arc<Settings>>,
     busy: Mutex<HashSet<String>>,
     stopping: AtomicBool,
@@ -87,6 +91,7 @@ impl Shared {
     /// Wakes the threads that look by themselves: other settings, or the end.
     fn nudge(&self) {
         self.pressure.nudge();
+        self.bell.ring();
         if let Some(thread) = self.proactive.get() {
             thread.unpark();
         }
@@ -118,7 +123,7 @@ impl Shared {
 
     /// A hand on a host. It knows which writes have not returned.
     pub(super) fn hand(&self, host: &Host) -> Hand {
-        Hand::beside(host.clone(), self.writers.clone())
+        Hand::beside(host.clone(), self.writers.clone()).before(self.audience.clone())
     }
 
     fn announce(&self, settings: &Settings) {
@@ -189,6 +194,8 @@ impl Executor {
             pressure: pressure::Board::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
+            audience: Audience::default(),
+            bell: sockets::Bell::default(),
             settings: Mutex::new(Arc::new(settings)),
             busy: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -199,8 +206,8 @@ impl Executor {
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || run(&work, &inbox))?;
         pressure::start(&shared, alone)?;
-        let proactive = proactive::start(&shared)?;
-        Ok(Self { shared, threads: vec![thread, proactive] })
+        let threads = vec![thread, proactive::start(&shared)?, sockets::start(&shared)?];
+        Ok(Self { shared, threads })
     }
 
     /// What the executor shares with the webhook and the API.

@@ -4,7 +4,9 @@ use super::action::REGISTRY;
 use super::guard::Guard;
 use super::pressure;
 use crate::host::hand::Writers;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// How a run can end.
 pub const RUN_RESULTS: [&str; 10] = [
@@ -35,6 +37,7 @@ pub struct Metrics {
     writes_blocked: IntGauge,
     writes_late: IntCounter,
     pub(super) paused: IntGauge,
+    hook_connections: IntGaugeVec,
     pub(super) actions: IntCounterVec,
     pub(super) action_seconds: HistogramVec,
     pub(super) freed_bytes: IntCounterVec,
@@ -97,6 +100,7 @@ impl Metrics {
             runs_waiting: gauge("runs_waiting", "Runs that wait for their turn or for a guard.")?,
             leases: gauge("effects_standing", "Effects of actions that stand until they are undone.")?,
             paused: gauge("paused", "Whether a person holds all actions.")?,
+            hook_connections: hook_connections(registry)?,
             actions: counter(
                 "actions_total",
                 "Actions by what the measurement said.",
@@ -145,6 +149,15 @@ impl Metrics {
         }
     }
 
+    /// How many programs are connected to the sockets of a target's hooks; none if it has no such hook any more.
+    pub fn connections(&self, target: &str, connections: Option<usize>) {
+        match connections.map(|n| i64::try_from(n).unwrap_or(i64::MAX)) {
+            Some(n) => self.hook_connections.with_label_values(&[target]).set(n),
+            // It may never have been there.
+            None => _ = self.hook_connections.remove_label_values(&[target]),
+        }
+    }
+
     /// What became of writes that may block.
     pub(super) fn writes(&self, writers: &Writers) {
         self.writes_blocked.set(i64::try_from(writers.blocked()).unwrap_or(i64::MAX));
@@ -157,4 +170,11 @@ impl Metrics {
             self.freed_bytes.with_label_values(&[action, target]);
         }
     }
+}
+
+fn hook_connections(registry: &Registry) -> prometheus::Result<IntGaugeVec> {
+    let help = "Programs that are connected to the target's sockets for systemd's memory pressure protocol.";
+    let vec = IntGaugeVec::new(Opts::new("headroom_optimizer_hook_connections", help), &["target"])?;
+    registry.register(Box::new(vec.clone()))?;
+    Ok(vec)
 }

@@ -5,7 +5,7 @@ pub mod facts;
 use super::policy::Target;
 use crate::host::cgroup::{GroupMemory, Hierarchies, Version, control};
 use crate::host::free::Free;
-use crate::host::group::{Grouping, members};
+use crate::host::group::{Grouping, is_member, members};
 use crate::host::memory::{Pressure, free_in_large_blocks, pressure};
 use crate::host::parse::pairs;
 use crate::host::stat::cpus;
@@ -164,6 +164,17 @@ impl Observer {
             out.extend(self.member(identity)?);
         }
         Ok(out)
+    }
+
+    /// Whether a process is one of the target's.
+    pub fn is_member(&self, target: &Target, pid: u32) -> Result<bool, HostError> {
+        match (&target.process_group, &target.cgroup) {
+            (Some(group), _) => is_member(&self.host, &self.grouping, group, pid),
+            (None, Some(cgroup)) => {
+                Ok(Hierarchies::detect(&self.host)?.processes(cgroup)?.binary_search(&pid).is_ok())
+            }
+            (None, None) => Ok(false),
+        }
     }
 
     /// All processes that an action on the target can touch: its members, and whoever else is in its control group, in

@@ -1,10 +1,12 @@
 //! Which alert leads to which ladder of actions on which target.
 
+pub mod hook;
+
 use super::observe::Observation;
 use crate::matching::{Labels, Matcher};
 use bytesize::ByteSize;
+pub use hook::Hook;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// A rule from alerts to actions. The first policy whose matchers all match is taken.
@@ -162,24 +164,8 @@ pub struct Target {
     pub batch: bool,
     /// Where the application takes requests to give memory back.
     pub hook: Option<Hook>,
-}
-
-/// An application's hook; `docs/app-hook.md` describes the protocol.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hook {
-    /// The address, `http://127.0.0.1:8080/headroom/reclaim` for example.
-    pub url: String,
-    /// The file with the bearer token that the application wants.
-    #[serde(default)]
-    pub token_file: Option<PathBuf>,
-    /// How long the application may take.
-    #[serde(default = "hook_timeout", with = "humantime_serde")]
-    pub timeout: Duration,
-}
-
-fn hook_timeout() -> Duration {
-    Duration::from_secs(5)
+    /// More of them, each with a `kind` that a rung names.
+    pub hooks: Vec<Hook>,
 }
 
 /// What the policies say about an alert.

@@ -86,7 +86,9 @@ fn known() -> BTreeMap<String, Family> {
 /// What the optimizer says only after it has found it out.
 fn known_later() -> String {
     let registry = prometheus::Registry::new();
-    headroom::optimize::metrics::Metrics::new(&registry).unwrap().pressure.working_set("cache", Some(1));
+    let metrics = headroom::optimize::metrics::Metrics::new(&registry).unwrap();
+    metrics.pressure.working_set("cache", Some(1));
+    metrics.connections("cache", Some(1));
     let mut out = TextEncoder::default();
     headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
     String::from_utf8(out.page().to_vec()).unwrap()

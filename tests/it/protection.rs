@@ -72,9 +72,9 @@ impl World {
             process_group: self.by_name.then(|| "held".into()),
             cgroup: self.cgroup.map(|g| if g == 0 { "/".to_owned() } else { GROUPS[g].to_owned() }),
             hook: Some(Hook {
-                url: "http://127.0.0.1:1/".into(),
-                token_file: None,
+                url: Some("http://127.0.0.1:1/".into()),
                 timeout: std::time::Duration::ZERO,
+                ..Hook::default()
             }),
             batch: true,
             ..Target::default()
@@ -135,6 +135,7 @@ impl World {
                 version: Version::V2,
                 value: 100,
             }),
+            audience: Vec::new(),
         };
         let memory = self.cgroup.map(|g| CgroupMemory {
             version: 2,

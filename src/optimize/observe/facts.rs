@@ -5,6 +5,7 @@ use crate::host::cgroup::control::{self, CpuShare, Freezer, Unit};
 use crate::host::task::{Thread, threads_of};
 use crate::host::{HostError, proc, read_once};
 use crate::optimize::policy::Target;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Threads of one process that are looked at; a process with more is not touched thread by thread.
@@ -25,6 +26,8 @@ pub struct Facts {
     pub freezer: Option<Freezer>,
     /// Its control group's share of the processors.
     pub cpu: Option<CpuShare>,
+    /// How many programs are connected to each socket that is served, whosoever.
+    pub audience: Vec<(PathBuf, usize)>,
 }
 
 /// A process of the target.
