@@ -24,6 +24,7 @@ mod formats;
 mod hooks;
 mod hostile;
 mod kernel;
+mod kit_python;
 mod layers;
 mod machine;
 mod manual;
