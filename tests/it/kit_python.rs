@@ -91,8 +91,13 @@ impl Service {
 const HELD: &str = "headroom_kit_held_bytes{part=\"thumbnails\",kind=\"drop_caches\"}";
 const RELEASED: &str = "headroom_kit_released_bytes_total{part=\"thumbnails\",kind=\"drop_caches\"}";
 
-fn freed(entry: &Value) -> u64 {
-    entry["steps"].as_array().unwrap().last().unwrap()["freed_bytes"].as_u64().unwrap_or(0)
+/// The last step verified a gain, and the process lost more than so many mebibytes in it. (How much of that the machine
+/// has more available depends on what all others take at the same time.)
+fn check_freed(entry: &Value, mib: u64) {
+    let step = entry["steps"].as_array().unwrap().last().unwrap();
+    let bytes = |when: &str| step[when]["target"]["bytes"].as_u64().unwrap();
+    assert!(step["freed_bytes"].as_u64() >= Some(8 << 20), "{entry:#}");
+    assert!(bytes("before") - bytes("after") > mib << 20, "{entry:#}");
 }
 
 #[test]
@@ -106,7 +111,7 @@ fn memory_of_a_python_service_falls_and_the_machine_has_it() {
     optimizer.notify(&[alert("held", "ab", "firing")], 200);
     let entry = optimizer.ended(60);
     assert_eq!(entry["result"], "effective", "{entry:#}");
-    assert!(freed(&entry) > 60 << 20, "{entry:#}");
+    check_freed(&entry, 60);
     let step = &entry["steps"][0];
     assert!(step["detail"].as_str().unwrap().contains("says that it released"), "{entry:#}");
     assert!(before - service.resident_bytes() > 60 << 20, "{entry:#}");
@@ -134,7 +139,7 @@ fn over_its_socket_a_wrong_token_and_an_unknown_kind_get_nothing_and_the_right_o
     assert!(details[0].contains("answered 401"), "{entry:#}");
     assert!(details[1].contains("answered 404") && details[1].contains("'prune'"), "{entry:#}");
     assert_eq!(entry["result"], "effective", "{entry:#}");
-    assert!(freed(&entry) > 60 << 20, "{entry:#}");
+    check_freed(&entry, 60);
 }
 
 #[test]
@@ -154,7 +159,7 @@ fn by_systemds_protocol_it_gives_back_over_a_pipe_and_over_a_socket_that_ends_an
     let asked = |service: &Service| service.metric("headroom_kit_requests_total{origin=\"pressure\"}");
     optimizer.notify(&[alert("held", "ab", "firing")], 200);
     let entry = optimizer.ended(60);
-    assert!(freed(&entry) > 60 << 20, "{entry:#}");
+    check_freed(&entry, 60);
     assert_eq!(asked(&piped), Some(1.0));
     drop((optimizer, piped));
     let Some(service) = Service::start(true, Some(&path)) else { return };
@@ -167,7 +172,7 @@ fn by_systemds_protocol_it_gives_back_over_a_pipe_and_over_a_socket_that_ends_an
             let newest = optimizer.entries("limit=1").into_iter().next()?;
             (newest["fingerprint"] == fingerprint && newest["state"] == "ended").then_some(newest)
         });
-        assert!(freed(&entry) > 30 << 20, "{entry:#}");
+        check_freed(&entry, 30);
         assert_eq!(asked(&service), Some(f64::from(u32::try_from(count).unwrap())));
         optimizer.running.kill();
         optimizer.restart();

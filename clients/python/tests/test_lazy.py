@@ -51,15 +51,24 @@ def test_it_is_loaded_on_first_use_and_once_for_all_threads(reclaimer: Reclaimer
 
 
 def test_it_is_never_unloaded_while_in_use(reclaimer: Reclaimer) -> None:
-    load = Loader()
     gone: list[bytes] = []
-    model = LazyModel(load, name="m", size=len, unload=gone.append, idle_seconds=0.01, reclaimer=reclaimer)
+    tries = []
+
+    class Counting(LazyModel[bytes]):
+        def unload(self) -> int:
+            tries.append(1)
+            return super().unload()
+
+    model = Counting(Loader(), name="m", size=len, unload=gone.append, idle_seconds=0.01, reclaimer=reclaimer)
     with model.use() as value:
         with model.use():
             assert reclaimer.reclaim(1, "high").released_bytes == 0
         time.sleep(0.1)
         assert model.is_loaded
         assert reclaimer.reclaim(1, "high").released_bytes == 0
+        # Nobody waits for its end by asking again and again.
+        assert len(tries) == 0
+        assert model.unload() == 0
         assert (value, gone) == (b"x" * 1000, [])
 
 

@@ -31,7 +31,7 @@ def test_the_sdk_collects_what_the_registry_counts(reclaimer: Reclaimer) -> None
     provider = metrics.MeterProvider(metric_readers=[reader])
     cache: Cache[int, bytes] = Cache("c", max_entries=9, size_of=lambda _v: 100, reclaimer=reclaimer)
     twin: Cache[int, bytes] = Cache("c", max_entries=9, size_of=lambda _v: 100, reclaimer=reclaimer)
-    for key in range(5):
+    for key in range(1, 6):
         cache.put(key, b"")
         twin.put(key, b"")
     cache.get(1)
