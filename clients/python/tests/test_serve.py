@@ -208,6 +208,12 @@ def test_ill_requests_are_refused_and_nothing_is_dropped(
     assert len(cache) == 20
 
 
+def test_whoever_sends_too_much_hears_why(reclaimer: Reclaimer, tmp_path: Path) -> None:
+    # More than the buffers of a socket hold: it cannot be sent to its end unless it is read.
+    with Server(reclaimer, str(tmp_path / "hook.sock")) as server:
+        assert send(server, "POST", "/headroom/reclaim", "x" * 900_000).status == 413
+
+
 def test_other_paths_and_methods(server: Server) -> None:
     assert send(server, "GET", "/").status == 404
     assert send(server, "POST", "/", ASKED).status == 404
@@ -251,12 +257,12 @@ def test_whoever_drips_or_stays_silent_is_put_out_and_the_rest_is_served(
     monkeypatch.setattr(serve, "REQUEST_SECONDS", 1.0)
     host, port = server.address.split(":")
     with socket.create_connection((host, int(port)), timeout=30) as drips:
-        drips.sendall(b"POST /headroom/reclaim HTTP/1.1\r\n")
+        drips.sendall(b"POST /headroom/reclaim HTTP/1.1\r\nX-A: ")
         begun = time.monotonic()
         cut = False
         while not cut and time.monotonic() - begun < 30:
             try:
-                drips.sendall(b"X-A: b\r\n")
+                drips.sendall(b"a")
                 time.sleep(0.1)
             except OSError:
                 cut = True
