@@ -147,6 +147,20 @@ def test_the_kernels_own_file_tells_by_an_event(asked: Asked, busy: None, eventu
         watched.close()
 
 
+def test_a_file_that_can_be_read_is_no_sign_of_pressure(
+    asked: Asked, tmp_path: Path, eventually: Eventually
+) -> None:
+    # As the kernel's can, at any time.
+    path = tmp_path / "memory.pressure"
+    path.write_text("some avg10=0.00\n")
+    watched = watch(asked, path)
+    eventually("it watches", lambda: watched.error is None)
+    time.sleep(0.2)
+    watched.close()
+    assert asked.targets == []
+    assert path.read_text() == "some avg10=0.00\n"
+
+
 def test_a_threshold_that_the_kernel_does_not_take_is_told(
     asked: Asked, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
