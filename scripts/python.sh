@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 venv=$(cd "$target" && pwd)/python-venv
-tools='pytest mypy ruff opentelemetry-sdk'
+tools='pytest mypy ruff opentelemetry-sdk setuptools>=75'
 # What was installed, and by which Python; made anew when either changes.
 want="$(python3 --version) $tools"
 if [ "$(cat "$venv/made" 2>/dev/null)" != "$want" ]; then
@@ -16,10 +16,11 @@ if [ "$(cat "$venv/made" 2>/dev/null)" != "$want" ]; then
     # shellcheck disable=SC2086 # a list of packages
     if ! said=$("$venv/bin/pip" install --disable-pip-version-check --quiet $tools 2>&1); then
         printf '%s\n' "$said"
-        # No index is one thing, a broken package is another.
+        # No index is one thing, a broken package is another. Of well-known ones, no index has no version at all.
         case $said in
             *"NewConnectionError"* | *"Connection refused"* | *"Temporary failure in name resolution"* | \
-                *"ConnectTimeoutError"* | *"ProxyError"* | *"Network is unreachable"* | *"No matching distribution"*)
+                *"ConnectTimeoutError"* | *"ProxyError"* | *"Network is unreachable"* | \
+                *"(from versions: none)"*)
                 rm -rf "$venv"
                 echo "SKIPPED: clients/python was NOT checked, for pip cannot reach an index"
                 exit 0
@@ -43,7 +44,7 @@ built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 # A build writes into its source.
 cp -R pyproject.toml README.md src "$built/"
-"$bin/pip" install --disable-pip-version-check --quiet --no-deps --force-reinstall "$built"
+"$bin/pip" install --disable-pip-version-check --quiet --no-build-isolation --no-deps --force-reinstall "$built"
 cat >"$built/app.py" <<'END'
 import headroom_kit as kit
 
