@@ -176,6 +176,18 @@ def test_a_threshold_that_the_kernel_does_not_take_is_told(
     assert len([r for r in caplog.records if "is not watched" in r.message]) == 1
 
 
+def test_the_kernels_file_without_a_threshold_is_an_error_and_no_pressure(
+    asked: Asked, eventually: Eventually
+) -> None:
+    path = psi("memory")
+    if path is None:
+        pytest.skip("no writable /proc/pressure/memory")
+    watched = watch(asked, path)
+    eventually("it says so", lambda: watched.error == "the other side has gone")
+    watched.close()
+    assert asked.targets == []
+
+
 def test_what_means_that_nothing_is_to_be_watched(
     reclaimer: Reclaimer, caplog: pytest.LogCaptureFixture
 ) -> None:
