@@ -446,7 +446,8 @@ fn tokens(config: &Config) -> Result<Tokens> {
     Ok(Tokens { write, read })
 }
 
-fn make_token(path: &Path) -> Result<()> {
+/// Makes a file that its owner alone can read, with a token that nobody can guess.
+pub(super) fn make_token(path: &Path) -> Result<()> {
     use std::io::Write;
     let mut bytes = [0_u8; 32];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;

@@ -26,6 +26,7 @@ mod hooks;
 mod hostile;
 mod judging;
 mod kernel;
+mod kit_python;
 mod layers;
 mod machine;
 mod manual;
