@@ -374,9 +374,12 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
 fn scraper(config: &Config, registry: &Registry) -> Result<Scraper> {
     let mut scraper =
         Scraper::new(config.host(), &config.exporter.collectors).context("exporter.collectors")?;
-    let own =
-        if config.exporter.disable_exporter_metrics { own::collector_of_others } else { own::collector };
-    scraper.add("own", own(registry.clone()));
+    if config.exporter.disable_exporter_metrics {
+        scraper = scraper.without_own_costs();
+        scraper.add("own", own::collector_of_others(registry.clone()));
+    } else {
+        scraper.add("own", own::collector(registry.clone()));
+    }
     Ok(scraper)
 }
 
