@@ -205,7 +205,7 @@ mod tests {
         ] {
             assert!(said(rest).contains(word), "{rest}: {}", said(rest));
         }
-        let tls = "{\"url\": \"https://a\", \"series\": \"x\", \"harmful_above_ratio\": 2}";
-        assert!(serde_json::from_str::<Watched>(tls).unwrap_err().to_string().contains("watch.url"));
+        let other = "{\"url\": \"ftp://a\", \"series\": \"x\", \"harmful_above_ratio\": 2}";
+        assert!(serde_json::from_str::<Watched>(other).unwrap_err().to_string().contains("watch.url"));
     }
 }
