@@ -25,6 +25,11 @@ impl Cell {
         self.0.iter().map(move |said| said.get(key).map_or("", String::as_str))
     }
 
+    /// Whether the tool was there all the time.
+    fn runs(&self) -> bool {
+        self.word("tool_runs").all(|word| word == "true")
+    }
+
     /// The median of those repetitions that have this figure. Of an even number the worse one.
     fn median(&self, key: &str) -> Option<f64> {
         let mut all: Vec<f64> = self.word(key).filter_map(|word| word.parse().ok()).collect();
@@ -107,7 +112,8 @@ pub fn show(file: &str) -> ExitCode {
         let cell = |tool: &str| cells.get(&(scenario.name.to_owned(), tool.to_owned()));
         for tool in &tools {
             match cell(tool) {
-                Some(own) => println!("{}", own.row(tool)),
+                Some(own) if own.runs() => println!("{}", own.row(tool)),
+                Some(_) => println!("  {tool:<10} did not run, or not to the end"),
                 None => println!("  {tool:<10} did not come to its end"),
             }
         }
@@ -131,7 +137,7 @@ fn judge<'c>(
     let Some(own) = cell(HEADROOM).filter(|own| own.0.len() == repetitions) else {
         return vec![(false, format!("{name}: not all repetitions with Headroom came to their end"))];
     };
-    let runs = own.word("tool_runs").all(|word| word == "true");
+    let runs = own.runs();
     let (oom, lost, worst) = (own.sum("oom"), own.lost(), own.worst());
     let mut out = vec![(
         runs && oom == 0.0 && lost == "none",
@@ -145,7 +151,7 @@ fn judge<'c>(
         ));
     }
     for peer in tools.iter().filter(|tool| ![NOTHING, ROOM, HEADROOM].contains(&tool.as_str())) {
-        let theirs = cell(peer).map_or(f64::INFINITY, Cell::worst);
+        let Some(theirs) = cell(peer).filter(|theirs| theirs.runs()).map(Cell::worst) else { continue };
         out.push((
             worst < theirs || worst <= floor,
             format!("{name}: worst answer {worst:.1} ms, less than {theirs:.1} ms with {peer}, or at most {floor:.1} ms"),

@@ -60,7 +60,7 @@ peers() {
         fi
         case $peer in
             lib*) continue ;;
-            nohang) command -v python3 >/dev/null || { echo 'SKIPPED: nohang wants python3' >&2 && continue; } ;;
+            nohang) [ -x /usr/bin/python3 ] || { echo "SKIPPED: nohang wants Debian's python3" >&2 && continue; } ;;
         esac
         [ ! -d "$store/$peer" ] || chosen="$chosen $peer"
     done
@@ -102,11 +102,11 @@ disk() {
     rm -rf "$tree"
 }
 
-# Python with the part of its library that a small program wants.
+# Debian's Python, whatever else is first on the path, with the part of its library that a small program wants.
 interpreter() {
     case " $chosen " in *' nohang '*) ;; *) return 0 ;; esac
-    python=$(realpath "$(command -v python3)")
-    library=$(python3 -c 'import os; print(os.path.dirname(os.__file__))')
+    python=$(realpath /usr/bin/python3)
+    library=$(/usr/bin/python3 -c 'import os; print(os.path.dirname(os.__file__))')
     cp "$python" "$tree/usr/bin/python3"
     mkdir -p "$tree$library"
     (cd "$library" && tar -c --exclude=test --exclude=__pycache__ --exclude=dist-packages --exclude=site-packages .) |
