@@ -9,7 +9,7 @@ STAGE := scripts/stage.sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
-.PHONY: help run demo build man deb test bench fuzz fmt clean setup-run setup-test setup-bench setup-fuzz \
+.PHONY: help run demo build man deb test bench pressure fuzz fmt clean setup-run setup-test setup-bench setup-fuzz \
 	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-vm test-restart test-compose check-macos secrets
 
 help: ## list the targets
@@ -40,6 +40,10 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-serving cargo bench --locked --bench serving
 	@$(STAGE) bench-reaction cargo bench --locked --bench reaction
 	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
+	@$(STAGE) bench-journal cargo bench --locked --bench journal
+
+pressure: build ## the pressure laboratory: Headroom, other tools and nothing, in virtual machines: REPETITIONS each (3)
+	@$(STAGE) pressure tests/pressure/run.sh $(TARGET)/release/headroom $(or $(REPETITIONS),3)
 
 fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_SECONDS each (20)
 	@$(STAGE) fuzz scripts/fuzz.sh

@@ -8,6 +8,7 @@ use super::action;
 use super::climb::{Climb, Ending};
 use super::grafana::Annotations;
 use super::guard::{Admission, admit, millis};
+use super::journal::expiry::Sweep;
 use super::journal::{Ended, OpenRun, Waiting};
 use super::metrics::Metrics;
 use super::observe::Observer;
@@ -30,6 +31,8 @@ use std::time::{Duration, Instant};
 
 /// The longest that the executor sleeps: a guard's wait may end, an aftermath may be due.
 const TICK: Duration = Duration::from_millis(500);
+/// Between two parts of a sweep through the journal.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// How often old runs are forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
 /// How long the end waits for annotations.
@@ -271,20 +274,42 @@ impl Executor {
     }
 }
 
+/// Forgets what is too old, in parts, between other work.
+#[derive(Default)]
+struct Retention {
+    sweep: Option<Sweep>,
+    done_at: Option<Instant>,
+}
+
+impl Retention {
+    fn go_on(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let Some(sweep) = self.sweep else {
+            if self.done_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
+                self.sweep = Some(Sweep::begin());
+            }
+            return Ok(());
+        };
+        let before = (shared.clock)().saturating_sub(millis(shared.settings().options.retention));
+        self.sweep = shared.store.with(|j| j.expire(before, sweep))?.next;
+        self.done_at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.sweep.is_some()
+    }
+}
+
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
     let mut leases = undo::Leases::default();
     let mut breakers = breakers::Breakers::default();
-    let mut expired_at: Option<Instant> = None;
+    let mut retention = Retention::default();
     while !shared.stopping() {
         let mut turn = || -> Result<bool, StoreError> {
             recovery.go_on(shared)?;
             shared.recovered.store(true, Ordering::Relaxed);
-            if expired_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
-                let keep = millis(shared.settings().options.retention);
-                shared.store.with(|j| j.expire((shared.clock)().saturating_sub(keep)))?;
-                expired_at = Some(Instant::now());
-            }
+            retention.go_on(shared)?;
             aftermath::look(shared)?;
             leases.go_on(shared)?;
             breakers.go_on(shared)?;
@@ -300,7 +325,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
         if turn().unwrap_or(false) {
             continue;
         }
-        match inbox.recv_timeout(TICK) {
+        match inbox.recv_timeout(if retention.is_busy() { SWEEP_PAUSE } else { TICK }) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -5,6 +5,7 @@
 
 mod aftermath;
 mod episode;
+pub mod expiry;
 mod history;
 mod lease;
 mod past;
@@ -300,25 +301,6 @@ impl Journal {
             [step],
         )?;
         Ok(tx.commit()?)
-    }
-
-    /// Forgets runs that ended before `before`, and episodes without a run. An episode that is still reported keeps
-    /// its run: without it, the next repeat would lead to a second one.
-    pub fn expire(&mut self, before: i64) -> Result<usize, JournalError> {
-        let tx = self.db.transaction()?;
-        let runs = tx.execute(
-            "DELETE FROM run WHERE ended_at < ?1 AND NOT EXISTS
-             (SELECT 1 FROM episode WHERE episode.fingerprint = run.fingerprint AND episode.starts_at = run.starts_at
-                AND last_seen_at >= ?1)",
-            [before],
-        )?;
-        tx.execute(
-            "DELETE FROM episode WHERE last_seen_at < ?1 AND NOT EXISTS
-             (SELECT 1 FROM run WHERE run.fingerprint = episode.fingerprint AND run.starts_at = episode.starts_at)",
-            [before],
-        )?;
-        tx.commit()?;
-        Ok(runs)
     }
 
     /// Runs that have not ended: those that wait for their turn or a guard, and those in a worker's hands.

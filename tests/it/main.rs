@@ -15,6 +15,7 @@ mod brakes;
 mod by_hand;
 mod certificates;
 mod cgroups;
+mod chaos;
 mod containers;
 mod corrupt;
 mod cost;
