@@ -25,18 +25,41 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 BUILT_IN = {"type": "grafana", "uid": "-- Grafana --"}
-OF_GRAFANA = {"__rate_interval", "__range", "__interval", "__all"}
+OF_GRAFANA = {"__rate_interval", "__range", "__interval", "__all", "__field", "__data", "__url_time_range"}
+WINDOWS = ("$__rate_interval", "$__range", "$__range:$__interval")
 COLUMNS = 24
 
-# What may be empty on a machine where nothing has happened yet. A title that is no panel or annotation is a finding.
+# What may be empty on a machine where nothing has happened yet, as "dashboard: panel", and annotations as "*: name". One
+# that is no panel or annotation is a finding, and so is a panel whose description does not say that it may be empty.
 QUIET = {
-    "Effective runs": "no run has acted",
-    "Time of actions": "a histogram has no samples before the first action",
-    "Actions that freed memory": "no action has freed memory",
-    "Actions without a gain": "no action was in vain",
+    "*: Actions that freed memory": "no action has freed memory",
+    "*: Actions without a gain": "no action was in vain",
+    "*: OOM kills": "the kernel has not killed",
+    "*: Restarts": "nothing was started anew",
+    "fleet: Links down": "no link is down",
+    "machine: Time of a read or write": "there is less than one operation a second",
+    "machine: Errors and drops": "there are less than ten packets a second",
+    "memory: Until it is used up": "memory does not fall",
+    "memory: Nearest limit": "no group grows towards a limit",
+    "memory: Seconds to the limit": "no group grows towards a limit",
+    "container: Seconds to the limit": "no group grows towards a limit",
+    "leaks: Suspicions": "no leak is suspected: it wants six hours",
+    "the-loop: Effective runs": "no run has acted",
+    "the-loop: Time of actions": "a histogram has no samples before the first action",
+    "the-loop: From threshold to relief": "no threshold is crossed that asks for an action",
+    "the-loop: Longest to relief": "no threshold was crossed that asks for an action, or for less than one interval",
+    "the-loop: From stall to first action": "no rule of `pressure` saw a stall",
+    "the-loop: Journal: actions": "no action has ended",
+    "the-loop: Journal: bytes that came back": "no action has freed memory",
 }
-# The last one stays empty on a busy machine whose actions all succeed.
-QUIET_WHEN_BUSY = {"Actions without a gain"}
+# These show something once an action has freed memory; the others wait for what a demo does not do.
+BUSY = {
+    "*: Actions that freed memory",
+    "the-loop: Effective runs",
+    "the-loop: Time of actions",
+    "the-loop: Journal: actions",
+    "the-loop: Journal: bytes that came back",
+}
 # What may be absent from the host: (names of metrics, why, a query that gives something where the excuse holds).
 HOST = [
     (
@@ -50,10 +73,41 @@ HOST = [
         "absent(headroom_cgroup_memory_pressure_waiting_seconds_total)",
     ),
     (
-        r"headroom_cgroup_memory_limit_bytes",
+        r"headroom_cgroup_memory_(limit|high)_bytes",
         "no control group has a limit",
-        "absent(headroom_cgroup_memory_limit_bytes)",
+        "absent(headroom_cgroup_memory_limit_bytes) or absent(headroom_cgroup_memory_high_bytes)",
     ),
+    (
+        r"(instance_id:)?container_.*",
+        "the collector `containers` is not switched on, or no group has what is asked for",
+        'absent(node_scrape_collector_success{collector="containers"} == 1) or absent(container_cpu_cfs_periods_total)',
+    ),
+    (
+        r"headroom_http_(auth|tls)_failures_total",
+        "no listener asks for a password, or has certificates",
+        "absent(headroom_http_auth_failures_total) or absent(headroom_http_tls_failures_total)",
+    ),
+    (
+        r"headroom_(cgroup_)?memory_time_to_(limit|exhaustion)_seconds",
+        "nothing grows towards a limit",
+        "absent(headroom_cgroup_memory_time_to_limit_seconds) or absent(headroom_memory_time_to_exhaustion_seconds)",
+    ),
+    (
+        r"(instance:)?node_nf_conntrack_.*",
+        "no connections are tracked",
+        'absent(node_scrape_collector_success{collector="conntrack"} == 1)',
+    ),
+    (
+        r"instance_device:node_network_(errors|dropped):ratio_rate5m",
+        "there are less than ten packets a second",
+        "absent(instance_device:node_network_errors:ratio_rate5m)",
+    ),
+    (
+        r"instance_device:node_disk_.*|node_disk_.*",
+        "there is no disk, or it rests",
+        "absent(node_disk_io_now) or absent(instance_device:node_disk_operation:mean_seconds5m)",
+    ),
+    (r"node_bonding_active", "no interfaces are bonded", "absent(node_bonding_active)"),
     (
         r"headroom_web_config_last_reload_successful",
         "no listener has a web configuration",
@@ -77,10 +131,10 @@ class Findings:
 
 
 class Query:
-    """A PromQL expression, where it stands, and how it is read."""
+    """A PromQL expression, where it stands, its name in QUIET, and how it is read."""
 
-    def __init__(self, where, title, expr, legend="", instant=False, may_be_empty=False):
-        self.where, self.title, self.expr = where, title, expr
+    def __init__(self, where, key, expr, legend="", instant=False, may_be_empty=False):
+        self.where, self.key, self.expr = where, key, expr
         self.legend, self.instant, self.may_be_empty = legend, instant, may_be_empty
 
 
@@ -150,7 +204,7 @@ def check_variables(path, dashboard, findings):
         if not (variable.get("multi") and variable.get("includeAll")):
             findings.add(path.name, f"no variable `{name}` with several values and All")
     text = json.dumps(dashboard)
-    for name in set(re.findall(r"\$\{?(\w+)", text)) - OF_GRAFANA - set(by_name):
+    for name in set(re.findall(r"\$\{?([a-zA-Z_]\w*)", text)) - OF_GRAFANA - set(by_name):
         findings.add(path.name, f"variable ${name} is not defined")
     for name in by_name:
         if not re.search(r"\$\{?" + name + r"\b", text):
@@ -168,11 +222,52 @@ def check_panel(path, panel, findings):
         findings.add(path.name, f"{title}: no description")
     if not panel.get("fieldConfig", {}).get("defaults", {}).get("unit"):
         findings.add(path.name, f"{title}: no unit")
+    check_said(path, panel, findings)
+    if panel["gridPos"]["w"] < 4:
+        findings.add(path.name, f"{title}: too narrow for a screen of 1366 pixels")
     targets = panel.get("targets", [])
     if not targets:
         findings.add(path.name, f"{title}: no query")
     if len({target.get("refId") for target in targets}) != len(targets):
         findings.add(path.name, f"{title}: a refId is missing or not unique")
+
+
+def check_said(path, panel, findings):
+    """Who looks at an empty panel wants to know there whether that is well."""
+    said = panel.get("description") or ""
+    if f"{path.stem}: {panel['title']}" in QUIET and not re.search(r"\bEmpty where\b|– : ", said):
+        findings.add(path.name, f"{panel['title']}: may be empty, and does not say why")
+
+
+def links_of(node):
+    """Every URL of a link, wherever it stands."""
+    if isinstance(node, dict):
+        if isinstance(node.get("url"), str):
+            yield node["url"]
+        for value in node.values():
+            yield from links_of(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from links_of(value)
+
+
+def check_links(loaded, findings):
+    """Links lead to dashboards that are here, and set variables that those have."""
+    variables = {d.get("uid"): {variable["name"] for variable in variables_of(d)} for d in loaded}
+    for dashboard in loaded:
+        for url in links_of(dashboard):
+            found = re.fullmatch(r"/d/([\w-]+)(?:\?(.*))?", url)
+            if not found and not url.startswith("$scheme://${__data.fields.Optimizer}/api/v1/actions?"):
+                findings.add(dashboard["uid"], f"{url} is neither a dashboard nor the optimizer's record")
+            elif found and found[1] not in variables:
+                findings.add(dashboard["uid"], f"{url}: there is no dashboard {found[1]}")
+            elif found:
+                given = re.findall(r"(?:^|&)var-(\w+)=|\$\{(\w+):queryparam\}", found[2] or "")
+                for name in {one or other for one, other in given} - variables[found[1]]:
+                    findings.add(dashboard["uid"], f"{url}: {found[1]} has no variable {name}")
+    reached = {found[1] for d in loaded for url in links_of(d) if (found := re.match(r"/d/([\w-]+)", url))}
+    for uid in variables.keys() - reached:
+        findings.add(uid, "no link leads here")
 
 
 def check_grid(path, panels, findings):
@@ -198,12 +293,13 @@ def queries_of(path, dashboard):
         for target in panel.get("targets", []):
             where = f"{path.name}: {panel.get('title')} ({target.get('refId')})"
             legend = target.get("legendFormat", "")
-            yield Query(where, panel.get("title"), target.get("expr", ""), legend, bool(target.get("instant")))
+            key = f"{path.stem}: {panel.get('title')}"
+            yield Query(where, key, target.get("expr", ""), legend, bool(target.get("instant")))
     for annotation in dashboard.get("annotations", {}).get("list", []):
         if annotation.get("datasource") == DATASOURCE:
             name = annotation.get("name")
             legend = annotation.get("titleFormat", "") + annotation.get("textFormat", "")
-            yield Query(f"{path.name}: {name}", name, annotation.get("expr", ""), legend)
+            yield Query(f"{path.name}: {name}", f"*: {name}", annotation.get("expr", ""), legend)
 
 
 def queries_of_runbooks():
@@ -227,8 +323,8 @@ STATIC = {"__rate_interval": "1m", "__range": "30m", "__interval": "15s", "job":
 def check_queries(dashboard_queries, runbook_queries, findings):
     for query in dashboard_queries:
         for window in re.findall(r"\[([^\]]*)\]", re.sub(r'"(\\.|[^"\\])*"', '""', query.expr)):
-            if window not in ("$__rate_interval", "$__range"):
-                findings.add(query.where, f"[{window}] is neither $__rate_interval nor $__range")
+            if window not in WINDOWS:
+                findings.add(query.where, f"[{window}] is none of {', '.join(WINDOWS)}")
         for selector, labels in re.findall(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}", query.expr):
             if "$instance" not in labels:
                 findings.add(query.where, f"{selector} is not limited to $instance")
@@ -324,7 +420,7 @@ def resolve(server, dashboard, findings, path):
     for variable in variables_of(dashboard):
         if variable["type"] != "query":
             continue
-        found = server.label_values(filled(variable["definition"], values))
+        found = server.label_values(filled(variable["query"]["query"], values))
         regex = variable.get("regex", "").strip("/")
         if regex:
             found = sorted({m.group(1) for m in (re.search(regex, value) for value in found) if m})
@@ -346,11 +442,11 @@ def run_query(server, query, values, names, excuses, findings):
     metrics = metrics_in(query.expr)
     absent = {name for name in metrics if name not in names and not excuse(name, server)}
     for name in sorted(absent):
-        if query.title not in excuses:
+        if query.key not in excuses:
             findings.add(query.where, f"{name} does not exist")
     shown = [labels for labels, numbers in result if any(not math.isnan(float(n)) for n in numbers)]
     if not shown:
-        why = excuses.get(query.title) or next((w for w in map(lambda n: excuse(n, server), metrics) if w), None)
+        why = excuses.get(query.key) or next((w for w in map(lambda n: excuse(n, server), metrics) if w), None)
         if why:
             print(f"empty   {query.where}: {why}")
         elif not query.may_be_empty:
@@ -391,13 +487,14 @@ def main(arguments):
         queries.append(list(queries_of(path, dashboard)))
     flat = [query for some in queries for query in some]
     runbooks = list(queries_of_runbooks())
-    for title in sorted(set(QUIET) - {query.title for query in flat}):
-        findings.add("QUIET", f"{title!r} is no panel and no annotation")
+    for key in sorted((set(QUIET) | BUSY) - {query.key for query in flat}):
+        findings.add("QUIET", f"{key!r} is no panel and no annotation")
+    check_links([dashboard for _, dashboard in loaded], findings)
     check_queries(flat, runbooks, findings)
     if urls:
         server = Prometheus(urls[0])
         names = server.names()
-        excuses = {t: w for t, w in QUIET.items() if not busy or t in QUIET_WHEN_BUSY}
+        excuses = {t: w for t, w in QUIET.items() if not busy or t not in BUSY}
         for (path, dashboard), some in zip(loaded, queries):
             values = resolve(server, dashboard, findings, path)
             for query in some:

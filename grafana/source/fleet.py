@@ -29,6 +29,11 @@ def _of(expr: str, how: str = "max") -> str:
     return f"{how} by (machine) ({by_machine(expr)})"
 
 
+def _count(alerts: str) -> str:
+    """How many alerts a machine has, and 0 where it has none."""
+    return f"{_of(alerts, 'count')} or 0 * {_of('node_boot_time_seconds{@}')}"
+
+
 TO_MACHINE = link("This machine", "headroom-machine", False, instance="${__data.fields.Machine}")
 TO_MEMORY = link("Its memory", "headroom-memory", False, instance="${__data.fields.Machine}")
 FROM_SERIES = (link("This machine", "headroom-machine", False, instance="${__field.labels.machine}"),)
@@ -38,14 +43,14 @@ MACHINES = listing(
         "Machines, the worst first",
         "Each machine by how near it is to the threshold of an alert: of memory, processors, memory pressure, disk "
         "pressure, file descriptors or file systems the one that is nearest; at 100 % an alert is near or fires. "
-        "– : nothing to say (no alert, no pressure information in the kernel).",
+        "– : the kernel says nothing of it (no pressure information).",
         "none",
     ),
     [
         Column("Machine", label="machine", links=(TO_MACHINE, TO_MEMORY)),
         Column("Nearest threshold", _worst(), "percentunit", steps=[(None, GOOD), (0.8, PENDING), (1, WARNING)], width=140),
-        Column("Alerts", _of(ALERTS, "count"), "none", steps=[(None, NEUTRAL), (1, WARNING)], width=80),
-        Column("Critical", _of('ALERTS{#, alertstate="firing", severity="critical"}', "count"), "none", steps=[(None, NEUTRAL), (1, CRITICAL)], width=80),
+        Column("Alerts", _count(ALERTS), "none", steps=[(None, NEUTRAL), (1, WARNING)], width=80),
+        Column("Critical", _count('ALERTS{#, alertstate="firing", severity="critical"}'), "none", steps=[(None, NEUTRAL), (1, CRITICAL)], width=80),
         Column("Memory available", _of("instance:node_memory_available:ratio{@}", "min"), "percentunit", width=130),
         Column("Waits for memory", _of("instance:node_memory_pressure_waiting:ratio_rate1m{@}"), "percentunit", width=130),
         Column("Processors", _of("instance:node_cpu_utilisation:ratio_rate1m{@}"), "percentunit", width=100),
