@@ -6,13 +6,17 @@ from grafana_foundation_sdk.models import dashboard as model
 from colours import CRITICAL, GOOD, NEUTRAL, PENDING, WARNING
 from frame import Board, Row
 from panel import Column, Series, Size, Text, bars, dots, graph, happened, link, listing, number, states
-from promql import counted, once
+from promql import by_machine, counted, once
 
 THIRD = Size(8)
 BAR = " Each bar is a minute or, over long times, more."
 FIRING = 'ALERTS{?, alertstate="firing", alertname!="Watchdog"}'
-# The series with the optimizer's own address, which its record is asked at.
-OWN = '{@, job="headroom-optimizer"'
+# The optimizer's own address, which its record is asked at; its counters may stand on the exporter's page alone.
+ADDRESS = (
+    'topk by (machine) (1, max by (machine, optimizer) ('
+    + by_machine('label_replace(up{@, job="headroom-optimizer"} >= bool 0, "optimizer", "$1", "instance", "(.+)")')
+    + "))"
+)
 STANDING = "(time() - ALERTS_FOR_STATE{?, headroom_action!=\"\"})"
 GROUP = (link("Process group", "headroom-group", groupname="${__field.labels.groupname}"),)
 OWN_RECORD = dashboard.DashboardLink("The optimizer's record (asks for its token)").target_blank(True)
@@ -22,6 +26,11 @@ RUNS = 'result=~"effective|exhausted|no_gain|failed|interrupted"'
 
 def runs(result: str) -> str:
     return "sum(" + once(f"increase(headroom_optimizer_runs_total{{@, {result}}}[$__range])", "result") + ")"
+
+
+def recorded(expr: str) -> str:
+    """The same, with a label `optimizer`: where to ask for the record."""
+    return f"({expr}) * on (machine) group_left (optimizer) {ADDRESS}"
 
 
 def quantile(share: str, metric: str, labels: str) -> str:
@@ -206,22 +215,24 @@ RESULT = Row(
         ),
         happened(
             Text("Journal: actions", "Each action that ended in the chosen time, the newest first. Reasons and readings before and after are in the record: follow the link.", "none", "no action ended"),
-            f"round(max by (instance, action, result) (increase(headroom_optimizer_actions_total{OWN}}}[@]))) > 0",
+            recorded("round(" + once("increase(headroom_optimizer_actions_total{@}[@])", "action, result") + ") > 0"),
             [
                 Column("Action", label="action"),
                 Column("Result", label="result"),
                 Column("How many"),
-                Column("Optimizer", label="instance", links=(OWN_RECORD,)),
+                Column("Optimizer", label="optimizer", links=(OWN_RECORD,)),
+                Column("Machine", label="machine"),
             ],
         ),
         happened(
             Text("Journal: bytes that came back", "What each action freed in the chosen time, as verified, the newest first.", "bytes", "no action freed memory"),
-            f"max by (instance, action, target) (increase(headroom_optimizer_freed_bytes_total{OWN}}}[@])) > 0",
+            recorded(once("increase(headroom_optimizer_freed_bytes_total{@}[@])", "action, target") + " > 0"),
             [
                 Column("Action", label="action"),
                 Column("Target", label="target"),
                 Column("Freed", unit="bytes"),
-                Column("Optimizer", label="instance", links=(OWN_RECORD,)),
+                Column("Optimizer", label="optimizer", links=(OWN_RECORD,)),
+                Column("Machine", label="machine"),
             ],
         ),
     ],
@@ -238,10 +249,12 @@ PARTS = Row(
         listing(
             Text("Optimizers", "Each optimizer and its record, with every run, its reasons and what was measured.", "none"),
             [
-                Column("Optimizer", label="instance", links=(OWN_RECORD,)),
-                Column("Journal writable", f"max by (instance) (headroom_optimizer_journal_writable{OWN}}})", "none"),
-                Column("Held", f"max by (instance) (headroom_optimizer_paused{OWN}}})", "none", steps=[(None, NEUTRAL), (1, WARNING)]),
-                Column("Effects that stand", f"max by (instance) (headroom_optimizer_effects_standing{OWN}}})", "none"),
+                Column("Machine", label="machine"),
+                Column("Optimizer", label="optimizer", links=(OWN_RECORD,)),
+                Column("Scraped", ADDRESS, "none"),
+                Column("Journal writable", once("headroom_optimizer_journal_writable{@}"), "none"),
+                Column("Held", once("headroom_optimizer_paused{@}"), "none", steps=[(None, NEUTRAL), (1, WARNING)]),
+                Column("Effects that stand", once("headroom_optimizer_effects_standing{@}"), "none"),
             ],
             "Held",
             Size(12),

@@ -29,7 +29,8 @@ def by_machine(expr: str) -> str:
 
 def once(expr: str, labels: str = "") -> str:
     """Counts what a machine says once: under `headroom up` the pages of exporter and optimizer are one and the same, so
-    each series is there under two jobs and two ports. `labels` are all labels that the series have besides."""
+    a Prometheus that scrapes both has each series under two jobs and two ports. `labels` are all labels that the series
+    have besides."""
     besides = f", {labels}" if labels and labels != "machine" else ""
     return f"max by (machine{besides}) ({by_machine(expr)})"
 
