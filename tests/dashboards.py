@@ -29,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 WINDOWS = ("$__rate_interval", "$__range", "$__range:$__interval")
 
 # What may be empty on a machine where nothing has happened yet, as "dashboard: panel", and annotations as "*: name". One
-# that is no panel or annotation is a finding, and so is a panel whose description does not say that it may be empty.
+# that is no panel or annotation is a finding, and so is a panel whose description does not say so.
 QUIET = {
     "*: Actions that freed memory": "no action has freed memory",
     "*: Actions without a gain": "no action was in vain",
@@ -59,7 +59,8 @@ BUSY = {
     "the-loop: Journal: actions",
     "the-loop: Journal: bytes that came back",
 }
-# What may be absent from the host: (names of metrics, why, a query that gives something where the excuse holds).
+# What may be absent from the host: (names of metrics, why, a query that gives something where the excuse holds;
+# {name} there is the metric).
 HOST = [
     (
         r"(instance:)?node_pressure_.*|instance:node_memory_pressure_.*",
@@ -71,25 +72,20 @@ HOST = [
         "a kernel or cgroup v1 without pressure of control groups",
         "absent(headroom_cgroup_memory_pressure_waiting_seconds_total)",
     ),
-    (
-        r"headroom_cgroup_memory_(limit|high)_bytes",
-        "no control group has a limit",
-        "absent(headroom_cgroup_memory_limit_bytes) or absent(headroom_cgroup_memory_high_bytes)",
-    ),
+    (r"headroom_cgroup_memory_(limit|high)_bytes", "no control group has a limit", "absent({name})"),
     (
         r"(instance_id:)?container_.*",
-        "the collector `containers` is not switched on, or no group has what is asked for",
-        'absent(node_scrape_collector_success{collector="containers"} == 1) or absent(container_cpu_cfs_periods_total)',
+        "the collector `containers` is not switched on",
+        'absent(node_scrape_collector_success{collector="containers"} == 1)',
     ),
-    (
-        r"headroom_http_(auth|tls)_failures_total",
-        "no listener asks for a password, or has certificates",
-        "absent(headroom_http_auth_failures_total) or absent(headroom_http_tls_failures_total)",
-    ),
+    (r"(instance_id:)?container_(spec_)?cpu_(cfs_|throttled|quota|period).*", "no group has a CPU limit", "absent({name})"),
+    (r"container_fs_.*", "the kernel counts no reads and writes of groups", "absent({name})"),
+    (r"headroom_http_auth_failures_total", "no listener asks for a password or token", "absent({name})"),
+    (r"headroom_http_tls_failures_total", "no listener has certificates", "absent({name})"),
     (
         r"headroom_(cgroup_)?memory_time_to_(limit|exhaustion)_seconds",
         "nothing grows towards a limit",
-        "absent(headroom_cgroup_memory_time_to_limit_seconds) or absent(headroom_memory_time_to_exhaustion_seconds)",
+        "absent({name})",
     ),
     (
         r"(instance:)?node_nf_conntrack_.*",
@@ -99,14 +95,14 @@ HOST = [
     (
         r"instance_device:node_network_(errors|dropped):ratio_rate5m",
         "there are less than ten packets a second",
-        "absent(instance_device:node_network_errors:ratio_rate5m)",
+        "absent({name})",
     ),
     (
-        r"instance_device:node_disk_.*|node_disk_.*",
-        "there is no disk, or it rests",
-        "absent(node_disk_io_now) or absent(instance_device:node_disk_operation:mean_seconds5m)",
+        r"instance_device:node_disk_operation:mean_seconds5m",
+        "there is less than one operation a second",
+        "absent({name})",
     ),
-    (r"node_bonding_active", "no interfaces are bonded", "absent(node_bonding_active)"),
+    (r"node_bonding_active", "no interfaces are bonded", "absent({name})"),
     (
         r"headroom_web_config_last_reload_successful",
         "no listener has a web configuration",
@@ -323,7 +319,7 @@ def run_query(server, query, values, names, excuses, findings):
 
 def excuse(name, server):
     for pattern, why, holds in HOST:
-        if re.fullmatch(pattern, name) and server.instant(holds):
+        if re.fullmatch(pattern, name) and server.instant(holds.replace("{name}", name)):
             return why
     return None
 
@@ -367,8 +363,10 @@ def main(arguments):
         for query in runbooks:
             run_query(server, query, STATIC, names, excuses, findings)
     count = sum(1 for _, dashboard in loaded for panel in panels_of(dashboard) if panel.get("type") != "row")
-    print(f"{len(loaded)} dashboards, {count} panels, {len(flat)} queries, {len(runbooks)} queries of runbooks:"
-          f" {len(findings.lines) or 'no'} findings")
+    print(
+        f"{len(loaded)} dashboards, {count} panels, {len(flat)} queries, {len(runbooks)} queries of runbooks:"
+        f" {len(findings.lines) or 'no'} findings"
+    )
     return 1 if findings.lines else 0
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a dashboard by itself: identity, data sources, variables, panels, grid, links. Used by dashboards.py."""
+"""What is wrong with a dashboard by itself: identity, data sources, variables, panels, grid, links. For dashboards.py."""
 
 import json
 import re

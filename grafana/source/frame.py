@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog import builder
 from grafana_foundation_sdk.models import dashboard as model
 
 from colours import CRITICAL, GOOD, NEUTRAL, WARNING
@@ -28,7 +29,9 @@ class Annotation(model.AnnotationQuery):
     """An annotation of Prometheus, with the texts that its data source reads beside what the model knows."""
 
     def __init__(self, name: str, colour: str, expr: str, title: str, tags: str) -> None:
-        super().__init__(name=name, datasource=PROMETHEUS, enable=True, hide=False, icon_color=colour, expr=promql(expr))
+        super().__init__(
+            name=name, datasource=PROMETHEUS, enable=True, hide=False, icon_color=colour, expr=promql(expr)
+        )
         self.title, self.tags = title, tags
 
     def to_json(self) -> dict[str, object]:
@@ -36,7 +39,7 @@ class Annotation(model.AnnotationQuery):
         return super().to_json() | texts
 
 
-class Ready:
+class Ready(builder.Builder[model.AnnotationQuery]):
     """A finished object, where the SDK asks for the maker of one."""
 
     def __init__(self, made: model.AnnotationQuery) -> None:
@@ -57,16 +60,27 @@ ANNOTATIONS = [
     Annotation(
         "Actions without a gain",
         WARNING,
-        once('increase(headroom_optimizer_actions_total{@, result=~"no_gain|failed|interrupted|unknown"}[@])', "action, result")
+        once(
+            'increase(headroom_optimizer_actions_total{@, result=~"no_gain|failed|interrupted|unknown"}[@])',
+            "action, result",
+        )
         + " > 0",
         "{{action}}: {{result}}",
         "action,result,machine",
     ),
-    Annotation("OOM kills", CRITICAL, once("increase(node_vmstat_oom_kill{@}[@])") + " > 0", "The kernel killed for memory", "machine"),
+    Annotation(
+        "OOM kills",
+        CRITICAL,
+        once("increase(node_vmstat_oom_kill{@}[@])") + " > 0",
+        "The kernel killed for memory",
+        "machine",
+    ),
     Annotation(
         "Restarts",
         NEUTRAL,
-        once("(changes(process_start_time_seconds{@}[@]) > 0) or (resets(node_context_switches_total{@}[@]) > 0)", "job"),
+        once(
+            "(changes(process_start_time_seconds{@}[@]) > 0) or (resets(node_context_switches_total{@}[@]) > 0)", "job"
+        ),
         "{{job}} began anew",
         "job,machine",
     ),
@@ -119,7 +133,13 @@ class Board:
 def assembled(board: Board) -> model.Dashboard:
     """The whole dashboard in the form that Grafana imports."""
     made = dashboard.Dashboard(board.title).uid(board.uid).description(board.description).tags(["headroom"])
-    made = made.refresh("30s").time(board.span, "now").timezone("browser").editable().tooltip(model.DashboardCursorSync.CROSSHAIR)
+    made = (
+        made.refresh("30s")
+        .time(board.span, "now")
+        .timezone("browser")
+        .editable()
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+    )
     made = made.version(1).with_variable(_datasource())
     for choice in (JOB, INSTANCE, *board.choices):
         made = made.with_variable(_variable(choice))
@@ -136,8 +156,8 @@ def assembled(board: Board) -> model.Dashboard:
         for panel in row.panels:
             made = made.with_panel(panel)
     whole = made.build()
-    for number, panel in enumerate(whole.panels or [], 1):
-        panel.id_val = number
+    for number, placed in enumerate(whole.panels or [], 1):
+        placed.id_val = number
     return whole
 
 
@@ -147,8 +167,14 @@ def _datasource() -> dashboard.DatasourceVariable:
 
 def _variable(choice: Choice) -> dashboard.QueryVariable:
     every = model.VariableOption(text=["All"], value=["$__all"], selected=True)
-    query: dict[str, object] = {"qryType": 1, "query": choice.query, "refId": "PrometheusVariableQueryEditor-VariableQuery"}
-    made = dashboard.QueryVariable(choice.name).label(choice.label).description(choice.description).datasource(DATASOURCE)
+    query: dict[str, object] = {
+        "qryType": 1,
+        "query": choice.query,
+        "refId": "PrometheusVariableQueryEditor-VariableQuery",
+    }
+    made = (
+        dashboard.QueryVariable(choice.name).label(choice.label).description(choice.description).datasource(DATASOURCE)
+    )
     made = made.query(query).refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).multi(True).include_all(True)
     made = made.sort(model.VariableSort.ALPHABETICAL_ASC).current(every)
     return made.regex(choice.regex) if choice.regex else made

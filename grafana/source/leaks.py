@@ -16,7 +16,8 @@ FROM_SERIES = (link("Process group", "headroom-group", groupname="${__field.labe
 GROUPS = listing(
     Text(
         "Growth of process groups",
-        "Slope of resident memory over the chosen time, the steepest first, and how much of the alert's threshold that is. A group "
+        "Slope of resident memory over the chosen time, the steepest first, and how much of the alert's threshold that "
+        "is. A group "
         "that restarted in that time shows less than it grew; a cache that fills grows too: look at whether it ends.",
         "none",
     ),
@@ -24,7 +25,12 @@ GROUPS = listing(
         Column("Group", label="groupname", links=(TO_GROUP,)),
         Column("Machine", label="instance"),
         Column("Growth in an hour", GROWTH, "bytes"),
-        Column("Of the threshold", f"{GROWTH} / {threshold('leak_growth_warning:bytes')}", "percentunit", steps=[(None, NEUTRAL), (1, WARNING)]),
+        Column(
+            "Of the threshold",
+            f"{GROWTH} / {threshold('leak_growth_warning:bytes')}",
+            "percentunit",
+            steps=[(None, NEUTRAL), (1, WARNING)],
+        ),
         Column("Resident now", f"{BY} ({RESIDENT})", "bytes"),
         Column("Restarts", f"{BY} (changes(namedprocess_namegroup_oldest_start_time_seconds{{@}}[$__range]))", "none"),
     ],
@@ -42,15 +48,30 @@ BOARD = Board(
             "",
             [
                 number(
-                    Text("Leaks suspected", "Process groups for which ProcessGroupLeakSuspected waits or fires: it wants six hours of growth.", "none"),
+                    Text(
+                        "Leaks suspected",
+                        "Process groups for which ProcessGroupLeakSuspected waits or fires: it wants six hours of "
+                        "growth.",
+                        "none",
+                    ),
                     f"count({BY} ({SUSPECTED})) or vector(0)",
                     steps=[(None, "green"), (1, WARNING)],
                     decimals=0,
                     width=6,
                 ),
-                number(Text("Steepest growth", "Of the process group that grew most, in an hour.", "bytes"), f"max({GROWTH})", decimals=1, width=6),
                 number(
-                    Text("Slab that cannot be taken", "Growth of the kernel's own objects in an hour: a steady one is a leak in the kernel or a driver.", "bytes"),
+                    Text("Steepest growth", "Of the process group that grew most, in an hour.", "bytes"),
+                    f"max({GROWTH})",
+                    decimals=1,
+                    width=6,
+                ),
+                number(
+                    Text(
+                        "Slab that cannot be taken",
+                        "Growth of the kernel's own objects in an hour: a steady one is a leak in the kernel or a "
+                        "driver.",
+                        "bytes",
+                    ),
                     "3600 * max(deriv(node_memory_SUnreclaim_bytes{@}[$__range]))",
                     decimals=1,
                     width=6,
@@ -64,7 +85,12 @@ BOARD = Board(
                 GROUPS,
                 states(
                     Text("Suspicions", "ProcessGroupLeakSuspected over time.", "none", "no leak is suspected"),
-                    [Series(f"{BY} (2 * ALERTS{{#, alertname=\"ProcessGroupLeakSuspected\", alertstate=\"firing\"}} or {SUSPECTED})", NAME)],
+                    [
+                        Series(
+                            f'{BY} (2 * ({SUSPECTED} and ALERTS{{#, alertstate="firing"}}) or {SUSPECTED})',
+                            NAME,
+                        )
+                    ],
                     {"1": ("Pending", "yellow"), "2": ("Firing", WARNING)},
                     Size(24, 5),
                 ),
@@ -73,9 +99,18 @@ BOARD = Board(
         Row(
             "Process groups",
             [
-                graph(Text("Resident memory", "The ten largest of the named process groups.", "bytes"), [Series(f"topk(10, {BY} ({RESIDENT}))", NAME)], Size(8), links=FROM_SERIES),
                 graph(
-                    Text("Open files", "File descriptors of the ten groups that hold most. One that only rises is a leak too.", "none"),
+                    Text("Resident memory", "The ten largest of the named process groups.", "bytes"),
+                    [Series(f"topk(10, {BY} ({RESIDENT}))", NAME)],
+                    Size(8),
+                    links=FROM_SERIES,
+                ),
+                graph(
+                    Text(
+                        "Open files",
+                        "File descriptors of the ten groups that hold most. One that only rises is a leak too.",
+                        "none",
+                    ),
                     [Series(f"topk(10, {BY} (namedprocess_namegroup_open_filedesc{{@}}))", NAME)],
                     Size(8),
                     links=FROM_SERIES,
@@ -92,8 +127,17 @@ BOARD = Board(
             "Control groups and kernel",
             [
                 graph(
-                    Text("Anonymous memory of control groups", "Of the ten with most, each with all below it: page cache, which may grow, is left out.", "bytes"),
-                    [Series('topk(10, max by (cgroup, instance) (headroom_cgroup_memory_anon_bytes{@, cgroup!="/"}))', "{{cgroup}} ({{instance}})")],
+                    Text(
+                        "Anonymous memory of control groups",
+                        "Of the ten with most, each with all below it: page cache, which may grow, is left out.",
+                        "bytes",
+                    ),
+                    [
+                        Series(
+                            'topk(10, max by (cgroup, instance) (headroom_cgroup_memory_anon_bytes{@, cgroup!="/"}))',
+                            "{{cgroup}} ({{instance}})",
+                        )
+                    ],
                     Size(8),
                     links=(link("Container", "headroom-container", cgroup="${__field.labels.cgroup}"),),
                 ),
@@ -107,8 +151,18 @@ BOARD = Board(
                     Size(8),
                 ),
                 graph(
-                    Text("Memory in four hours", "Share of memory that is available in four hours, if it goes on as in the chosen time. Below 0 it is used up before.", "percentunit"),
-                    [Series("predict_linear(instance:node_memory_available:ratio{@}[$__range], 4 * 3600)", "{{instance}}")],
+                    Text(
+                        "Memory in four hours",
+                        "Share of memory that is available in four hours, if it goes on as in the chosen time. Below 0 "
+                        "it is used up before.",
+                        "percentunit",
+                    ),
+                    [
+                        Series(
+                            "predict_linear(instance:node_memory_available:ratio{@}[$__range], 4 * 3600)",
+                            "{{instance}}",
+                        )
+                    ],
                     Size(8),
                     zero=False,
                 ),

@@ -13,11 +13,11 @@ BAR = " Each bar is a minute or, over long times, more."
 FIRING = 'ALERTS{?, alertstate="firing", alertname!="Watchdog"}'
 # The optimizer's own address, which its record is asked at; its counters may stand on the exporter's page alone.
 ADDRESS = (
-    'topk by (machine) (1, max by (machine, optimizer) ('
+    "topk by (machine) (1, max by (machine, optimizer) ("
     + by_machine('label_replace(up{@, job="headroom-optimizer"} >= bool 0, "optimizer", "$1", "instance", "(.+)")')
     + "))"
 )
-STANDING = "(time() - ALERTS_FOR_STATE{?, headroom_action!=\"\"})"
+STANDING = '(time() - ALERTS_FOR_STATE{?, headroom_action!=""})'
 GROUP = (link("Process group", "headroom-group", groupname="${__field.labels.groupname}"),)
 OWN_RECORD = dashboard.DashboardLink("The optimizer's record (asks for its token)").target_blank(True)
 OWN_RECORD = OWN_RECORD.url("$scheme://${__data.fields.Optimizer}/api/v1/actions?limit=100")
@@ -42,29 +42,54 @@ NOW = Row(
     "",
     [
         number(
-            Text("Alerts firing", "Alerts that fire now on the chosen machines, without the Watchdog, which always fires.", "none"),
+            Text(
+                "Alerts firing",
+                "Alerts that fire now on the chosen machines, without the Watchdog, which always fires.",
+                "none",
+            ),
             f"count({FIRING}) or vector(0)",
             steps=[(None, GOOD), (1, WARNING)],
             decimals=0,
         ),
         number(
-            Text("Memory available", "The smallest share of memory that is available on any of the chosen machines. The lines in “Available memory” show when it is too little.", "percentunit"),
+            Text(
+                "Memory available",
+                "The smallest share of memory that is available on any of the chosen machines. The lines in “Available "
+                "memory” show when it is too little.",
+                "percentunit",
+            ),
             "min(instance:node_memory_available:ratio{@})",
             decimals=0,
         ),
         number(
-            Text("Freed and verified", "Bytes that actions gave back to the machine in the chosen time, as measured afterwards: the smaller of the target's fall and the rise of the machine's available memory.", "bytes"),
+            Text(
+                "Freed and verified",
+                "Bytes that actions gave back to the machine in the chosen time, as measured afterwards: the smaller "
+                "of the target's fall and the rise of the machine's available memory.",
+                "bytes",
+            ),
             "sum(" + once("increase(headroom_optimizer_freed_bytes_total{@}[$__range])", "action, target") + ")",
             steps=[(None, GOOD)],
             decimals=1,
         ),
         number(
-            Text("Effective runs", "Runs that gained what was wanted, as a share of all runs in the chosen time that acted. – : no run acted.", "percentunit", "no run acted"),
+            Text(
+                "Effective runs",
+                "Runs that gained what was wanted, as a share of all runs in the chosen time that acted. – : no run "
+                "acted.",
+                "percentunit",
+                "no run acted",
+            ),
             f"""{runs('result="effective"')} / ({runs(RUNS)} > 0)""",
             decimals=0,
         ),
         number(
-            Text("Journal", "Whether the optimizer could write its journal when it last tried. Where it cannot, it takes no alerts and begins no action.", "none"),
+            Text(
+                "Journal",
+                "Whether the optimizer could write its journal when it last tried. Where it cannot, it takes no alerts "
+                "and begins no action.",
+                "none",
+            ),
             "min(headroom_optimizer_journal_writable{@})",
             states={"0": ("Not writable", CRITICAL), "1": ("Writable", GOOD)},
         ),
@@ -80,37 +105,86 @@ MEMORY = Row(
     "Memory",
     [
         graph(
-            Text("Available memory", "Memory that can be had without swapping (MemAvailable), and all memory. Dashed: where MachineMemoryAvailableLow (warning) and MachineMemoryAvailableCritical (critical) begin.", "bytes"),
+            Text(
+                "Available memory",
+                "Memory that can be had without swapping (MemAvailable), and all memory. Dashed: where "
+                "MachineMemoryAvailableLow (warning) and MachineMemoryAvailableCritical (critical) begin.",
+                "bytes",
+            ),
             [
                 Series("node_memory_MemAvailable_bytes{@}", "{{instance}} available"),
                 Series("node_memory_MemTotal_bytes{@}", "{{instance}} total"),
-                Series("node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_warning:ratio)", "{{instance}} warning"),
-                Series("node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_critical:ratio)", "{{instance}} critical"),
+                Series(
+                    "node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_warning:ratio)",
+                    "{{instance}} warning",
+                ),
+                Series(
+                    "node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_critical:ratio)",
+                    "{{instance}} critical",
+                ),
             ],
             links=(link("Where the memory went", "headroom-memory"),),
         ),
         graph(
-            Text("Process groups and their budgets", "Resident memory of the process groups that have a budget. Dashed: the budget, from the configuration. Above it for 30 s, ProcessGroupMemoryOverBudget fires.", "bytes"),
+            Text(
+                "Process groups and their budgets",
+                "Resident memory of the process groups that have a budget. Dashed: the budget, from the configuration. "
+                "Above it for 30 s, ProcessGroupMemoryOverBudget fires.",
+                "bytes",
+            ),
             [
-                Series('max without (job, memtype) (namedprocess_namegroup_memory_bytes{@, memtype="resident"}) and max without (job) (headroom_process_group_memory_budget_bytes{@})', "{{groupname}} ({{instance}})"),
-                Series("max without (job) (headroom_process_group_memory_budget_bytes{@})", "{{groupname}} ({{instance}}) budget"),
+                Series(
+                    'max without (job, memtype) (namedprocess_namegroup_memory_bytes{@, memtype="resident"})'
+                    " and max without (job) (headroom_process_group_memory_budget_bytes{@})",
+                    "{{groupname}} ({{instance}})",
+                ),
+                Series(
+                    "max without (job) (headroom_process_group_memory_budget_bytes{@})",
+                    "{{groupname}} ({{instance}}) budget",
+                ),
             ],
             links=GROUP,
         ),
         graph(
-            Text("Budget in use", "Resident memory of a process group as a share of its budget. Above 100 %, the optimizer is asked to give memory back.", "percentunit"),
-            [Series("instance_groupname:headroom_process_group_memory_used:ratio{#}", "{{groupname}} ({{instance}})"), Series("vector(1)", "warning: the whole budget")],
+            Text(
+                "Budget in use",
+                "Resident memory of a process group as a share of its budget. Above 100 %, the optimizer is asked to "
+                "give memory back.",
+                "percentunit",
+            ),
+            [
+                Series(
+                    "instance_groupname:headroom_process_group_memory_used:ratio{#}", "{{groupname}} ({{instance}})"
+                ),
+                Series("vector(1)", "warning: the whole budget"),
+            ],
             THIRD,
             links=GROUP,
         ),
         graph(
-            Text("Some tasks wait", "Share of the time in which at least one task waited for memory (PSI “some”), over one minute. Dashed: where MachineMemoryPressureHigh begins.", "percentunit"),
-            [Series("instance:node_memory_pressure_waiting:ratio_rate1m{@}", "{{instance}}"), Series("headroom:memory_pressure_waiting_warning:ratio", "warning")],
+            Text(
+                "Some tasks wait",
+                "Share of the time in which at least one task waited for memory (PSI “some”), over one minute. Dashed: "
+                "where MachineMemoryPressureHigh begins.",
+                "percentunit",
+            ),
+            [
+                Series("instance:node_memory_pressure_waiting:ratio_rate1m{@}", "{{instance}}"),
+                Series("headroom:memory_pressure_waiting_warning:ratio", "warning"),
+            ],
             THIRD,
         ),
         graph(
-            Text("All tasks stand still", "Share of the time in which no task could run for want of memory (PSI “full”), over one minute. Dashed: where MachineMemoryPressureCritical begins.", "percentunit"),
-            [Series("instance:node_memory_pressure_stalled:ratio_rate1m{@}", "{{instance}}"), Series("headroom:memory_pressure_stalled_critical:ratio", "critical")],
+            Text(
+                "All tasks stand still",
+                "Share of the time in which no task could run for want of memory (PSI “full”), over one minute. "
+                "Dashed: where MachineMemoryPressureCritical begins.",
+                "percentunit",
+            ),
+            [
+                Series("instance:node_memory_pressure_stalled:ratio_rate1m{@}", "{{instance}}"),
+                Series("headroom:memory_pressure_stalled_critical:ratio", "critical"),
+            ],
             THIRD,
         ),
     ],
@@ -120,10 +194,16 @@ ALERTS = Row(
     "From alert to action",
     [
         states(
-            Text("Alerts", "Every alert that is pending or fires, by its state. The Watchdog fires always: where its bar ends, the chain of alerts was broken.", "none"),
+            Text(
+                "Alerts",
+                "Every alert that is pending or fires, by its state. The Watchdog fires always: where its bar ends, "
+                "the chain of alerts was broken.",
+                "none",
+            ),
             [
                 Series(
-                    'max by (alertname, groupname, mountpoint, instance) (2 * ALERTS{?, alertstate="firing"} or ALERTS{?, alertstate="pending"})',
+                    "max by (alertname, groupname, mountpoint, instance) ("
+                    '2 * ALERTS{?, alertstate="firing"} or ALERTS{?, alertstate="pending"})',
                     "{{alertname}} {{groupname}}{{mountpoint}} {{instance}}",
                 )
             ],
@@ -131,11 +211,20 @@ ALERTS = Row(
             Size(24),
         ),
         bars(
-            Text("Alerts received", "Alerts in the webhooks that the optimizer accepted, by state, repeats included." + BAR, "short"),
+            Text(
+                "Alerts received",
+                "Alerts in the webhooks that the optimizer accepted, by state, repeats included." + BAR,
+                "short",
+            ),
             [Series(counted("headroom_optimizer_alerts_total{@}", "status"), "{{status}}")],
         ),
         bars(
-            Text("Webhook calls", "Calls of the webhook by what became of them. All but “accepted” are alerts that lead to no action." + BAR, "short"),
+            Text(
+                "Webhook calls",
+                "Calls of the webhook by what became of them. All but “accepted” are alerts that lead to no action."
+                + BAR,
+                "short",
+            ),
             [Series(counted("headroom_optimizer_notifications_total{@}", "result"), "{{result}}")],
         ),
         graph(
@@ -147,7 +236,11 @@ ALERTS = Row(
             THIRD,
         ),
         bars(
-            Text("Runs by result", "Ended runs by result. One firing of one alert leads to at most one run." + BAR, "short"),
+            Text(
+                "Runs by result",
+                "Ended runs by result. One firing of one alert leads to at most one run." + BAR,
+                "short",
+            ),
             [Series(counted("headroom_optimizer_runs_total{@}", "result"), "{{result}}")],
         ),
         bars(
@@ -155,7 +248,12 @@ ALERTS = Row(
             [Series(counted("headroom_optimizer_actions_total{@}", "action, result"), "{{action}}: {{result}}")],
         ),
         bars(
-            Text("Guard refusals", "Times that a guard said no: not now (cool-down, rate, concurrency) or not at all (protected, too little to gain, dry run)." + BAR, "short"),
+            Text(
+                "Guard refusals",
+                "Times that a guard said no: not now (cool-down, rate, concurrency) or not at all (protected, too "
+                "little to gain, dry run)." + BAR,
+                "short",
+            ),
             [Series(counted("headroom_optimizer_guard_refusals_total{@}", "guard"), "{{guard}}")],
         ),
     ],
@@ -166,11 +264,24 @@ RESULT = Row(
     [
         bars(
             Text("Bytes freed", "Verified bytes that actions gave back, by action and target." + BAR, "bytes"),
-            [Series("sum by (action, target) (" + once("increase(headroom_optimizer_freed_bytes_total{@}[@])", "action, target") + ")", "{{action}}: {{target}}")],
+            [
+                Series(
+                    "sum by (action, target) ("
+                    + once("increase(headroom_optimizer_freed_bytes_total{@}[@])", "action, target")
+                    + ")",
+                    "{{action}}: {{target}}",
+                )
+            ],
             Size(12),
         ),
         dots(
-            Text("Time of actions", "Time from an action's intent to its verdict, settling and measuring included: median and 95th percentile of the actions in each interval.", "s", "no action ended"),
+            Text(
+                "Time of actions",
+                "Time from an action's intent to its verdict, settling and measuring included: median and 95th "
+                "percentile of the actions in each interval.",
+                "s",
+                "no action ended",
+            ),
             [
                 Series(quantile("0.5", "headroom_optimizer_action_duration_seconds", "action"), "{{action}} median"),
                 Series(quantile("0.95", "headroom_optimizer_action_duration_seconds", "action"), "{{action}} 95 %"),
@@ -180,22 +291,37 @@ RESULT = Row(
         graph(
             Text(
                 "From threshold to relief",
-                "How long the threshold of an alert that asks for an action has been crossed. Each line rises until there is relief: its "
+                "How long the threshold of an alert that asks for an action has been crossed. Each line rises until "
+                "there is relief: its "
                 "peak is the time from threshold to relief, `for` included.",
                 "s",
                 "no such threshold is crossed",
             ),
-            [Series(f"max by (alertname, groupname, instance) {STANDING}", "{{alertname}} {{groupname}} ({{instance}})")],
+            [
+                Series(
+                    f"max by (alertname, groupname, instance) {STANDING}", "{{alertname}} {{groupname}} ({{instance}})"
+                )
+            ],
             THIRD,
             links=GROUP,
         ),
         number(
-            Text("Longest to relief", "The longest time from threshold to relief in the chosen time. – : no threshold was crossed, or for less than one interval.", "s", "no such threshold was crossed"),
+            Text(
+                "Longest to relief",
+                "The longest time from threshold to relief in the chosen time. – : no threshold was crossed, or for "
+                "less than one interval.",
+                "s",
+                "no such threshold was crossed",
+            ),
             f"max(max_over_time({STANDING}[$__range:$__interval]))",
             width=4,
         ),
         number(
-            Text("Effects that stand", "Effects of actions (a priority, a limit) that stand until they are undone.", "none"),
+            Text(
+                "Effects that stand",
+                "Effects of actions (a priority, a limit) that stand until they are undone.",
+                "none",
+            ),
             "sum(" + once("headroom_optimizer_effects_standing{@}") + ")",
             decimals=0,
             width=4,
@@ -203,7 +329,8 @@ RESULT = Row(
         dots(
             Text(
                 "From stall to first action",
-                "Where the optimizer watches the kernel's stall totals itself: time from the beginning of a stall to the first action, median "
+                "Where the optimizer watches the kernel's stall totals itself: time from the beginning of a stall to "
+                "the first action, median "
                 "and 95th percentile.",
                 "s",
                 "no rule saw a stall",
@@ -214,7 +341,13 @@ RESULT = Row(
             ],
         ),
         happened(
-            Text("Journal: actions", "Each action that ended in the chosen time, the newest first. Reasons and readings before and after are in the record: follow the link.", "none", "no action ended"),
+            Text(
+                "Journal: actions",
+                "Each action that ended in the chosen time, the newest first. Reasons and readings before and after "
+                "are in the record: follow the link.",
+                "none",
+                "no action ended",
+            ),
             recorded("round(" + once("increase(headroom_optimizer_actions_total{@}[@])", "action, result") + ") > 0"),
             [
                 Column("Action", label="action"),
@@ -225,7 +358,12 @@ RESULT = Row(
             ],
         ),
         happened(
-            Text("Journal: bytes that came back", "What each action freed in the chosen time, as verified, the newest first.", "bytes", "no action freed memory"),
+            Text(
+                "Journal: bytes that came back",
+                "What each action freed in the chosen time, as verified, the newest first.",
+                "bytes",
+                "no action freed memory",
+            ),
             recorded(once("increase(headroom_optimizer_freed_bytes_total{@}[@])", "action, target") + " > 0"),
             [
                 Column("Action", label="action"),
@@ -242,12 +380,18 @@ PARTS = Row(
     "The loop itself",
     [
         states(
-            Text("Parts of the loop", "Whether Prometheus can read exporter, optimizer, itself and Alertmanager.", "none"),
+            Text(
+                "Parts of the loop", "Whether Prometheus can read exporter, optimizer, itself and Alertmanager.", "none"
+            ),
             [Series("up{@}", "{{job}} {{instance}}")],
             {"0": ("Down", CRITICAL), "1": ("Up", GOOD)},
         ),
         listing(
-            Text("Optimizers", "Each optimizer and its record, with every run, its reasons and what was measured.", "none"),
+            Text(
+                "Optimizers",
+                "Each optimizer and its record, with every run, its reasons and what was measured.",
+                "none",
+            ),
             [
                 Column("Machine", label="machine"),
                 Column("Optimizer", label="optimizer", links=(OWN_RECORD,)),
@@ -262,7 +406,9 @@ PARTS = Row(
     ],
 )
 
-SCHEME = dashboard.CustomVariable("scheme").label("Record by").description("How a browser reaches the optimizer's record.")
+SCHEME = (
+    dashboard.CustomVariable("scheme").label("Record by").description("How a browser reaches the optimizer's record.")
+)
 SCHEME = SCHEME.values("http,https").current(model.VariableOption(text="http", value="http", selected=True))
 
 BOARD = Board(

@@ -12,9 +12,20 @@ MEMORY = (link("Where the memory went", "headroom-memory"),)
 NOW = Row(
     "",
     [
-        number(Text("Running for", "Since the machine was started; of several machines the shortest.", "s"), "min(time() - node_boot_time_seconds{@})"),
-        number(Text("Processors", "How many processors are online.", "none"), 'count(node_cpu_seconds_total{@, mode="idle"})', decimals=0),
-        number(Text("Memory", "All memory that the kernel manages.", "bytes"), "sum(node_memory_MemTotal_bytes{@})", decimals=1),
+        number(
+            Text("Running for", "Since the machine was started; of several machines the shortest.", "s"),
+            "min(time() - node_boot_time_seconds{@})",
+        ),
+        number(
+            Text("Processors", "How many processors are online.", "none"),
+            'count(node_cpu_seconds_total{@, mode="idle"})',
+            decimals=0,
+        ),
+        number(
+            Text("Memory", "All memory that the kernel manages.", "bytes"),
+            "sum(node_memory_MemTotal_bytes{@})",
+            decimals=1,
+        ),
         number(
             Text("Alerts firing", "Alerts about the chosen machines that fire now, without the Watchdog.", "none"),
             'count(ALERTS{#, alertstate="firing", alertname!="Watchdog"}) or vector(0)',
@@ -28,7 +39,9 @@ NOW = Row(
             decimals=0,
         ),
         number(
-            Text("Descriptors in use", "Open files of the machine as a share of what the kernel allows.", "percentunit"),
+            Text(
+                "Descriptors in use", "Open files of the machine as a share of what the kernel allows.", "percentunit"
+            ),
             "max(instance:node_filefd_used:ratio{@})",
             decimals=1,
         ),
@@ -39,36 +52,78 @@ CPU = Row(
     "Processors: use, waiting, taken",
     [
         graph(
-            Text("Processors in use", "Share of all processors' time in use, over one minute. Dashed: where CpuUsageHigh begins.", "percentunit"),
-            [Series("instance:node_cpu_utilisation:ratio_rate1m{@}", "{{instance}}"), Series("headroom:cpu_utilisation_warning:ratio", "warning")],
+            Text(
+                "Processors in use",
+                "Share of all processors' time in use, over one minute. Dashed: where CpuUsageHigh begins.",
+                "percentunit",
+            ),
+            [
+                Series("instance:node_cpu_utilisation:ratio_rate1m{@}", "{{instance}}"),
+                Series("headroom:cpu_utilisation_warning:ratio", "warning"),
+            ],
             THIRD,
             top=1,
         ),
         graph(
-            Text("Processor time by kind", "What the processors did, as a share of all their time; what is missing to the top they were idle.", "percentunit"),
-            [Series('avg by (mode) (sum by (instance, cpu, mode) (rate(node_cpu_seconds_total{@, mode!="idle"}[@])))', "{{mode}}")],
+            Text(
+                "Processor time by kind",
+                "What the processors did, as a share of all their time; what is missing to the top they were idle.",
+                "percentunit",
+            ),
+            [
+                Series(
+                    'avg by (mode) (sum by (instance, cpu, mode) (rate(node_cpu_seconds_total{@, mode!="idle"}[@])))',
+                    "{{mode}}",
+                )
+            ],
             THIRD,
             stacked=True,
             top=1,
         ),
         graph(
-            Text("Tasks wait for a processor", "Share of the time in which a task that could run had no processor (PSI “some”).", "percentunit"),
+            Text(
+                "Tasks wait for a processor",
+                "Share of the time in which a task that could run had no processor (PSI “some”).",
+                "percentunit",
+            ),
             [Series("rate(node_pressure_cpu_waiting_seconds_total{@}[@])", "{{instance}}")],
             THIRD,
         ),
         graph(
-            Text("Load for each processor", "Tasks that run or wait, for each processor. Above 1 some wait; on Linux those that wait for a disk count too.", "none"),
-            [Series('sum by (instance) (node_load1{@}) / count by (instance) (node_cpu_seconds_total{@, mode="idle"})', "{{instance}}")],
+            Text(
+                "Load for each processor",
+                "Tasks that run or wait, for each processor. Above 1 some wait; on Linux those that wait for a disk "
+                "count too.",
+                "none",
+            ),
+            [
+                Series(
+                    'sum by (instance) (node_load1{@}) / count by (instance) (node_cpu_seconds_total{@, mode="idle"})',
+                    "{{instance}}",
+                )
+            ],
             THIRD,
         ),
         graph(
-            Text("Taken by the host", "Share of the time that other guests of the host had. Dashed: where CpuStealHigh begins.", "percentunit"),
-            [Series("instance:node_cpu_steal:ratio_rate5m{@}", "{{instance}}"), Series("headroom:cpu_steal_warning:ratio", "warning")],
+            Text(
+                "Taken by the host",
+                "Share of the time that other guests of the host had. Dashed: where CpuStealHigh begins.",
+                "percentunit",
+            ),
+            [
+                Series("instance:node_cpu_steal:ratio_rate5m{@}", "{{instance}}"),
+                Series("headroom:cpu_steal_warning:ratio", "warning"),
+            ],
             THIRD,
         ),
         graph(
-            Text("Tasks now", "Tasks that run or could, and tasks that cannot go on before a disk has answered.", "none"),
-            [Series("node_procs_running{@}", "{{instance}} running"), Series("node_procs_blocked{@}", "{{instance}} blocked")],
+            Text(
+                "Tasks now", "Tasks that run or could, and tasks that cannot go on before a disk has answered.", "none"
+            ),
+            [
+                Series("node_procs_running{@}", "{{instance}} running"),
+                Series("node_procs_blocked{@}", "{{instance}} blocked"),
+            ],
             THIRD,
         ),
     ],
@@ -80,15 +135,22 @@ RAM = Row(
         graph(
             Text(
                 "Available memory",
-                "Memory that can be had without swapping (MemAvailable), and all memory. Dashed: where MachineMemoryAvailableLow and "
+                "Memory that can be had without swapping (MemAvailable), and all memory. Dashed: where "
+                "MachineMemoryAvailableLow and "
                 "MachineMemoryAvailableCritical begin.",
                 "bytes",
             ),
             [
                 Series("node_memory_MemAvailable_bytes{@}", "{{instance}} available"),
                 Series("node_memory_MemTotal_bytes{@}", "{{instance}} total"),
-                Series("node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_warning:ratio)", "{{instance}} warning"),
-                Series("node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_critical:ratio)", "{{instance}} critical"),
+                Series(
+                    "node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_warning:ratio)",
+                    "{{instance}} warning",
+                ),
+                Series(
+                    "node_memory_MemTotal_bytes{@} * scalar(headroom:memory_available_critical:ratio)",
+                    "{{instance}} critical",
+                ),
             ],
             THIRD,
             links=MEMORY,
@@ -96,7 +158,8 @@ RAM = Row(
         graph(
             Text(
                 "Memory pressure",
-                "Share of the time in which some task waited for memory, and in which none could run for want of it. Dashed: where "
+                "Share of the time in which some task waited for memory, and in which none could run for want of it. "
+                "Dashed: where "
                 "MachineMemoryPressureHigh and MachineMemoryPressureCritical begin.",
                 "percentunit",
             ),
@@ -112,7 +175,8 @@ RAM = Row(
         graph(
             Text(
                 "Pages to and from swap",
-                "Pages per second that go to swap or come back. Both above the dashed line for a minute: SwapThrashing.",
+                "Pages per second that go to swap or come back. Both above the dashed line for a minute: "
+                "SwapThrashing.",
                 "none",
             ),
             [
@@ -130,7 +194,12 @@ DISKS = Row(
     "Disks and file systems",
     [
         graph(
-            Text("Disks busy", "Share of the time in which a disk had something to do. A disk that takes many requests at once may be at 100 % and have room.", "percentunit"),
+            Text(
+                "Disks busy",
+                "Share of the time in which a disk had something to do. A disk that takes many requests at once may be "
+                "at 100 % and have room.",
+                "percentunit",
+            ),
             [Series("instance_device:node_disk_busy:ratio_rate1m{@}", "{{device}} ({{instance}})")],
             THIRD,
             top=1,
@@ -138,7 +207,8 @@ DISKS = Row(
         graph(
             Text(
                 "Time of a read or write",
-                "Mean over five minutes, where there is more than one operation a second. Dashed: where DiskLatencyHigh begins.",
+                "Mean over five minutes, where there is more than one operation a second. Dashed: where "
+                "DiskLatencyHigh begins.",
                 "s",
                 "the disks rest",
             ),
@@ -149,7 +219,12 @@ DISKS = Row(
             THIRD,
         ),
         graph(
-            Text("Tasks wait for a disk", "Share of the time in which some task waited, and in which none could run. Dashed: where IoPressureHigh begins.", "percentunit"),
+            Text(
+                "Tasks wait for a disk",
+                "Share of the time in which some task waited, and in which none could run. Dashed: where "
+                "IoPressureHigh begins.",
+                "percentunit",
+            ),
             [
                 Series("rate(node_pressure_io_waiting_seconds_total{@}[@])", "{{instance}} some wait"),
                 Series("instance:node_io_pressure_stalled:ratio_rate5m{@}", "{{instance}} all stand"),
@@ -179,7 +254,11 @@ DISKS = Row(
             THIRD,
         ),
         graph(
-            Text("File systems in use", "Share in use, as df shows it. Dashed: where FilesystemAlmostFull begins.", "percentunit"),
+            Text(
+                "File systems in use",
+                "Share in use, as df shows it. Dashed: where FilesystemAlmostFull begins.",
+                "percentunit",
+            ),
             [
                 Series("instance_mountpoint:node_filesystem_used:ratio{@}", "{{mountpoint}} ({{instance}})"),
                 Series("headroom:filesystem_used_critical:ratio", "critical"),
@@ -188,7 +267,11 @@ DISKS = Row(
             top=1,
         ),
         graph(
-            Text("Inodes in use", "Share of the files that a file system can hold. Dashed: where FilesystemInodesAlmostUsedUp begins.", "percentunit"),
+            Text(
+                "Inodes in use",
+                "Share of the files that a file system can hold. Dashed: where FilesystemInodesAlmostUsedUp begins.",
+                "percentunit",
+            ),
             [
                 Series("instance_mountpoint:node_filesystem_files_used:ratio{@}", "{{mountpoint}} ({{instance}})"),
                 Series("headroom:filesystem_files_used_warning:ratio", "warning"),
@@ -197,10 +280,15 @@ DISKS = Row(
             top=1,
         ),
         graph(
-            Text("File systems in four hours", "Bytes available in four hours, if it goes on as in the chosen time. Below 0 it is full before.", "bytes"),
+            Text(
+                "File systems in four hours",
+                "Bytes available in four hours, if it goes on as in the chosen time. Below 0 it is full before.",
+                "bytes",
+            ),
             [
                 Series(
-                    "predict_linear(node_filesystem_avail_bytes{@}[$__range], 4 * 3600) and instance_mountpoint:node_filesystem_used:ratio{@}",
+                    "predict_linear(node_filesystem_avail_bytes{@}[$__range], 4 * 3600) and "
+                    "instance_mountpoint:node_filesystem_used:ratio{@}",
                     "{{mountpoint}} ({{instance}})",
                 )
             ],
@@ -216,15 +304,20 @@ NET = Row(
         graph(
             Text("Received and sent", "Bytes per second. Virtual interfaces are left out.", "Bps"),
             [
-                Series(f"rate(node_network_receive_bytes_total{{@, {REAL_LINK}}}[@])", "{{device}} received ({{instance}})"),
-                Series(f"rate(node_network_transmit_bytes_total{{@, {REAL_LINK}}}[@])", "{{device}} sent ({{instance}})"),
+                Series(
+                    f"rate(node_network_receive_bytes_total{{@, {REAL_LINK}}}[@])", "{{device}} received ({{instance}})"
+                ),
+                Series(
+                    f"rate(node_network_transmit_bytes_total{{@, {REAL_LINK}}}[@])", "{{device}} sent ({{instance}})"
+                ),
             ],
             THIRD,
         ),
         graph(
             Text(
                 "Errors and drops",
-                "Share of the packets with errors, and dropped, where there are more than ten a second. Dashed: where NetworkErrorsHigh and "
+                "Share of the packets with errors, and dropped, where there are more than ten a second. Dashed: where "
+                "NetworkErrorsHigh and "
                 "NetworkDropsHigh begin.",
                 "percentunit",
                 "no interface has more than ten packets a second",
@@ -252,7 +345,12 @@ NET = Row(
         ),
         graph(
             Text("TCP sent again", "Share of the segments that had to be sent again.", "percentunit"),
-            [Series("rate(node_netstat_Tcp_RetransSegs{@}[@]) / (rate(node_netstat_Tcp_OutSegs{@}[@]) > 0)", "{{instance}}")],
+            [
+                Series(
+                    "rate(node_netstat_Tcp_RetransSegs{@}[@]) / (rate(node_netstat_Tcp_OutSegs{@}[@]) > 0)",
+                    "{{instance}}",
+                )
+            ],
             THIRD,
         ),
         graph(
@@ -274,19 +372,43 @@ REST = Row(
     "Kernel: descriptors, clock, process groups",
     [
         graph(
-            Text("File descriptors", "Share in use of what the kernel allows. Dashed: where FileDescriptorsAlmostUsedUp begins.", "percentunit"),
-            [Series("instance:node_filefd_used:ratio{@}", "{{instance}}"), Series("headroom:descriptors_used_warning:ratio", "warning")],
+            Text(
+                "File descriptors",
+                "Share in use of what the kernel allows. Dashed: where FileDescriptorsAlmostUsedUp begins.",
+                "percentunit",
+            ),
+            [
+                Series("instance:node_filefd_used:ratio{@}", "{{instance}}"),
+                Series("headroom:descriptors_used_warning:ratio", "warning"),
+            ],
             THIRD,
         ),
         graph(
-            Text("Clock", "How far the clock is off, where it is synchronised. Beyond the dashed line, to either side, ClockSkewed begins.", "s"),
-            [Series("node_timex_offset_seconds{@}", "{{instance}}"), Series("headroom:clock_offset_warning:seconds", "warning")],
+            Text(
+                "Clock",
+                "How far the clock is off, where it is synchronised. Beyond the dashed line, to either side, "
+                "ClockSkewed begins.",
+                "s",
+            ),
+            [
+                Series("node_timex_offset_seconds{@}", "{{instance}}"),
+                Series("headroom:clock_offset_warning:seconds", "warning"),
+            ],
             THIRD,
             zero=False,
         ),
         graph(
-            Text("Processor time of process groups", "Processors in use by the ten busiest of the named process groups.", "none"),
-            [Series("topk(10, sum by (groupname, instance) (rate(namedprocess_namegroup_cpu_seconds_total{@}[@])))", "{{groupname}} ({{instance}})")],
+            Text(
+                "Processor time of process groups",
+                "Processors in use by the ten busiest of the named process groups.",
+                "none",
+            ),
+            [
+                Series(
+                    "topk(10, sum by (groupname, instance) (rate(namedprocess_namegroup_cpu_seconds_total{@}[@])))",
+                    "{{groupname}} ({{instance}})",
+                )
+            ],
             THIRD,
             links=GROUPS,
         ),

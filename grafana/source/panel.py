@@ -4,7 +4,16 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
@@ -148,7 +157,9 @@ def _graph(
     panel = panel.thresholds(_thresholds([(None, GOOD)])).span_nulls(False)
     legend = common.VizLegendOptions().display_mode(shapes.LegendDisplayMode.LIST)
     panel = panel.legend(legend.placement(shapes.LegendPlacement.BOTTOM).show_legend(True).calcs([]))
-    panel = panel.tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
+    panel = panel.tooltip(
+        common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING)
+    )
     for number, one in enumerate(series):
         target = _target(number, one, instant=False)
         panel = panel.with_target(target.interval(interval) if interval else target)
@@ -174,7 +185,13 @@ def number(
     """One number that says how things are now. Coloured only where a state is good or bad in itself: a measured value
     is held against its threshold in a graph."""
     panel = stat.Panel().title(text.title).description(text.whole()).unit(text.unit).datasource(DATASOURCE)
-    panel = panel.span(width).height(4).thresholds(_thresholds(steps)).no_value(NONE).graph_mode(shapes.BigValueGraphMode.NONE)
+    panel = (
+        panel.span(width)
+        .height(4)
+        .thresholds(_thresholds(steps))
+        .no_value(NONE)
+        .graph_mode(shapes.BigValueGraphMode.NONE)
+    )
     panel = panel.color_scheme(_coloured(model.FieldColorModeId.THRESHOLDS)).text_mode(shapes.BigValueTextMode.VALUE)
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     if states:
@@ -203,7 +220,12 @@ def states(
     """What state something was in, as a bar over time."""
     panel = statetimeline.Panel().title(text.title).description(text.whole()).unit(text.unit).datasource(DATASOURCE)
     panel = panel.span(size.w).height(size.h).color_scheme(_coloured(model.FieldColorModeId.THRESHOLDS)).line_width(0)
-    panel = panel.fill_opacity(80).thresholds(_thresholds([(None, NEUTRAL)])).mappings(_mapping(meanings)).merge_values(True)
+    panel = (
+        panel.fill_opacity(80)
+        .thresholds(_thresholds([(None, NEUTRAL)]))
+        .mappings(_mapping(meanings))
+        .merge_values(True)
+    )
     panel = panel.show_value(shapes.VisibilityMode.NEVER).row_height(0.8).no_value(NONE)
     for index, one in enumerate(series):
         panel = panel.with_target(_target(index, one, instant=False))

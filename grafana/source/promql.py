@@ -11,8 +11,14 @@ REAL_LINK = 'device!~"lo|veth.*|docker.*|br-.*|cni.*|flannel.*|cali.*|virbr.*|vn
 
 def promql(text: str) -> str:
     """Writes out the abbreviations: {@} is the chosen jobs and machines, {#} the chosen machines alone (of series that
-    have lost their job), {?} besides what belongs to no machine, [@] the interval that a rate wants. More label matchers may follow: {@, mode="idle"}."""
-    for short, whole in (("{@", "{" + _SELECTOR), ("{#", "{" + _INSTANCE), ("{?", "{" + _OR_NONE), ("[@]", "[$__rate_interval]")):
+    have lost their job), {?} besides what belongs to no machine, [@] the interval that a rate wants. More label matchers
+    may follow: {@, mode="idle"}."""
+    for short, whole in (
+        ("{@", "{" + _SELECTOR),
+        ("{#", "{" + _INSTANCE),
+        ("{?", "{" + _OR_NONE),
+        ("[@]", "[$__rate_interval]"),
+    ):
         text = text.replace(short, whole)
     return re.sub(r"\s*\n\s*", " ", text.strip())
 
