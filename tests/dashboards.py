@@ -72,13 +72,22 @@ HOST = [
         "a kernel or cgroup v1 without pressure of control groups",
         "absent(headroom_cgroup_memory_pressure_waiting_seconds_total)",
     ),
+    (
+        r"namedprocess_namegroup_.*|headroom_process_groups?_.*",
+        "no named process group has processes",
+        "absent(namedprocess_namegroup_num_procs > 0)",
+    ),
     (r"headroom_cgroup_memory_(limit|high)_bytes", "no control group has a limit", "absent({name})"),
     (
         r"(instance_id:)?container_.*",
         "the collector `containers` is not switched on",
         'absent(node_scrape_collector_success{collector="containers"} == 1)',
     ),
-    (r"(instance_id:)?container_(spec_)?cpu_(cfs_|throttled|quota|period).*", "no group has a CPU limit", "absent({name})"),
+    (
+        r"(instance_id:)?container_(spec_)?cpu_(cfs_|throttled|quota|period).*",
+        "no group has a CPU limit",
+        "absent({name})",
+    ),
     (r"container_fs_.*", "the kernel counts no reads and writes of groups", "absent({name})"),
     (r"headroom_http_auth_failures_total", "no listener asks for a password or token", "absent({name})"),
     (r"headroom_http_tls_failures_total", "no listener has certificates", "absent({name})"),

@@ -21,7 +21,7 @@ BOARD = Board(
     "headroom-group",
     "process-group",
     "Headroom: process group",
-    "All that is known of one named group of processes: its memory by kind, its budget, and what else it uses.",
+    "All that is known of one named group of processes: its memory by kind, its budget, and what else it uses. Empty where the configuration names no groups (`process_groups`), or none of them has processes.",
     [
         Row(
             "",
