@@ -10,13 +10,16 @@ mod flags;
 mod foreign;
 #[cfg(target_os = "linux")]
 mod optimizer;
+mod over;
 #[cfg(target_os = "linux")]
 mod reclaim;
 #[cfg(target_os = "linux")]
+mod remote;
 mod rules;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
 mod sockets;
+mod telemetry;
 #[cfg(target_os = "linux")]
 mod up;
 
@@ -76,7 +79,7 @@ enum Command {
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
     #[cfg(target_os = "linux")]
-    /// Have the running optimizer free memory of a target now
+    /// Have the optimizer free memory of a target now; where none runs, do it
     #[command(after_help = reclaim::HELP)]
     Reclaim(reclaim::Args),
     #[cfg(target_os = "linux")]
@@ -162,7 +165,7 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
         #[cfg(target_os = "linux")]
         Command::Reclaim(args) => args.run(&load(&cli.common, &|_| ())?),
         #[cfg(target_os = "linux")]
-        Command::Actions(what) => what.run(),
+        Command::Actions(what) => what.run(&cli.common),
         #[cfg(target_os = "linux")]
         Command::Rules(what) => what.run(),
         #[cfg(target_os = "linux")]

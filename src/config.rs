@@ -1,11 +1,13 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
+mod message;
 mod name_mapping;
 pub(crate) mod process_names;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{collect, exporter, optimize, stack};
+use crate::{client, collect, exporter, optimize, otlp, stack};
+use message::text_error;
 use optimize::policy::Rung;
 use process_names::process_names;
 use serde::Deserialize;
@@ -39,6 +41,8 @@ pub struct Config {
     pub exporter: exporter::Options,
     /// The optimizer.
     pub optimizer: optimize::Options,
+    /// Where telemetry goes by OTLP.
+    pub otlp: otlp::Options,
     /// What `headroom up` starts besides.
     pub up: stack::Options,
 }
@@ -169,10 +173,16 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
+        self.optimizer.place_files(base.unwrap_or_else(|| Path::new("")));
         let web = [&mut self.exporter.web_config_file, &mut self.optimizer.web_config_file];
-        let files = [&mut self.optimizer.token_file].into_iter().chain(web);
+        let tokens = [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file];
+        let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file];
+        let files = tokens.into_iter().chain(web).chain(otlp);
+        let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
+        let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
         let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
-        for file in files.chain(hooks.map(|h| &mut h.token_file)).flatten() {
+        let hooks = hooks.map(|h| &mut h.token_file);
+        for file in files.chain(hooks).flatten().chain(grafana) {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);
             }
@@ -239,6 +249,13 @@ impl Config {
         if let Some(why) = exporter::bad_telemetry_path(&self.exporter.telemetry_path) {
             return error("exporter.telemetry_path".into(), why.into());
         }
+        if let Some(why) = self.otlp.bad_endpoint() {
+            return error("otlp.endpoint".into(), why);
+        }
+        if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
+            return error("optimizer.grafana.url".into(), e.to_string());
+        }
+        self.optimizer.check_alertmanager()?;
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
@@ -302,6 +319,7 @@ impl Config {
                 return Err((key("cgroup"), why.into()));
             }
             target.check_hooks().map_err(|(at, why)| (key(&at), why))?;
+            target.check_outside().map_err(|(at, why)| (key(&at), why))?;
         }
         optimize::policy::hook::check_sockets(&self.optimizer.targets)
     }
@@ -357,43 +375,6 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
     // A name that holds the other (`listen_address` for `listen`) is as good as a slip of a few letters.
     let contains = name.len() > 1 && (name.starts_with(near) || near.starts_with(name));
     (contains || edits <= SLIP_EDITS_MAX.min(name.len() / 2)).then_some(near)
-}
-
-fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
-    let e = e.without_snippet();
-    let place = e.location().map(|l| (l.line(), l.column()));
-    let why = match e {
-        serde_yaml::Error::SerdeUnknownField { field, expected, .. } => {
-            let near = nearest(field, expected.iter().copied());
-            let hint = near.map_or_else(
-                || format!("known here: {}", expected.join(", ")),
-                |n| format!("did you mean `{n}`?"),
-            );
-            format!("unknown key `{field}`; {hint}")
-        }
-        other => plain(&other.to_string()),
-    };
-    ConfigError::Text { path: path.to_owned(), place, why }
-}
-
-/// The library's message in our words, without its own line and column, which stand in front already.
-fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 9] = [
-        ("invalid socket address syntax", "expected IP:PORT, such as 127.0.0.1:9177"),
-        (", set DuplicateKeyPolicy in Options if acceptable", ""),
-        ("expected sequence start", "expected a list, such as [a, b]"),
-        ("expected integer overflow", "which is out of range"),
-        ("invalid u64", "expected a whole number"),
-        ("expected a duration", "expected a duration such as 30s"),
-        ("expected parsable string", "expected a size such as 400MiB"),
-        ("invalid boolean", "expected true or false"),
-        ("expected mapping start", "expected keys with values, such as `key: value`"),
-    ];
-    let line = message.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    let rest = line.strip_prefix("line ").and_then(|l| l.split_once(": ")).map_or(line, |(_, rest)| rest);
-    let rest = rest.rsplit_once(" at line ").map_or(rest, |(rest, _)| rest);
-    WORDS.iter().fold(rest.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 #[cfg(test)]
@@ -455,7 +436,7 @@ mod tests {
             ),
             (
                 "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
-                "optimizer.targets[0].hook.url: `http://…@x/` is not a plain http:// address: it holds a user",
+                "optimizer.targets[0].hook.url: `http://…@x/` is not an address that can be called: it holds a user",
             ),
             (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",

@@ -118,6 +118,11 @@ impl Answer {
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
+    /// 403 for a request whose token is right and does not reach so far.
+    pub fn forbidden(handler: &'static str) -> Self {
+        Self::text(handler, StatusCode::FORBIDDEN, "this token may read and not write")
+    }
+
     /// 503: not now, but perhaps in a few seconds.
     pub fn unavailable(handler: &'static str, why: impl Into<String>) -> Self {
         Self::text(handler, StatusCode::SERVICE_UNAVAILABLE, why)

@@ -2,7 +2,8 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
-use super::lines::{Lines, bound, escape};
+use super::heads::Head;
+use super::lines::{Lines, bound};
 use super::name::Scheme;
 use super::{Encoder, unit};
 use crate::metric::{Desc, Kind, Mark, Sink, Value};
@@ -32,30 +33,7 @@ impl Encoder for OpenMetricsEncoder {
 
 impl Sink for OpenMetricsEncoder {
     fn family(&mut self, desc: &Desc<'_>) {
-        let lines = &mut self.lines;
-        lines.open(desc);
-        // The family of a counter is called without the suffix of its samples; a counter without that suffix may not
-        // be called one.
-        let total = lines.name().strip_suffix("_total").filter(|_| desc.kind == Kind::Counter);
-        let length = total.unwrap_or(lines.name()).len();
-        let unit = unit(total.unwrap_or(lines.name()));
-        let kind: &[u8] = match desc.kind {
-            Kind::Counter if total.is_some() => b"counter\n",
-            Kind::Gauge => b"gauge\n",
-            Kind::Histogram => b"histogram\n",
-            Kind::Summary => b"summary\n",
-            Kind::Counter | Kind::Untyped => b"unknown\n",
-        };
-        lines.remark(b"HELP", length);
-        escape(&mut lines.page, desc.help, true);
-        lines.page.push(b'\n');
-        lines.remark(b"TYPE", length);
-        lines.page.extend_from_slice(kind);
-        if let Some(unit) = unit {
-            lines.remark(b"UNIT", length);
-            lines.page.extend_from_slice(unit.as_bytes());
-            lines.page.push(b'\n');
-        }
+        self.lines.open(desc, head);
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
@@ -72,6 +50,27 @@ impl Sink for OpenMetricsEncoder {
 
     fn rewind(&mut self, to: Mark) {
         self.lines.rewind(to);
+    }
+}
+
+/// What stands before the samples of a family.
+fn head(head: &mut Head, name: &str, desc: &Desc<'_>) {
+    // The family of a counter is called without the suffix of its samples; a counter without that suffix may not
+    // be called one.
+    let total = name.strip_suffix("_total").filter(|_| desc.kind == Kind::Counter);
+    let name = total.unwrap_or(name);
+    head.help(name, desc.help, true);
+    head.remark(b"TYPE", name);
+    head.end(match desc.kind {
+        Kind::Counter if total.is_some() => b"counter",
+        Kind::Gauge => b"gauge",
+        Kind::Histogram => b"histogram",
+        Kind::Summary => b"summary",
+        Kind::Counter | Kind::Untyped => b"unknown",
+    });
+    if let Some(unit) = unit(name) {
+        head.remark(b"UNIT", name);
+        head.end(unit.as_bytes());
     }
 }
 

@@ -9,6 +9,7 @@
     reason = "a test that meets the unexpected is to fail at once, and says aloud what it skips"
 )]
 
+mod access;
 mod asking;
 mod brakes;
 mod by_hand;
@@ -23,7 +24,9 @@ mod ending;
 mod formats;
 mod hooks;
 mod hostile;
+mod judging;
 mod kernel;
+mod kit_python;
 mod layers;
 mod machine;
 mod manual;
@@ -31,6 +34,7 @@ mod names;
 mod one_of_each;
 mod options;
 mod outlook;
+mod outside;
 mod page;
 mod parity;
 mod pressure;
@@ -40,11 +44,14 @@ mod process_flags;
 mod processes;
 mod promtool;
 mod protection;
+mod receiver;
 mod reclaim;
 mod serving;
+mod silence;
 mod stack;
 mod textfile;
 mod the_loop;
 mod tidy;
+mod traces;
 mod web;
 mod web_config;

@@ -88,6 +88,7 @@ impl World {
             comm: p.comm.into(),
             kernel_thread: p.kernel,
             anon_bytes: Some(p.mib * MIB),
+            container: None,
         }
     }
 
@@ -147,6 +148,8 @@ impl World {
             file_bytes: Some(600 * MIB),
             inactive_file_bytes: Some(600 * MIB),
             high_bytes: None,
+            pressure: None,
+            refaults: [None, None],
             protected_bytes: 0,
         });
         let mut before = Observation::default();
@@ -279,6 +282,7 @@ fn check(
                 before,
                 want_bytes: 400 * MIB,
                 with: &with,
+                labels: &std::collections::BTreeMap::new(),
                 history: &history,
             };
             let Ok(plan) = action.plan(&scene) else { continue };

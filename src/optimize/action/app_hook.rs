@@ -2,7 +2,7 @@
 //!
 //! The protocol is in `docs/app-hook.md`. The application's own count is noted and never believed.
 
-mod command;
+pub(super) mod command;
 mod http;
 mod signal;
 

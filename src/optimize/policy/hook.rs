@@ -136,7 +136,7 @@ impl Hook {
             (Some(url), _) => url.clone(),
             (None, Some(_)) => URL_DEFAULT.to_owned(),
         };
-        client::check(&url).map_err(|e| ("url", e.to_string()))?;
+        client::check_plain(&url).map_err(|e| ("url", e.to_string()))?;
         if self.unix.as_ref().is_some_and(|p| !p.is_absolute()) {
             return Err(("unix", "an absolute path, such as /run/cache/hook.sock".into()));
         }

@@ -16,10 +16,27 @@ const OUTPUT_BYTES_MAX: usize = 4096;
 /// Where it finds programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Runs it to its end, or to the end of its time.
+/// Runs a hook's command: it learns what is asked for from its environment.
 pub(super) fn run(
     command: &[String],
     request: &Request,
+    timeout: Duration,
+    watch: &Watch<'_>,
+) -> Result<String, String> {
+    let bytes = request.bytes.to_string();
+    let mut environment = vec![
+        ("HEADROOM_TARGET", request.target.as_str()),
+        ("HEADROOM_BYTES", &bytes),
+        ("HEADROOM_URGENCY", &request.urgency),
+    ];
+    environment.extend(request.kind.as_deref().map(|kind| ("HEADROOM_KIND", kind)));
+    start(command, &environment, timeout, watch)
+}
+
+/// Runs a command to its end, or to the end of its time.
+pub(in crate::optimize::action) fn start(
+    command: &[String],
+    environment: &[(&str, &str)],
     timeout: Duration,
     watch: &Watch<'_>,
 ) -> Result<String, String> {
@@ -35,10 +52,7 @@ pub(super) fn run(
         .args(arguments)
         .env_clear()
         .env("PATH", PATH)
-        .env("HEADROOM_TARGET", &request.target)
-        .env("HEADROOM_BYTES", request.bytes.to_string())
-        .env("HEADROOM_URGENCY", &request.urgency)
-        .envs(request.kind.as_ref().map(|k| ("HEADROOM_KIND", k)))
+        .envs(environment.iter().copied())
         .current_dir("/")
         .process_group(0)
         .stdin(Stdio::null())

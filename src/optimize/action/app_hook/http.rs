@@ -45,7 +45,8 @@ pub(super) fn ask(
         answer_bytes_max: ANSWER_BYTES_MAX,
         ..Call::get(url)
     };
-    let (status, body) = client::send_watched(call, &|| watch.end()).map_err(|e| failed(e.to_string()))?;
+    let answer = client::send_watched(call, &|| watch.end()).map_err(|e| failed(e.to_string()))?;
+    let (status, body) = (answer.status(), answer.into_body());
     let note: String = String::from_utf8_lossy(&body).chars().take(NOTE_CHARS_MAX).collect();
     if !status.is_success() {
         return Err(failed(format!("answered {status}: {note:?}")));

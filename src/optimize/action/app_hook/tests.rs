@@ -90,6 +90,7 @@ fn a_signal_is_for_the_largest_processes_and_never_for_the_first_or_a_kernel_thr
         start_ticks: u64::from(pid) * 10,
         comm: "x".into(),
         kernel_thread,
+        container: None,
         anon_bytes: None,
     };
     stage.members =
