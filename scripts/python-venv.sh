@@ -25,10 +25,10 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # a list of packages
     if ! said=$("$venv/bin/pip" install --disable-pip-version-check --quiet $missing 2>&1); then
         printf '%s\n' "$said" >&2
-        # No index is one thing, a broken package is another.
+        # No index is one thing, a broken package is another. Of well-known ones, no index has no version at all.
         case $said in
             *NewConnectionError* | *"Connection refused"* | *"name resolution"* | *ConnectTimeoutError* | *ProxyError* | \
-                *"Network is unreachable"* | *"Max retries exceeded"*)
+                *"Network is unreachable"* | *"(from versions: none)"*)
                 exit 3
                 ;;
         esac

@@ -33,6 +33,7 @@ WINDOWS = ("$__rate_interval", "$__range", "$__range:$__interval")
 QUIET = {
     "*: Actions that freed memory": "no action has freed memory",
     "*: Actions without a gain": "no action was in vain",
+    "*: Actions that did harm": "no action did harm",
     "*: OOM kills": "the kernel has not killed",
     "*: Restarts": "nothing was started anew",
     "fleet: Links down": "no link is down",
@@ -90,6 +91,7 @@ HOST = [
     ),
     (r"container_fs_.*", "the kernel counts no reads and writes of groups", "absent({name})"),
     (r"headroom_http_auth_failures_total", "no listener asks for a password or token", "absent({name})"),
+    (r"headroom_(otlp_records|optimizer_annotations)_total", "the configuration asks for neither", "absent({name})"),
     (r"headroom_http_tls_failures_total", "no listener has certificates", "absent({name})"),
     (
         r"headroom_(cgroup_)?memory_time_to_(limit|exhaustion)_seconds",

@@ -9,7 +9,7 @@ OF_GRAFANA = {"__rate_interval", "__range", "__interval", "__all", "__field", "_
 COLUMNS = 24
 # On 1366 pixels a column has 55.
 NARROWEST = 4
-RECORD = "$scheme://${__data.fields.Optimizer}/api/v1/actions?"
+RECORD = "$scheme://${__data.fields.Optimizer}/api/v1/actions"
 
 
 def panels_of(dashboard):

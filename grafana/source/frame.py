@@ -69,6 +69,13 @@ ANNOTATIONS = [
         "action,result,machine",
     ),
     Annotation(
+        "Actions that did harm",
+        CRITICAL,
+        once("increase(headroom_optimizer_harmful_actions_total{@}[@])", "action, target") + " > 0",
+        "{{action}} did harm to {{target}}",
+        "action,target,machine",
+    ),
+    Annotation(
         "OOM kills",
         CRITICAL,
         once("increase(node_vmstat_oom_kill{@}[@])") + " > 0",

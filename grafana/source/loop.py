@@ -24,6 +24,10 @@ OWN_RECORD = OWN_RECORD.url("$scheme://${__data.fields.Optimizer}/api/v1/actions
 RUNS = 'result=~"effective|exhausted|no_gain|failed|interrupted"'
 
 
+REPORT = dashboard.DashboardLink("What each action gained and cost here").target_blank(True)
+REPORT = REPORT.url("$scheme://${__data.fields.Optimizer}/api/v1/actions/report")
+
+
 def runs(result: str) -> str:
     return "sum(" + once(f"increase(headroom_optimizer_runs_total{{@, {result}}}[$__range])", "result") + ")"
 
@@ -288,6 +292,35 @@ RESULT = Row(
             ],
             Size(12),
         ),
+        bars(
+            Text(
+                "Harm done",
+                "Actions after which something got worse within a minute (pressure, faults, an application's own figure), by "
+                "action and target. One that harms is left out there for a while." + BAR,
+                "short",
+            ),
+            [
+                Series(
+                    counted("headroom_optimizer_harmful_actions_total{@}", "action, target"),
+                    "{{action}}: {{target}} harmful",
+                )
+            ],
+            Size(12),
+        ),
+        states(
+            Text(
+                "Breakers",
+                "Whether an action is left out on a target, because it lately gained nothing or did harm there.",
+                "none",
+            ),
+            [
+                Series(
+                    once("headroom_optimizer_breaker_open{@}", "action, target"), "{{action}}: {{target}} ({{machine}})"
+                )
+            ],
+            {"0": ("Closed: may act", GOOD), "1": ("Open: left out", WARNING)},
+            Size(12),
+        ),
         graph(
             Text(
                 "From threshold to relief",
@@ -394,10 +427,16 @@ PARTS = Row(
             ),
             [
                 Column("Machine", label="machine"),
-                Column("Optimizer", label="optimizer", links=(OWN_RECORD,)),
+                Column("Optimizer", label="optimizer", links=(OWN_RECORD, REPORT)),
                 Column("Scraped", ADDRESS, "none"),
                 Column("Journal writable", once("headroom_optimizer_journal_writable{@}"), "none"),
                 Column("Held", once("headroom_optimizer_paused{@}"), "none", steps=[(None, NEUTRAL), (1, WARNING)]),
+                Column(
+                    "Breakers open",
+                    f"sum by (machine) ({once('headroom_optimizer_breaker_open{@}', 'action, target')})",
+                    "none",
+                    steps=[(None, NEUTRAL), (1, WARNING)],
+                ),
                 Column("Effects that stand", once("headroom_optimizer_effects_standing{@}"), "none"),
             ],
             "Held",

@@ -267,6 +267,20 @@ OPTIMIZER = Row(
             "Control groups",
             Size(12),
         ),
+        bars(
+            Text(
+                "Told to others",
+                "Spans and records for OTLP, and annotations for Grafana, by what became of them. Each bar is a minute or, "
+                "over long times, more.",
+                "short",
+                "the configuration asks for neither",
+            ),
+            [
+                Series(counted("headroom_otlp_records_total{@}", "signal, result"), "OTLP {{signal}} {{result}}"),
+                Series(counted("headroom_optimizer_annotations_total{@}", "result"), "annotations {{result}}"),
+            ],
+            Size(24, 6),
+        ),
     ],
 )
 
