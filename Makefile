@@ -9,7 +9,7 @@ STAGE := scripts/stage.sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
-.PHONY: help run demo build man deb test bench pressure fuzz fmt clean setup-run setup-test setup-bench setup-fuzz \
+.PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards setup-run setup-test setup-bench setup-fuzz \
 	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-vm test-restart test-compose check-macos secrets
 
 help: ## list the targets
@@ -50,6 +50,9 @@ fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_
 
 fmt: ## put the code into its form
 	cargo fmt
+
+dashboards: ## write grafana/dashboards from grafana/source
+	@venv=$$(scripts/python-venv.sh $$(cat grafana/source/requirements.txt)) && "$$venv/bin/python" -B grafana/source/generate.py
 
 secrets: ## make the token and the password that docker-compose.yml needs
 	@scripts/secrets.sh

@@ -1,35 +1,20 @@
 #!/bin/sh
-# Checks clients/python in a virtual environment of its own (target/python-venv): form, types, tests, and the package as
+# Checks clients/python in a virtual environment (target/python-venv): form, types, tests, and the package as
 # pip installs it. Skipped, and saying so, only where pip cannot reach an index.
 set -eu
 cd "$(dirname "$0")/.."
 
-target=${CARGO_TARGET_DIR:-target}
-mkdir -p "$target"
-venv=$(cd "$target" && pwd)/python-venv
-tools='pytest mypy ruff opentelemetry-sdk setuptools>=75'
-# What was installed, and by which Python; made anew when either changes.
-want="$(python3 --version) $tools"
-if [ "$(cat "$venv/made" 2>/dev/null)" != "$want" ]; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    # shellcheck disable=SC2086 # a list of packages
-    if ! said=$("$venv/bin/pip" install --disable-pip-version-check --quiet $tools 2>&1); then
-        printf '%s\n' "$said"
-        # No index is one thing, a broken package is another. Of well-known ones, no index has no version at all.
-        case $said in
-            *"NewConnectionError"* | *"Connection refused"* | *"Temporary failure in name resolution"* | \
-                *"ConnectTimeoutError"* | *"ProxyError"* | *"Network is unreachable"* | \
-                *"(from versions: none)"*)
-                rm -rf "$venv"
-                echo "SKIPPED: clients/python was NOT checked, for pip cannot reach an index"
-                exit 0
-                ;;
-        esac
-        exit 1
-    fi
-    printf '%s\n' "$want" >"$venv/made"
-fi
+# The environment is shared with other checks.
+said=0
+venv=$(scripts/python-venv.sh pytest mypy ruff opentelemetry-sdk 'setuptools>=75') || said=$?
+case $said in
+    0) ;;
+    3)
+        echo "SKIPPED: clients/python was NOT checked, for pip cannot reach an index"
+        exit 0
+        ;;
+    *) exit 1 ;;
+esac
 bin=$venv/bin
 export PYTHONDONTWRITEBYTECODE=1
 
