@@ -9,8 +9,8 @@ STAGE := scripts/stage.sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
-.PHONY: help run demo build man deb test bench fuzz fmt clean setup-run setup-test setup-bench setup-fuzz \
-	test-fmt test-clippy test-shell test-deny test-rules test-unit test-units test-deb test-otlp test-vm test-compose check-macos secrets
+.PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards setup-run setup-test setup-bench setup-fuzz \
+	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-otlp test-vm test-restart test-compose check-macos secrets
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ deb: build ## build a Debian package into target/deb
 	@$(STAGE) deb scripts/deb.sh target/release/headroom target/deb
 
 # Cheap stages first, so that a slip is reported early; the first that fails ends the run.
-test: setup-test test-fmt test-shell test-clippy check-macos test-unit test-units test-deb test-rules test-deny test-otlp test-vm test-compose ## everything that CI checks
+test: setup-test test-fmt test-shell test-clippy check-macos test-python test-unit test-units test-deb test-rules test-deny test-otlp test-vm test-restart test-compose ## everything that CI checks
 	@echo "== all stages passed"
 
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
@@ -41,12 +41,19 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-reaction cargo bench --locked --bench reaction
 	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
 	@$(STAGE) bench-receiver cargo bench --locked --bench receiver
+	@$(STAGE) bench-journal cargo bench --locked --bench journal
+
+pressure: build ## the pressure laboratory: Headroom, other tools and nothing, in virtual machines: REPETITIONS each (3)
+	@$(STAGE) pressure tests/pressure/run.sh $(TARGET)/release/headroom $(or $(REPETITIONS),3)
 
 fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_SECONDS each (20)
 	@$(STAGE) fuzz scripts/fuzz.sh
 
 fmt: ## put the code into its form
 	cargo fmt
+
+dashboards: ## write grafana/dashboards from grafana/source
+	@venv=$$(scripts/python-venv.sh $$(cat grafana/source/requirements.txt)) && "$$venv/bin/python" -B grafana/source/generate.py
 
 secrets: ## make the token and the password that docker-compose.yml needs
 	@scripts/secrets.sh
@@ -72,6 +79,9 @@ check-macos: ## stage: the code compiles for macOS, without warnings; it cannot 
 test-unit: ## stage: the code, with real servers where a test needs them
 	@$(STAGE) cargo-test cargo test --locked
 
+test-python: ## stage: the Python package in clients/python: form, types, tests, and as pip installs it
+	@$(STAGE) python scripts/python.sh
+
 test-units: ## stage: the units of systemd, their protections, and that the program needs no more
 	@$(STAGE) units tests/units.sh
 
@@ -89,6 +99,9 @@ test-otlp: ## stage: metrics from OpenTelemetry's own SDKs, over every way in
 
 test-vm: ## stage: reclaim and metrics of control groups v2, on a kernel of its own in a virtual machine
 	@$(STAGE) vm tests/vm/run.sh
+
+test-restart: ## stage: restarts by the real systemd and the real Docker engine
+	@$(STAGE) restart tests/restart.sh
 
 test-compose: ## stage: docker-compose.yml, really brought up
 	@$(STAGE) compose tests/compose/run.sh

@@ -137,8 +137,15 @@ fn act(host: &Host, name: &str, target: &Target, with: &Value, grouping: Groupin
     let members = observer.members(target).unwrap();
     let before = observer.observe(target, &members, 0).unwrap();
     let history = History::default();
-    let scene =
-        Scene { target, members: &members, before: &before, want_bytes: BYTES, with, history: &history };
+    let scene = Scene {
+        target,
+        members: &members,
+        before: &before,
+        want_bytes: BYTES,
+        with,
+        labels: &std::collections::BTreeMap::new(),
+        history: &history,
+    };
     let action = find(name).unwrap();
     let plan = action.plan(&scene).unwrap_or_else(|e| panic!("{name}: {e}"));
     action.permit(&plan.intent, host).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -286,6 +293,7 @@ impl Swap {
             before: &before,
             want_bytes: 0,
             with: &with,
+            labels: &std::collections::BTreeMap::new(),
             history: &history,
         };
         let plan = action.plan(&scene).map_err(|e| e.0)?.intent;

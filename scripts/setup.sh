@@ -38,6 +38,8 @@ main() {
         need pkill procps
         need python3 python3
         python3 -c 'import yaml' 2>/dev/null || missing python3-yaml python3-yaml
+        # Debian's Python can make no environments without it.
+        python3 -c 'import ensurepip, venv' 2>/dev/null || missing python3-venv python3-venv
         # An engine of its own can only be started by root; for others that stage is skipped, so it needs nothing.
         if [ "$(id -u)" -eq 0 ]; then
             need dockerd docker.io

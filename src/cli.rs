@@ -10,11 +10,16 @@ mod flags;
 mod foreign;
 #[cfg(target_os = "linux")]
 mod optimizer;
+mod over;
 #[cfg(target_os = "linux")]
 mod reclaim;
+#[cfg(target_os = "linux")]
+mod remote;
+mod rules;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
 mod sockets;
+mod telemetry;
 #[cfg(target_os = "linux")]
 mod up;
 
@@ -74,13 +79,17 @@ enum Command {
     /// Take Alertmanager's webhooks, free memory, verify and record it
     Optimizer(optimizer::Args),
     #[cfg(target_os = "linux")]
-    /// Have the running optimizer free memory of a target now
+    /// Have the optimizer free memory of a target now; where none runs, do it
     #[command(after_help = reclaim::HELP)]
     Reclaim(reclaim::Args),
     #[cfg(target_os = "linux")]
     /// Show what actions there are, what they cost and need
     #[command(subcommand)]
     Actions(actions::Actions),
+    #[cfg(target_os = "linux")]
+    /// Show the alerts that come with Headroom, and write their rules with your thresholds
+    #[command(subcommand)]
+    Rules(rules::Rules),
     #[cfg(target_os = "linux")]
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
     Up,
@@ -156,7 +165,9 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
         #[cfg(target_os = "linux")]
         Command::Reclaim(args) => args.run(&load(&cli.common, &|_| ())?),
         #[cfg(target_os = "linux")]
-        Command::Actions(what) => what.run(),
+        Command::Actions(what) => what.run(&cli.common),
+        #[cfg(target_os = "linux")]
+        Command::Rules(what) => what.run(),
         #[cfg(target_os = "linux")]
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
         #[cfg(target_os = "linux")]

@@ -1,21 +1,30 @@
 //! HTTP out: one request, one connection, a deadline over all of it and a bounded answer.
 
+pub mod trust;
+
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use trust::{Files, Trust};
 
 /// The largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Between two looks whether an answer is still waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A request that got no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is not one that can be called.
-    #[error("`{url}` is not a plain http:// address: {why}")]
+    #[error("`{url}` is not an address that can be called: {why}")]
     Url {
         /// The address.
         url: String,
@@ -29,6 +38,14 @@ pub enum ClientError {
         to: String,
         /// The kernel's answer.
         source: std::io::Error,
+    },
+    /// No TLS was agreed on: whom to trust is not known, or this one is not trusted.
+    #[error("no TLS with {to}: {why}")]
+    Tls {
+        /// Host and port.
+        to: String,
+        /// What went wrong.
+        why: String,
     },
     /// The other side broke the protocol, or its answer is too long.
     #[error("no usable answer from {to}: {why}")]
@@ -44,6 +61,12 @@ pub enum ClientError {
         /// The time that was given.
         after: Duration,
     },
+    /// Whoever sent it did not want to wait any longer.
+    #[error("no answer was waited for: {why}")]
+    Stopped {
+        /// Why.
+        why: String,
+    },
 }
 
 /// What to send.
@@ -51,21 +74,39 @@ pub enum ClientError {
 pub struct Call {
     /// The method.
     pub method: Method,
-    /// `http://host:port/path?query`.
+    /// `http://host:port/path?query`, or `https://`.
     pub url: String,
     /// The value of the `Authorization` header.
     pub authorization: Option<HeaderValue>,
-    /// The body, sent as JSON.
+    /// More headers; they stand over those that are sent anyway, such as that the body is JSON.
+    pub headers: HeaderMap,
+    /// The body.
     pub body: Option<Vec<u8>>,
+    /// Whom to trust over TLS; without it, whom the system trusts.
+    pub trust: Option<Trust>,
     /// The time for everything, from the connection to the last byte of the answer.
     pub deadline: Duration,
+    /// The socket (AF_UNIX) that is called in place of host and port.
+    pub unix: Option<PathBuf>,
+    /// The longest answer that is taken.
+    pub answer_bytes_max: usize,
 }
 
 impl Call {
     /// A GET without a token, with ten seconds.
     pub fn get(url: impl Into<String>) -> Self {
         let deadline = Duration::from_secs(10);
-        Self { method: Method::GET, url: url.into(), authorization: None, body: None, deadline }
+        Self {
+            method: Method::GET,
+            url: url.into(),
+            authorization: None,
+            headers: HeaderMap::new(),
+            body: None,
+            trust: None,
+            deadline,
+            unix: None,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        }
     }
 }
 
@@ -74,8 +115,20 @@ pub fn check(url: &str) -> Result<(), ClientError> {
     address(url).map(|_| ())
 }
 
+/// The same for what is called without TLS.
+pub fn check_plain(url: &str) -> Result<(), ClientError> {
+    let why = "it does not begin with http://";
+    if address(url)?.secure { Err(ClientError::Url { url: url.to_owned(), why }) } else { Ok(()) }
+}
+
 /// Sends the call and reads the answer.
 pub async fn send(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    let answer = send_whole(call).await?;
+    Ok((answer.status(), answer.into_body()))
+}
+
+/// The same, with the answer's headers.
+pub async fn send_whole(call: Call) -> Result<Response<Bytes>, ClientError> {
     let after = call.deadline;
     match tokio::time::timeout(after, exchange(call)).await {
         Ok(result) => result,
@@ -85,26 +138,57 @@ pub async fn send(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
 
 /// [`send`] from a thread that has no runtime of its own.
 pub fn send_blocking(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
+    let answer = send_whole_blocking(call)?;
+    Ok((answer.status(), answer.into_body()))
+}
+
+/// [`send_whole`] from a thread that has no runtime of its own.
+pub fn send_whole_blocking(call: Call) -> Result<Response<Bytes>, ClientError> {
+    send_watched(call, &|| None)
+}
+
+/// The same, until `stop` says why it is not to be waited for any longer.
+pub fn send_watched(call: Call, stop: &dyn Fn() -> Option<String>) -> Result<Response<Bytes>, ClientError> {
     let to = without_login(&call.url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ClientError::Connect { to, source })?;
-    let answer = runtime.block_on(send(call));
+    let answer = runtime.block_on(async {
+        let mut answer = std::pin::pin!(send_whole(call));
+        loop {
+            if let Ok(answer) = tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+                return answer;
+            }
+            if let Some(why) = stop() {
+                return Err(ClientError::Stopped { why });
+            }
+        }
+    });
     runtime.shutdown_background();
     answer
 }
 
-fn address(url: &str) -> Result<(Uri, String), ClientError> {
+/// An address in its parts.
+struct Address {
+    uri: Uri,
+    /// Host and port.
+    to: String,
+    secure: bool,
+}
+
+fn address(url: &str) -> Result<Address, ClientError> {
     let error = |why| ClientError::Url { url: without_login(url), why };
     let uri: Uri = url.parse().map_err(|_| error("it has no valid form"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(error("it does not begin with http://"));
-    }
+    let secure = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(error("it does not begin with http:// or https://")),
+    };
     if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
         return Err(error("it holds a user or a password; a secret belongs into a token_file"));
     }
     let host = uri.host().ok_or_else(|| error("it names no host"))?;
-    let to = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-    Ok((uri, to))
+    let to = format!("{host}:{}", uri.port_u16().unwrap_or(if secure { 443 } else { 80 }));
+    Ok(Address { uri, to, secure })
 }
 
 /// An address for a message: what may be a user and a password is left out.
@@ -116,11 +200,37 @@ fn without_login(url: &str) -> String {
     }
 }
 
-async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
-    let (uri, to) = address(&call.url)?;
-    let broken = |why: String| ClientError::Answer { to: to.clone(), why };
+async fn exchange(call: Call) -> Result<Response<Bytes>, ClientError> {
+    let Address { uri, to, secure } = address(&call.url)?;
+    if let Some(path) = &call.unix {
+        let stream = UnixStream::connect(path).await;
+        let stream =
+            stream.map_err(|source| ClientError::Connect { to: path.display().to_string(), source })?;
+        return talk(stream, call, &uri, &to).await;
+    }
     let stream =
         TcpStream::connect(&to).await.map_err(|source| ClientError::Connect { to: to.clone(), source })?;
+    if !secure {
+        return talk(stream, call, &uri, &to).await;
+    }
+    let broken = |why: String| ClientError::Tls { to: to.clone(), why };
+    let trust = match &call.trust {
+        Some(trust) => trust.clone(),
+        None => Trust::new(&Files::default()).map_err(|e| broken(e.to_string()))?,
+    };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(host.to_owned()).map_err(|e| broken(e.to_string()))?;
+    let stream = TlsConnector::from(trust.0).connect(name, stream).await;
+    talk(stream.map_err(|e| broken(e.to_string()))?, call, &uri, &to).await
+}
+
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    call: Call,
+    uri: &Uri,
+    to: &str,
+) -> Result<Response<Bytes>, ClientError> {
+    let broken = |why: String| ClientError::Answer { to: to.to_owned(), why };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| broken(e.to_string()))?;
@@ -130,23 +240,39 @@ async fn exchange(call: Call) -> Result<(StatusCode, Bytes), ClientError> {
     *request.method_mut() = call.method;
     *request.uri_mut() = path.parse().map_err(|_| broken("the path has no valid form".into()))?;
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_str(&to).map_err(|e| broken(e.to_string()))?);
+    headers.insert(HOST, HeaderValue::from_str(to).map_err(|e| broken(e.to_string()))?);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("headroom/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.extend(call.headers);
     if let Some(value) = call.authorization {
         headers.insert(AUTHORIZATION, value);
     }
-    let response = sender.send_request(request).await.map_err(|e| broken(e.to_string()))?;
-    let status = response.status();
-    let whole = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
+    let (head, body) = response.into_parts();
+    let whole = Limited::new(body, call.answer_bytes_max).collect().await;
     driver.abort();
-    Ok((status, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
+    Ok(Response::from_parts(head, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
+}
+
+/// An error with what caused it: of TLS 1.3, a refused certificate shows only in the first answer.
+fn why(e: &hyper::Error) -> String {
+    match std::error::Error::source(e) {
+        Some(source) => format!("{e}: {source}"),
+        None => e.to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tls_is_for_those_who_may_speak_it() {
+        assert!(check("https://[::1]:80/a").is_ok() && check_plain("http://h/").is_ok());
+        assert!(check_plain("https://h/").unwrap_err().to_string().contains("http://"));
+        assert!(check("ftp://h/").is_err());
+    }
 
     #[test]
     fn an_address_with_a_secret_is_refused_without_saying_it() {

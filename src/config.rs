@@ -1,13 +1,16 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
+mod message;
 mod name_mapping;
 mod near;
 pub(crate) mod process_names;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{apps, client, collect, exporter, optimize, stack};
-use near::{nearest, unknown};
+use crate::{apps, client, collect, exporter, optimize, otlp, stack};
+use message::text_error;
+pub(crate) use near::nearest;
+use near::unknown;
 use optimize::policy::Rung;
 use process_names::process_names;
 use serde::Deserialize;
@@ -41,6 +44,8 @@ pub struct Config {
     pub exporter: exporter::Options,
     /// The optimizer.
     pub optimizer: optimize::Options,
+    /// Where telemetry goes by OTLP.
+    pub otlp: otlp::Options,
     /// What `headroom up` starts besides.
     pub up: stack::Options,
 }
@@ -171,17 +176,22 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
-        let otlp = &mut self.applications.otlp;
+        self.optimizer.place_files(base.unwrap_or_else(|| Path::new("")));
+        let received = &mut self.applications.otlp;
         let web = [
             &mut self.exporter.web_config_file,
             &mut self.optimizer.web_config_file,
-            &mut otlp.web_config_file,
-            &mut otlp.token_file,
+            &mut received.web_config_file,
         ];
-        let files = [&mut self.optimizer.token_file].into_iter().chain(web);
-        let hooks =
-            self.optimizer.targets.iter_mut().filter_map(|t| t.hook.as_mut()).map(|h| &mut h.token_file);
-        for file in files.chain(hooks).flatten() {
+        let tokens =
+            [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file, &mut received.token_file];
+        let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file];
+        let files = tokens.into_iter().chain(web).chain(otlp);
+        let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
+        let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
+        let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
+        let hooks = hooks.map(|h| &mut h.token_file);
+        for file in files.chain(hooks).flatten().chain(grafana) {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);
             }
@@ -249,6 +259,13 @@ impl Config {
             return error("exporter.telemetry_path".into(), why.into());
         }
         self.applications.check().map_err(|(key, why)| (format!("applications.{key}"), why))?;
+        if let Some(why) = self.otlp.bad_endpoint() {
+            return error("otlp.endpoint".into(), why);
+        }
+        if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
+            return error("optimizer.grafana.url".into(), e.to_string());
+        }
+        self.optimizer.check_alertmanager()?;
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
@@ -311,11 +328,10 @@ impl Config {
             if let Some(why) = target.cgroup.as_deref().and_then(bad_cgroup) {
                 return Err((key("cgroup"), why.into()));
             }
-            if let Some(Err(e)) = target.hook.as_ref().map(|h| client::check(&h.url)) {
-                return Err((key("hook.url"), e.to_string()));
-            }
+            target.check_hooks().map_err(|(at, why)| (key(&at), why))?;
+            target.check_outside().map_err(|(at, why)| (key(&at), why))?;
         }
-        Ok(())
+        optimize::policy::hook::check_sockets(&self.optimizer.targets)
     }
 
     /// The host, as the paths say.
@@ -353,43 +369,6 @@ fn bad_cgroup(path: &str) -> Option<&'static str> {
         return Some("a path from the root of the hierarchy, such as /system.slice/cache.service");
     }
     path.split('/').any(|part| part == "..").then_some("a path without `..`")
-}
-
-fn text_error(e: &serde_yaml::Error, path: &Path) -> ConfigError {
-    let e = e.without_snippet();
-    let place = e.location().map(|l| (l.line(), l.column()));
-    let why = match e {
-        serde_yaml::Error::SerdeUnknownField { field, expected, .. } => {
-            let near = nearest(field, expected.iter().copied());
-            let hint = near.map_or_else(
-                || format!("known here: {}", expected.join(", ")),
-                |n| format!("did you mean `{n}`?"),
-            );
-            format!("unknown key `{field}`; {hint}")
-        }
-        other => plain(&other.to_string()),
-    };
-    ConfigError::Text { path: path.to_owned(), place, why }
-}
-
-/// The library's message in our words, without its own line and column, which stand in front already.
-fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 9] = [
-        ("invalid socket address syntax", "expected IP:PORT, such as 127.0.0.1:9177"),
-        (", set DuplicateKeyPolicy in Options if acceptable", ""),
-        ("expected sequence start", "expected a list, such as [a, b]"),
-        ("expected integer overflow", "which is out of range"),
-        ("invalid u64", "expected a whole number"),
-        ("expected a duration", "expected a duration such as 30s"),
-        ("expected parsable string", "expected a size such as 400MiB"),
-        ("invalid boolean", "expected true or false"),
-        ("expected mapping start", "expected keys with values, such as `key: value`"),
-    ];
-    let line = message.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    let rest = line.strip_prefix("line ").and_then(|l| l.split_once(": ")).map_or(line, |(_, rest)| rest);
-    let rest = rest.rsplit_once(" at line ").map_or(rest, |(rest, _)| rest);
-    WORDS.iter().fold(rest.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 #[cfg(test)]
@@ -451,7 +430,7 @@ mod tests {
             ),
             (
                 "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
-                "optimizer.targets[0].hook.url: `http://…@x/` is not a plain http:// address: it holds a user",
+                "optimizer.targets[0].hook.url: `http://…@x/` is not an address that can be called: it holds a user",
             ),
             (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",

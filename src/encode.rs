@@ -1,6 +1,8 @@
 //! Exposition formats: each turns the samples of a pass into the bytes of a response.
 
+mod besides;
 pub mod compress;
+mod heads;
 mod lines;
 pub mod name;
 pub mod negotiate;

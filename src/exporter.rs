@@ -55,7 +55,7 @@ impl Default for Options {
             // node_exporter's number.
             max_requests: 40,
             disable_exporter_metrics: false,
-            page_age_max: Duration::from_millis(5),
+            page_age_max: Duration::from_millis(10),
             collectors: collect::Options::default(),
         }
     }

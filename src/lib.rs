@@ -18,6 +18,7 @@ pub mod host;
 pub mod matching;
 pub mod metric;
 pub mod optimize;
+pub mod otlp;
 pub mod serve;
 pub mod stack;
 #[cfg(target_os = "linux")]

@@ -5,7 +5,9 @@ pub mod alert;
 pub mod api;
 pub mod climb;
 pub mod executor;
+pub mod grafana;
 pub mod guard;
+pub mod harm;
 pub mod journal;
 pub mod metrics;
 pub mod observe;
@@ -14,15 +16,21 @@ pub mod policy;
 pub mod pressure;
 pub mod proactive;
 pub mod record;
+pub mod report;
 pub mod request;
+pub mod silence;
+mod sockets;
 pub mod store;
+pub mod trace;
 pub mod verify;
+pub mod witness;
 
 use crate::matching::Matcher;
+use policy::endpoint::Endpoint;
 use policy::{Policy, Target};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of the optimizer.
@@ -35,6 +43,8 @@ pub struct Options {
     pub web_config_file: Option<PathBuf>,
     /// The file with the bearer token that webhook and API want; made in the state directory if not given.
     pub token_file: Option<PathBuf>,
+    /// The file with a token that opens what changes nothing: the record, and the metrics where users are asked.
+    pub read_token_file: Option<PathBuf>,
     /// Decide and record, but do nothing.
     pub dry_run: bool,
     /// Values of the `instance` label, or host names in it, that mean this machine, besides its host name and loopback.
@@ -45,6 +55,13 @@ pub struct Options {
     /// How long after an action its gain may show, at most.
     #[serde(with = "humantime_serde")]
     pub settle: Duration,
+    /// How long after an action its cost is looked at.
+    #[serde(with = "humantime_serde")]
+    pub aftermath: Duration,
+    /// Where actions are shown as annotations.
+    pub grafana: Option<grafana::Options>,
+    /// Where silences are looked up before each rung.
+    pub alertmanager: Option<Endpoint>,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -71,15 +88,34 @@ impl Default for Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 9178)),
             web_config_file: None,
             token_file: None,
+            read_token_file: None,
             dry_run: false,
             instances: Vec::new(),
             retention: Duration::from_hours(720),
             settle: Duration::from_secs(2),
+            aftermath: Duration::from_mins(1),
+            grafana: None,
+            alertmanager: None,
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),
             policies: vec![policy],
             targets: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// Looks for the files of the servers that it calls in `base`, where their paths are relative.
+    pub fn place_files(&mut self, base: &Path) {
+        let of_targets = self.targets.iter_mut().flat_map(Target::servers);
+        let files = self.alertmanager.iter_mut().chain(of_targets).flat_map(Endpoint::files);
+        files.for_each(|file| *file = base.join(&*file));
+    }
+
+    /// Whether Alertmanager can be asked; or the key that is wrong, and why.
+    pub fn check_alertmanager(&self) -> Result<(), (String, String)> {
+        let checked = self.alertmanager.as_ref().map_or(Ok(()), Endpoint::check);
+        checked.map_err(|(key, why)| (format!("optimizer.alertmanager.{key}"), why))
     }
 }

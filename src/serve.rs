@@ -6,6 +6,7 @@ mod client_cert;
 mod connection;
 mod door;
 pub mod listener;
+pub mod local;
 pub mod metrics;
 pub mod query;
 mod reply;
@@ -133,6 +134,11 @@ impl Answer {
     pub fn unauthorized(handler: &'static str) -> Self {
         Self::text(handler, StatusCode::UNAUTHORIZED, "a bearer token is needed, or this one is wrong")
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 403 for a request whose token is right and does not reach so far.
+    pub fn forbidden(handler: &'static str) -> Self {
+        Self::text(handler, StatusCode::FORBIDDEN, "this token may read and not write")
     }
 
     /// 503: not now, but perhaps in a few seconds.

@@ -147,6 +147,26 @@ pub fn advise(process: BorrowedFd<'_>, ranges: &[(u64, u64)], advice: Advice) ->
     u64::try_from(advised).map_err(|_| io::Error::last_os_error())
 }
 
+/// The process that connected a socket (AF_UNIX), as it was then: 0 if it is in a name space of processes that is not ours.
+///
+/// Source: unix(7), `SO_PEERCRED`. rustix has it with a number that cannot be 0.
+pub fn peer(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has as many and outlives the call; every pattern
+    // of bits is a good one of it.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if answer == 0 { Ok(peer.pid.unsigned_abs()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Takes back the memory of a process that is being killed at once, instead of when it gets to run.
 ///
 /// Source: process_mrelease(2), Linux 5.15. EINVAL if the process is not about to end, ESRCH if it has ended.

@@ -25,7 +25,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNBOOKS = ROOT / "docs/runbooks"
-SEVERITIES = {"none", "warning", "critical"}
+SEVERITIES = {"none", "info", "warning", "critical"}
 # It fires always, so it has no quiet case.
 ALWAYS = {"Watchdog"}
 # What each runbook has.
@@ -75,7 +75,7 @@ def check_alerts():
         for part in (f"# {path.stem}\n", *PARTS):
             if part not in text:
                 yield f"{path.name}: lacks {part.splitlines()[0]!r}"
-        for other in re.findall(r"\b((?:Headroom|Machine|Cpu|Filesystem|ProcessGroup)(?:[A-Z][a-z]+)+)\b", text):
+        for other in re.findall(r"\b((?:Headroom|Machine|Cpu|Filesystem|ProcessGroup|Cgroup|Container|Oom|Swap|Clock|Network|Disk|Conntrack|FileDesc)(?:[A-Z][a-z]+)+)\b", text):
             if other not in names:
                 yield f"{path.name}: names {other}, which is no alert"
     for _, rule in rules("record"):
@@ -136,6 +136,7 @@ def provisioned(kind):
 # ---- against an Alertmanager ----
 
 HOST = {"instance": "web1:9177", "job": "node"}
+DOWN = {"instance": "web3:9177", "job": "node"}
 # What is sent, whether it must be muted, and why.
 ALERTS = [
     ({"alertname": "Critical", "severity": "critical", "resource": "memory", **HOST}, False, "the source"),
@@ -153,6 +154,15 @@ ALERTS = [
     ),
     ({"alertname": "Other", "severity": "critical", "resource": "memory", **HOST}, False, "critical itself"),
     ({"alertname": "Bare", "severity": "warning"}, False, "no resource and no instance"),
+    ({"alertname": "Plan", "severity": "info", "resource": "memory", **HOST}, True, "short now, so no news"),
+    ({"alertname": "Later", "severity": "info", "resource": "disk", **HOST}, False, "nothing else about this resource"),
+    ({"alertname": "HeadroomExporterDown", "severity": "critical", "resource": "headroom", **DOWN}, False, "a source"),
+    ({"alertname": "Stale", "severity": "critical", "resource": "memory", **DOWN}, True, "its machine cannot be read"),
+    (
+        {"alertname": "Acts2", "severity": "warning", "resource": "memory", "headroom_action": "reclaim", **DOWN},
+        False,
+        "it carries headroom_action",
+    ),
 ]
 
 

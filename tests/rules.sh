@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks rules, Alertmanager's routes, runbooks and dashboards, without a running stack. One line for each check, and
-# what was found below it. Needs promtool, amtool, Alertmanager and python3-yaml.
+# what was found below it. Needs promtool, amtool, Alertmanager and python3-yaml; Grafana's typed SDK
+# comes from PyPI into target/.
 # Exit status: 0 fine, 1 a finding, 2 something that is needed is not installed.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -51,12 +52,28 @@ route headroom-optimizer,humans alertname=Own severity=critical headroom_action=
 route watchdog alertname=Watchdog severity=none resource=headroom
 route humans alertname=MachineMemoryAvailableCritical severity=critical resource=memory instance=web1:9177
 route humans alertname=CpuUsageHigh severity=warning resource=cpu instance=web1:9177
+route humans alertname=FilesystemFullWithinMonth severity=info resource=filesystem instance=web1:9177
+route humans alertname=OomKillSeen severity=warning resource=memory instance=web1:9177
 route humans alertname=HeadroomOptimizerDown severity=warning resource=headroom
 route humans alertname=Foreign
 route humans alertname=Foreign headroom_action=
 
-check "a critical alert mutes warnings, and never headroom_action" python3 tests/check_rules.py inhibition
+check "what mutes what, and nothing mutes headroom_action" python3 tests/check_rules.py inhibition
 check "Grafana's provisioning" python3 tests/check_rules.py grafana
 check "dashboards and queries of runbooks" python3 tests/dashboards.py
+# shellcheck disable=SC2046 # a list of packages
+venv=$(scripts/python-venv.sh mypy $(cat grafana/source/requirements.txt))
+case $? in
+    0)
+        check "types of grafana/source" "$venv/bin/mypy" --strict --cache-dir "$venv/mypy-cache" grafana/source/generate.py
+        check "dashboards are grafana/source's output, in the form of Grafana's SDK" \
+            "$venv/bin/python" -B tests/dashboards_typed.py
+        ;;
+    3) echo "SKIPPED: dashboards were NOT held against grafana/source and Grafana's SDK, for pip cannot reach an index" ;;
+    *)
+        failed=1
+        echo "FAIL  Grafana's SDK cannot be installed"
+        ;;
+esac
 
 exit "$failed"

@@ -50,6 +50,7 @@ main() {
     for unit in "$work"/*.socket; do
         check "${unit##*/}: systemd understands it" understood "$unit"
     done
+    check 'the drop-ins for capabilities are understood, and the default is no looser' drop_ins
     if [ "$(id -u)" -ne 0 ] || ! command -v strace >/dev/null || ! command -v setpriv >/dev/null; then
         skip 'no root, strace or setpriv: the program was not run with the rights of its units'
         return "$failed"
@@ -62,6 +63,11 @@ main() {
     unit=$root/deploy/systemd/headroom-optimizer.service
     check 'the optimizer starts with the rights of its unit' optimizer
     check 'the optimizer needs no system call that its unit forbids' allowed "$unit" "$work/optimizer.trace"
+    # With what its own drop-in adds, for a ladder of its own.
+    cat "$root/deploy/systemd/headroom-optimizer.service" "$work/pageout.conf" >"$work/with-pageout"
+    unit=$work/with-pageout
+    check 'the optimizer starts with the rights of its drop-in' optimizer
+    check 'the optimizer needs no system call that its drop-in forbids' allowed "$unit" "$work/optimizer.trace"
     return "$failed"
 }
 
@@ -79,6 +85,34 @@ tight() {
     fi
 }
 
+# drop_in LADDER: what the program prints for it
+drop_in() {
+    printf 'optimizer: {policies: [{name: p, match: ["a=b"], target_label: t, ladder: [%s]}]}\n' "$1" >"$work/ladder.yaml"
+    "$binary" optimizer --config="$work/ladder.yaml" --print-capabilities=systemd
+}
+
+# Each action's drop-in, and that of all together.
+drop_ins() {
+    dir=$work/headroom-optimizer.service.d
+    mkdir -p "$dir"
+    drop_in pageout >"$work/pageout.conf"
+    all=$("$binary" actions list | sed 's/[ :].*//' | paste -sd , -)
+    status=0
+    for ladder in $(echo "$all" | tr , ' ') "$all"; do
+        drop_in "$ladder" >"$dir/capabilities.conf" || status=1
+        understood "$work/headroom-optimizer.service" || status=1
+        # The drop-in replaces and does not add: what one asks for is what there is.
+        case $ladder in
+        app_hook)
+            grep -q 'CAP_' "$dir/capabilities.conf" && { echo 'app_hook has capabilities'; status=1; }
+            tight "$work/headroom-optimizer.service" || status=1
+            ;;
+        esac
+    done
+    rm -r "$dir"
+    return "$status"
+}
+
 # value UNIT KEY: the last value of a setting
 value() {
     sed -n "s/^$2=//p" "$1" | tail -n 1
@@ -89,10 +123,10 @@ confined() {
     trace=$1
     shift
     chown nobody "$work"
-    # CAP_SYS_PTRACE CAP_SYS_NICE -> +sys_ptrace,+sys_nice
-    caps=$(value "$unit" AmbientCapabilities | tr '[:upper:]' '[:lower:]' | sed 's/cap_/+/g; s/ /,/g')
+    # CAP_SYS_PTRACE CAP_SYS_NICE -> ,+sys_ptrace,+sys_nice; nothing for none
+    caps=$(value "$unit" AmbientCapabilities | tr "[:upper:]" "[:lower:]" | sed "s/cap_/,+/g; s/ //g")
     strace -f -qq -o "$trace" -e signal=none setpriv --reuid=nobody --regid=nogroup --clear-groups --no-new-privs \
-        --bounding-set="-all,$caps" --inh-caps="-all,$caps" --ambient-caps="-all,$caps" "$@" &
+        --bounding-set="-all$caps" --inh-caps="-all$caps" --ambient-caps="-all$caps" "$@" &
     pid=$!
 }
 

@@ -2,6 +2,7 @@
 //! nothing else.
 
 use crate::server::{quantile, thread_nanos};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -12,16 +13,16 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// The files under /proc and /sys that the process `pid` has open, each with a buffer into which its text just fits:
+    /// The files under /proc and /sys that the process `pid` has open, each once and with a buffer into which its text just fits:
     /// for some, the kernel clears as much memory as the reader has room.
     pub(crate) fn of(pid: u32) -> Self {
-        let mut files = Vec::new();
+        let (mut files, mut paths) = (Vec::new(), BTreeSet::new());
         for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
             let Ok(path) = std::fs::read_link(entry.path()) else { continue };
             let path = path.to_string_lossy().replace(&format!("/proc/{pid}/"), "/proc/self/");
             let is_kernel_file = path.starts_with("/proc/") || path.starts_with("/sys/");
             let Ok(file) = File::open(&path) else { continue };
-            if !is_kernel_file || !file.metadata().unwrap().is_file() {
+            if !is_kernel_file || !file.metadata().unwrap().is_file() || !paths.insert(path) {
                 continue;
             }
             let mut text = vec![0; 1 << 20];

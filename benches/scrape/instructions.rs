@@ -10,26 +10,26 @@ use std::process::Command;
 const FIRST: u32 = 20;
 const COUNTED: u32 = 40;
 
-/// Instructions per scrape with these collectors; `None` without valgrind.
-pub(crate) async fn per_scrape(collectors: &str, dir: &Path, coding: Coding) -> Option<f64> {
+/// Instructions per scrape with these options; `None` without valgrind.
+pub(crate) async fn per_scrape(options: &str, dir: &Path, coding: Coding) -> Option<f64> {
     let found = Command::new("valgrind").arg("--version").output();
     if !found.is_ok_and(|output| output.status.success()) {
         return None;
     }
-    let few = total(FIRST, collectors, dir, coding).await;
-    let many = total(FIRST + COUNTED, collectors, dir, coding).await;
+    let few = total(FIRST, options, dir, coding).await;
+    let many = total(FIRST + COUNTED, options, dir, coding).await;
     Some((many - few) / f64::from(COUNTED))
 }
 
 /// All instructions of a run with so many scrapes.
-async fn total(scrapes: u32, collectors: &str, dir: &Path, coding: Coding) -> f64 {
+async fn total(scrapes: u32, options: &str, dir: &Path, coding: Coding) -> f64 {
     let out = dir.join(format!("callgrind-{scrapes}"));
     let valgrind = [
         "valgrind".to_owned(),
         "--tool=callgrind".to_owned(),
         format!("--callgrind-out-file={}", out.display()),
     ];
-    let mut server = headroom("headroom below callgrind", &valgrind, collectors, dir, coding).await;
+    let mut server = headroom("headroom below callgrind", &valgrind, options, dir, coding).await;
     for _ in 0..scrapes {
         server.scrape().await;
     }

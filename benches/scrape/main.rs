@@ -25,7 +25,7 @@ mod sides;
 
 use floor::Floor;
 use server::{Coding, Server, print_head};
-use sides::{NodeExporter, headroom, only};
+use sides::{NodeExporter, WITHOUT_OURS, WITHOUT_OWN, headroom, only};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -152,13 +152,18 @@ async fn measure(node: &NodeExporter, dir: &Path) -> bool {
     let both = node.shared_defaults();
     println!("{} collectors run by default in both: {}\n", both.len(), both.join(" "));
     print_head();
-    let same = format!("disable_defaults: true, enabled: [{}]", both.join(", "));
-    let theirs = node.start("the collectors of both", &only(&both), Coding::Plain).await;
-    let ours = headroom("headroom, the same collectors", &[], &same, dir, Coding::Plain).await;
+    let collectors = format!("collectors: {{disable_defaults: true, enabled: [{}]}}", both.join(", "));
+    let same = format!("{WITHOUT_OURS}{collectors}");
+    let flags = [only(&both), vec![WITHOUT_OWN.to_owned()]].concat();
+    let theirs = node.start("the same series", &flags, Coding::Plain).await;
+    let ours = headroom("headroom, the same series", &[], &same, dir, Coding::Plain).await;
     let plain = compare(theirs, ours, MUCH).await;
-    let theirs = node.start("the same, gzip", &only(&both), Coding::Gzip).await;
-    let ours = headroom("headroom, the same collectors, gzip", &[], &same, dir, Coding::Gzip).await;
+    let theirs = node.start("the same, gzip", &flags, Coding::Gzip).await;
+    let ours = headroom("headroom, the same series, gzip", &[], &same, dir, Coding::Gzip).await;
     let gzip = compare(theirs, ours, MUCH).await;
+    let theirs = node.start("and about itself", &only(&both), Coding::Plain).await;
+    let ours = headroom("headroom, and about itself", &[], &collectors, dir, Coding::Plain).await;
+    let own = compare(theirs, ours, MUCH).await;
 
     let files = dir.join("textfiles");
     write_textfiles(&files);
@@ -166,24 +171,27 @@ async fn measure(node: &NodeExporter, dir: &Path) -> bool {
     flags.push(format!("--collector.textfile.directory={}", files.display()));
     let theirs = node.start("100,000 textfile series", &flags, Coding::Plain).await;
     let options = format!(
-        "disable_defaults: true, enabled: [textfile], textfile: {{directories: ['{}']}}",
+        "collectors: {{disable_defaults: true, enabled: [textfile], textfile: {{directories: ['{}']}}}}",
         files.display()
     );
     let ours = headroom("headroom, the same files", &[], &options, dir, Coding::Plain).await;
     let textfile = compare(theirs, ours, LITTLE).await;
 
     let theirs = node.start("its defaults", &[], Coding::Plain).await;
-    let ours = headroom("headroom, its defaults (with all processes)", &[], "", dir, Coding::Plain).await;
+    let ours =
+        headroom("headroom, its defaults (with all processes)", &[], "collectors: {}", dir, Coding::Plain)
+            .await;
     let all = compare(theirs, ours, MUCH).await;
 
     match instructions::per_scrape(&same, dir, Coding::Plain).await {
-        Some(count) => println!("\ninstructions of its own per scrape, the same collectors: {count:.0}"),
+        Some(count) => println!("\ninstructions of its own per scrape, the same series: {count:.0}"),
         None => println!("\nSKIPPED: instructions per scrape (valgrind is not installed)"),
     }
+    println!("with what both tell about themselves: {:.3} of node_exporter's", own.ratio);
     let private = plain.private_mib.max(gzip.private_mib).max(all.private_mib);
     println!();
     [
-        ("CPU, of node_exporter's", plain.ratio, CPU_RATIO_MAX),
+        ("CPU for the same series, of node_exporter's", plain.ratio, CPU_RATIO_MAX),
         ("CPU, times the pread floor", plain.floors, FLOOR_RATIO_MAX),
         ("CPU with gzip, of node_exporter's", gzip.ratio, GZIP_CPU_RATIO_MAX),
         ("CPU for 100,000 textfile series, of node_exporter's", textfile.ratio, TEXTFILE_CPU_RATIO_MAX),

@@ -53,19 +53,23 @@ pub(crate) fn only(collectors: &[String]) -> Vec<String> {
     flags
 }
 
-/// Our exporter below another program (`wrapper`), or alone; with these options of `exporter.collectors`.
+/// Flags and options by which both leave out what is about themselves: the rest is the same series.
+pub(crate) const WITHOUT_OWN: &str = "--web.disable-exporter-metrics";
+pub(crate) const WITHOUT_OURS: &str = "disable_exporter_metrics: true, ";
+
+/// Our exporter below another program (`wrapper`), or alone; with these options of `exporter`.
 pub(crate) async fn headroom(
     name: &str,
     wrapper: &[String],
-    collectors: &str,
+    options: &str,
     dir: &Path,
     coding: Coding,
 ) -> Server {
     let address = free_address();
     let config = dir.join(format!("{}.yaml", address.port()));
     // Each scrape makes its own pass: one that shares another's would cost next to nothing.
-    let rest = format!("page_age_max: 0s, collectors: {{{collectors}}}");
-    std::fs::write(&config, format!("exporter: {{listen: '{address}', {rest}}}\n")).unwrap();
+    std::fs::write(&config, format!("exporter: {{listen: '{address}', page_age_max: 0s, {options}}}\n"))
+        .unwrap();
     let program = env!("CARGO_BIN_EXE_headroom").to_owned();
     let mut words = wrapper.iter().chain([&program]);
     let mut command = Command::new(words.next().unwrap());

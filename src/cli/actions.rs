@@ -1,5 +1,8 @@
-//! `headroom actions`: what the code says about its actions.
+//! `headroom actions`: what the code says about its actions, and the record about what they came to.
 
+mod report;
+
+use super::{Common, remote};
 use crate::optimize::action::{self, Action};
 use anyhow::{Result, anyhow};
 use std::io::{self, Write};
@@ -14,11 +17,19 @@ pub(super) enum Actions {
         /// The action's name
         name: String,
     },
+    /// What each action gained and cost here, target by target, from the running optimizer's record
+    Report {
+        /// Print the API's answer as it is
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        api: remote::Args,
+    },
 }
 
 impl Actions {
     /// Prints it.
-    pub(super) fn run(self) -> Result<u8> {
+    pub(super) fn run(self, common: &Common) -> Result<u8> {
         let text = match self {
             Self::List => {
                 let width = action::REGISTRY.iter().map(|a| a.name().len()).max().unwrap_or_default();
@@ -26,6 +37,7 @@ impl Actions {
                 action::REGISTRY.iter().map(line).collect()
             }
             Self::Explain { name } => explain(&name)?,
+            Self::Report { json, api } => report::text(common, &api, json)?,
         };
         io::stdout().write_all(text.as_bytes())?;
         Ok(0)

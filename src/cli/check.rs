@@ -1,7 +1,9 @@
 //! `headroom check`: answers with an exit code.
 
+use super::over::{Over, User};
 use crate::client::{Call, send_blocking};
 use crate::config::Config;
+use crate::optimize::policy::Target;
 use crate::serve::token::Token;
 use crate::serve::web::Web;
 use anyhow::{Result, bail};
@@ -21,6 +23,10 @@ pub(super) enum Check {
     Ready {
         /// The page to ask, such as http://127.0.0.1:9177/-/ready
         url: String,
+        #[command(flatten)]
+        over: Over,
+        #[command(flatten)]
+        user: User,
         /// How long to wait for the answer
         #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
         timeout: Duration,
@@ -35,8 +41,12 @@ impl Check {
                 let config = Config::load(Some(&file))?;
                 let rehearsal = crate::collect::Scraper::new(config.host(), &config.exporter.collectors);
                 rehearsal.map_err(|e| anyhow::anyhow!("{}: exporter.collectors.{e}", file.display()))?;
-                let hooks = config.optimizer.targets.iter().filter_map(|t| t.hook.as_ref());
-                for token in hooks.filter_map(|h| h.token_file.as_ref()).chain(&config.optimizer.token_file) {
+                let hooks = config.optimizer.targets.iter().flat_map(Target::all_hooks);
+                for token in hooks
+                    .filter_map(|h| h.token_file.as_ref())
+                    .chain(&config.optimizer.token_file)
+                    .chain(&config.optimizer.read_token_file)
+                {
                     Token::from_file(token)?;
                 }
                 for file in [&config.exporter.web_config_file, &config.optimizer.web_config_file]
@@ -55,9 +65,10 @@ impl Check {
                     "{name}: good ({groups} process groups, {targets} targets, {policies} policies)"
                 )?;
             }
-            Self::Ready { url, timeout } => {
-                let mut call = Call::get(&url);
-                call.deadline = timeout;
+            Self::Ready { url, over, user, timeout } => {
+                let trust = over.trust(&url)?;
+                let authorization = user.header()?;
+                let call = Call { deadline: timeout, trust, authorization, ..Call::get(&url) };
                 let (status, body) = send_blocking(call)?;
                 if !status.is_success() {
                     bail!("{url} answered {status}: {}", String::from_utf8_lossy(&body).trim());

@@ -1,14 +1,16 @@
 //! `headroom demo`: the whole loop in about a minute, on real servers, told as it happens.
 
 pub(super) mod app;
+mod python;
 mod watch;
 
-use super::service::{Loader, block_on, now_millis, state_dir};
+use super::service::{Loader, block_on, make_token, now_millis, state_dir};
 use super::up::Stack;
 use crate::config::Config;
 use crate::host::group::Rule;
 use crate::optimize::policy::{Hook, Target};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
@@ -42,10 +44,25 @@ pub(super) struct Args {
     /// How the sample application answers the request to give memory back
     #[arg(long, value_enum, default_value_t = app::Manner::Well)]
     manner: app::Manner,
+    /// Take a sample application in Python, with the package `headroom_kit` (docs/app-hook.md); it needs python3
+    #[arg(long, conflicts_with = "manner")]
+    python: bool,
+}
+
+/// The sample application: what starts it, and how its process is recognized.
+struct Application {
+    address: SocketAddr,
+    /// Without `--listen ADDRESS` and what follows.
+    command: Command,
+    comm: Vec<String>,
+    /// The end of its command line before that.
+    marker: &'static str,
+    token_file: Option<PathBuf>,
 }
 
 /// Shows the loop; 0 only if it closed.
 pub(super) fn run(args: &Args) -> Result<u8> {
+    let python = args.python.then(python::interpreter).transpose()?;
     let _logs = tracing_subscriber::fmt()
         .with_env_filter("error")
         .with_writer(io::stderr)
@@ -57,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
         .mode(0o700)
         .create(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    let shown = block_on(show(args, &directory));
+    let shown = block_on(show(args, python.as_deref(), &directory));
     if args.keep || shown.is_err() {
         writeln!(io::stdout(), "Everything is kept in {}", directory.display())?;
     } else if let Err(e) = std::fs::remove_dir_all(&directory) {
@@ -71,8 +88,12 @@ pub(super) fn run(args: &Args) -> Result<u8> {
     Ok(u8::from(!timeline.closed()))
 }
 
-async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
+async fn show(args: &Args, python: Option<&Path>, directory: &Path) -> Result<Timeline> {
     let [exporter, optimizer, prometheus, alertmanager, application] = free_ports()?;
+    let application = match python {
+        Some(python) => Application::in_python(python, directory, application)?,
+        None => Application::own(args, directory, application)?,
+    };
     let mut config = Config { state_dir: Some(directory.to_owned()), ..Config::default() };
     config.exporter.listen = exporter.into();
     config.optimizer.listen = optimizer;
@@ -82,16 +103,17 @@ async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
     config.up.for_max = Some(FOR_MAX);
     config.process_groups = vec![Rule {
         name: NAME.into(),
-        comm: vec![NAME.into()],
+        comm: application.comm.clone(),
         // Another demonstration on this machine has another application.
-        cmdline: vec![format!("--listen {application}( |$)")],
+        cmdline: vec![format!("{} --listen {}( |$)", application.marker, application.address)],
         memory_budget: Some(BUDGET),
         ..Rule::default()
     }];
     let hook = Hook {
-        url: format!("http://{application}/headroom/reclaim"),
-        token_file: None,
+        url: Some(format!("http://{}/headroom/reclaim", application.address)),
+        token_file: application.token_file.clone(),
         timeout: Duration::from_secs(3),
+        ..Hook::default()
     };
     config.optimizer.targets = vec![Target {
         name: NAME.into(),
@@ -116,12 +138,12 @@ async fn show(args: &Args, directory: &Path) -> Result<Timeline> {
         "  Prometheus http://{prometheus}/  Alertmanager http://{alertmanager}/  optimizer http://{optimizer}/"
     )?;
     let mut watch = Watch::new(prometheus, alertmanager, optimizer, &stack.token_file()?, NAME)?;
-    let told = tell(args, directory, application, &mut watch).await;
+    let told = tell(args, application, &mut watch).await;
     stack.service.stop().await;
     told
 }
 
-async fn tell(args: &Args, directory: &Path, application: SocketAddr, watch: &mut Watch) -> Result<Timeline> {
+async fn tell(args: &Args, application: Application, watch: &mut Watch) -> Result<Timeline> {
     let out = &mut io::stdout();
     watch.servers_ready(Duration::from_secs(30)).await?;
     writeln!(
@@ -130,7 +152,7 @@ async fn tell(args: &Args, directory: &Path, application: SocketAddr, watch: &mu
         INTERVAL.as_secs(),
         FOR_MAX.as_secs()
     )?;
-    let mut child = start_app(args, directory, application)?;
+    let mut child = application.start()?;
     let pid = child.id().unwrap_or_default();
     writeln!(
         out,
@@ -155,23 +177,44 @@ async fn tell(args: &Args, directory: &Path, application: SocketAddr, watch: &mu
     Ok(timeline)
 }
 
-/// Starts this program as the sample application, under a name of its own, so that it is a process group of its own.
-fn start_app(args: &Args, directory: &Path, application: SocketAddr) -> Result<Child> {
-    let link = directory.join(NAME);
-    let own = std::env::current_exe().context("cannot find this program's file")?;
-    std::os::unix::fs::symlink(own, &link).with_context(|| format!("cannot make {}", link.display()))?;
-    let manner =
-        clap::ValueEnum::to_possible_value(&args.manner).map(|v| v.get_name().to_owned()).unwrap_or_default();
-    let mut command = Command::new(&link);
-    crate::sys::end_with_parent(command.as_std_mut());
-    command
-        .args(["demo-app", "--listen", &application.to_string(), "--manner", &manner])
-        .args(["--grow", &GROWS_BY_MIB.to_string(), "--most", &GROWS_TO_MIB.to_string()])
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .process_group(0)
-        .spawn()
-        .context("cannot start the sample application")
+impl Application {
+    /// This program, under a name of its own, so that it is a process group of its own.
+    fn own(args: &Args, directory: &Path, address: SocketAddr) -> Result<Self> {
+        let link = directory.join(NAME);
+        let own = std::env::current_exe().context("cannot find this program's file")?;
+        std::os::unix::fs::symlink(own, &link).with_context(|| format!("cannot make {}", link.display()))?;
+        let manner = clap::ValueEnum::to_possible_value(&args.manner);
+        let manner = manner.map(|v| v.get_name().to_owned()).unwrap_or_default();
+        let mut command = Command::new(&link);
+        command.args(["demo-app", "--manner", &manner]);
+        Ok(Self { address, command, comm: vec![NAME.into()], marker: "", token_file: None })
+    }
+
+    /// The one in Python, which wants a token.
+    fn in_python(python: &Path, directory: &Path, address: SocketAddr) -> Result<Self> {
+        let script = python::write(&directory.join("python"))?;
+        let token_file = directory.join("hook-token");
+        make_token(&token_file).context("cannot make a token for the hook")?;
+        let mut command = Command::new(python);
+        // The package lies beside the script, whatever else says where packages are.
+        command.arg("-B").arg(&script).env("PYTHONPATH", directory.join("python"));
+        Ok(Self { address, command, comm: Vec::new(), marker: python::SCRIPT, token_file: Some(token_file) })
+    }
+
+    fn start(mut self) -> Result<Child> {
+        crate::sys::end_with_parent(self.command.as_std_mut());
+        let token_file =
+            self.token_file.iter().flat_map(|file| [OsStr::new("--token-file"), file.as_os_str()]);
+        self.command
+            .args(["--listen", &self.address.to_string()])
+            .args(["--grow", &GROWS_BY_MIB.to_string(), "--most", &GROWS_TO_MIB.to_string()])
+            .args(token_file)
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .process_group(0)
+            .spawn()
+            .context("cannot start the sample application")
+    }
 }
 
 /// Five addresses on loopback that nobody listens on. Not from the range out of which the kernel takes the ports of

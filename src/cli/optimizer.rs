@@ -1,12 +1,15 @@
 //! `headroom optimizer`: its flags, the emergency stop, and the capabilities that it wants.
 
+use super::remote;
 use super::service::{Command, Parts, state_dir};
 use crate::config::Config;
 use crate::optimize::Options;
-use crate::optimize::action;
+use crate::optimize::action::{self, Action};
+use crate::optimize::api::by_hand::Held;
 use crate::optimize::pause::Pause;
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
+use hyper::Method;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +25,9 @@ pub(super) struct Args {
     /// [default: webhook-token in the state directory, made if missing]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The file with a token that opens what changes nothing (optimizer.read_token_file)
+    #[arg(long, value_name = "FILE")]
+    read_token_file: Option<PathBuf>,
     /// exporter-toolkit's web configuration file: TLS, users, certificates (optimizer.web_config_file)
     #[arg(long, alias = "web.config.file", value_name = "FILE")]
     web_config_file: Option<PathBuf>,
@@ -55,11 +61,19 @@ enum Stop {
         /// Why, for the record of those who wonder
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
+        #[command(flatten)]
+        api: remote::Args,
     },
     /// Let actions begin again
-    Resume,
+    Resume {
+        #[command(flatten)]
+        api: remote::Args,
+    },
     /// Say whether actions are held; then the exit status is 1
-    Status,
+    Status {
+        #[command(flatten)]
+        api: remote::Args,
+    },
 }
 
 impl Args {
@@ -72,21 +86,25 @@ impl Args {
     pub(super) fn aside(&self, config: &Config) -> Result<u8> {
         let mut out = io::stdout();
         if let Some(form) = self.print_capabilities {
-            out.write_all(form.text(&capabilities(&config.optimizer)).as_bytes())?;
+            out.write_all(form.text(&Needs::of(&config.optimizer)).as_bytes())?;
         }
         let Some(stop) = &self.stop else { return Ok(0) };
+        let (Stop::Pause { api, .. } | Stop::Resume { api } | Stop::Status { api }) = stop;
+        if api.elsewhere() {
+            return stop.by_page(&api.optimizer(config)?, &mut out);
+        }
         let pause = Pause::new(&state_dir(config));
         let place = || pause.file().display().to_string();
         match stop {
-            Stop::Pause { reason } => {
+            Stop::Pause { reason, .. } => {
                 pause.set(reason).with_context(place)?;
                 writeln!(out, "all actions are held; `headroom optimizer resume` ends it ({})", place())?;
             }
-            Stop::Resume => {
+            Stop::Resume { .. } => {
                 let held = pause.clear().with_context(place)?;
                 writeln!(out, "{}", if held { "actions may begin again" } else { "nothing was held" })?;
             }
-            Stop::Status => match pause.why() {
+            Stop::Status { .. } => match pause.why() {
                 Some(why) => {
                     writeln!(out, "paused: {why}")?;
                     return Ok(1);
@@ -98,29 +116,84 @@ impl Args {
     }
 }
 
-/// What the actions on configured ladders need.
-fn capabilities(options: &Options) -> BTreeSet<&'static str> {
-    let ladders = options.policies.iter().map(|p| &p.ladder);
-    let ladders = ladders.chain(options.pressure.rules.iter().map(|r| &r.ladder));
-    let actions = ladders.flatten().filter_map(|rung| action::find(&rung.action));
-    actions.flat_map(|a| a.explain().capabilities).copied().collect()
+impl Stop {
+    /// The same through the API of an optimizer that may be on another machine.
+    fn by_page(&self, optimizer: &remote::Optimizer, out: &mut impl Write) -> Result<u8> {
+        const PAGE: &str = "pause";
+        let (method, body) = match self {
+            Self::Pause { reason, .. } => {
+                (Method::PUT, Some(serde_json::to_vec(&serde_json::json!({ "reason": reason }))?))
+            }
+            Self::Resume { .. } => (Method::DELETE, None),
+            Self::Status { .. } => (Method::GET, None),
+        };
+        let held: Held = serde_json::from_slice(&optimizer.call(method, PAGE, body)?)?;
+        match &held.reason {
+            Some(reason) => writeln!(out, "paused: {reason}")?,
+            None => writeln!(out, "not paused")?,
+        }
+        Ok(u8::from(held.paused && matches!(self, Self::Status { .. })))
+    }
+}
+
+/// What the configuration asks of the system.
+#[derive(Default)]
+struct Needs {
+    capabilities: BTreeSet<&'static str>,
+    /// The actions of all ladders, with what they want besides capabilities.
+    actions: BTreeMap<&'static str, &'static dyn Action>,
+}
+
+impl Needs {
+    fn of(options: &Options) -> Self {
+        let ladders = options.policies.iter().map(|p| &p.ladder);
+        let ladders = ladders.chain(options.pressure.rules.iter().map(|r| &r.ladder));
+        let actions = ladders.flatten().filter_map(|rung| action::find(&rung.action));
+        let actions: BTreeMap<_, _> = actions.map(|a| (a.name(), a)).collect();
+        let capabilities = actions.values().flat_map(|a| a.explain().capabilities).copied().collect();
+        Self { capabilities, actions }
+    }
+}
+
+/// What the unit forbids and an action wants, as lines of a drop-in: where it writes, and which calls it makes.
+fn allowances(action: &str) -> &'static [&'static str] {
+    match action {
+        "drop_caches" | "compact_memory" => &["ProtectKernelTunables=no"],
+        // Newer than the sets of systemd.
+        "kill" => &["SystemCallFilter=process_mrelease"],
+        "swap_on_zram" => &["PrivateDevices=no", "ProtectKernelTunables=no", "SystemCallFilter=@swap"],
+        _ => &[],
+    }
 }
 
 impl Form {
-    fn text(self, capabilities: &BTreeSet<&'static str>) -> String {
-        let names = || capabilities.iter().copied();
+    fn text(self, needs: &Needs) -> String {
+        let names = || needs.capabilities.iter().copied();
         match self {
             Self::Names => names().flat_map(|name| [name, "\n"]).collect(),
-            Self::Systemd => {
-                let all = names().collect::<Vec<_>>().join(" ");
-                format!("[Service]\nAmbientCapabilities={all}\nCapabilityBoundingSet={all}\n")
-            }
+            Self::Systemd => drop_in(needs, &names().collect::<Vec<_>>().join(" ")),
             Self::Docker => {
                 let all: Vec<&str> = names().map(|name| name.trim_start_matches("CAP_")).collect();
                 format!("cap_drop: [ALL]\ncap_add: [{}]\n", all.join(", "))
             }
         }
     }
+}
+
+/// A drop-in for headroom-optimizer.service. An empty list first: without it systemd would add to the unit's.
+fn drop_in(needs: &Needs, capabilities: &str) -> String {
+    let comments =
+        needs.actions.iter().map(|(name, action)| format!("# {name} needs {}\n", action.explain().needs));
+    let mut text: String = comments.collect();
+    text += "[Service]\n";
+    for key in ["AmbientCapabilities=", "CapabilityBoundingSet="] {
+        text.extend([key, "\n"]);
+        if !capabilities.is_empty() {
+            text.extend([key, capabilities, "\n"]);
+        }
+    }
+    let allowances: BTreeSet<_> = needs.actions.keys().flat_map(|name| allowances(name)).collect();
+    allowances.into_iter().fold(text, |text, line| text + line + "\n")
 }
 
 impl Command for Args {
@@ -135,6 +208,9 @@ impl Command for Args {
         }
         if let Some(file) = &self.token_file {
             config.optimizer.token_file = Some(file.clone());
+        }
+        if let Some(file) = &self.read_token_file {
+            config.optimizer.read_token_file = Some(file.clone());
         }
         config.optimizer.dry_run |= self.dry_run;
     }

@@ -1,16 +1,16 @@
-//! `headroom reclaim`: a run by hand, through the running optimizer.
+//! `headroom reclaim`: a run by hand, through the running optimizer, or by an engine of its own where none runs.
 
-use super::service::token_path;
-use crate::client::{Call, send_blocking};
+mod here;
+
+use super::remote::{self, Optimizer};
 use crate::config::Config;
 use crate::optimize::api::by_hand::{Queued, Reclaim};
-use crate::serve::token::Token;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use bytesize::ByteSize;
-use hyper::{Method, StatusCode};
+use here::Here;
+use hyper::Method;
 use serde_json::Value;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// What follows the options.
@@ -40,40 +40,116 @@ pub(super) struct Args {
     /// How long to wait for the outcome; the run goes on after that
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    #[command(flatten)]
+    api: remote::Args,
 }
 
 impl Args {
     /// Asks, and follows the run in the record.
     pub(super) fn run(&self, config: &Config) -> Result<u8> {
-        let optimizer = Optimizer::of(config)?;
         let asked = Reclaim {
             target: self.target.clone(),
             bytes: self.bytes.as_u64(),
             ladder: self.ladder.clone(),
             dry_run: self.dry_run,
         };
-        let body = serde_json::to_vec(&asked)?;
-        let Queued { run } = serde_json::from_slice(&optimizer.call(Method::POST, "reclaim", Some(body))?)?;
         let mut out = io::stdout();
+        let (mut way, run) = if self.api.nobody_listens(config) {
+            if self.no_wait {
+                bail!("no optimizer runs here, so nobody could go on with the run: leave out --no-wait");
+            }
+            writeln!(out, "no optimizer runs: the run is this command's own")?;
+            let (engine, run) = Here::start(config, asked)?;
+            (Way::Here(engine), run)
+        } else {
+            let optimizer = self.api.optimizer(config)?;
+            let body = serde_json::to_vec(&asked)?;
+            let answer = optimizer.call(Method::POST, "reclaim", Some(body))?;
+            let Queued { run } = serde_json::from_slice(&answer)?;
+            (Way::Api(optimizer), run)
+        };
         if self.no_wait {
             writeln!(out, "{run}")?;
             return Ok(0);
         }
+        let followed = self.follow(&mut way, run, &mut out);
+        way.end();
+        followed
+    }
+
+    /// Follows the run in the record until it has ended, and nothing of it stands that this process would have to undo.
+    fn follow(&self, way: &mut Way, run: i64, out: &mut impl Write) -> Result<u8> {
         let mut progress = Progress::default();
         let until = Instant::now() + self.timeout;
         loop {
-            let entry = optimizer.entry(run)?;
-            progress.print(&entry, &mut out)?;
-            if text(&entry, "state") == "ended" {
+            let entry = way.entry(run)?;
+            let ended = text(&entry, "state") == "ended";
+            if !progress.ended {
+                progress.print(&entry, out)?;
+            }
+            if ended && !progress.ended && matches!(way, Way::Here(_)) && stands(&entry) {
+                writeln!(out, "what was set stays until its time is over, and so does this command")?;
+            }
+            progress.ended = ended;
+            if ended && !(matches!(way, Way::Here(_)) && stands(&entry)) {
                 return Ok(code(text(&entry, "result")));
             }
-            if Instant::now() > until {
-                writeln!(out, "run {run} has not ended yet; the record will have its outcome")?;
+            if way.told_to_end() || Instant::now() > until {
+                if ended {
+                    return Ok(code(text(&entry, "result")));
+                }
+                writeln!(out, "run {run} has not ended yet; {}", way.outlook())?;
                 return Ok(1);
             }
-            std::thread::sleep(ASK_EVERY);
         }
     }
+}
+
+/// Who carries out the run.
+enum Way {
+    /// The running optimizer.
+    Api(Optimizer),
+    /// This process.
+    Here(Here),
+}
+
+impl Way {
+    fn entry(&self, run: i64) -> Result<Value> {
+        match self {
+            Self::Api(optimizer) => optimizer.entry(run),
+            Self::Here(engine) => engine.entry(run),
+        }
+    }
+
+    /// Waits a little; true if somebody wants this process to end, for which an engine has to be ready.
+    fn told_to_end(&mut self) -> bool {
+        match self {
+            Self::Api(_) => {
+                std::thread::sleep(ASK_EVERY);
+                false
+            }
+            Self::Here(engine) => engine.told_to_end(ASK_EVERY),
+        }
+    }
+
+    fn outlook(&self) -> &'static str {
+        match self {
+            Self::Api(_) => "the record will have its outcome",
+            Self::Here(_) => "it waits in the record for an optimizer",
+        }
+    }
+
+    fn end(self) {
+        if let Self::Here(engine) = self {
+            engine.end();
+        }
+    }
+}
+
+/// Whether an effect stands until it is undone.
+fn stands(entry: &Value) -> bool {
+    let steps = entry.get("steps").and_then(Value::as_array);
+    steps.into_iter().flatten().any(|s| s.get("lease_until_millis").is_some_and(|l| !l.is_null()))
 }
 
 /// The exit code of a run's result.
@@ -88,6 +164,7 @@ fn code(result: &str) -> u8 {
 /// What was printed of a run so far.
 #[derive(Default)]
 struct Progress {
+    ended: bool,
     reason: String,
     steps_begun: usize,
     steps_ended: usize,
@@ -128,59 +205,4 @@ impl Progress {
 /// A text of an entry or a step; empty if there is none.
 fn text<'a>(of: &'a Value, key: &str) -> &'a str {
     of.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The running optimizer of a configuration.
-struct Optimizer {
-    url: String,
-    token: Token,
-}
-
-impl Optimizer {
-    fn of(config: &Config) -> Result<Self> {
-        if config.optimizer.web_config_file.is_some() {
-            let web =
-                config.optimizer.web_config_file.as_deref().map(crate::serve::web::Web::load).transpose()?;
-            if web.is_some_and(|w| w.scheme() != "http") {
-                bail!(
-                    "the optimizer speaks TLS (optimizer.web_config_file), and this command does not; use curl with \
-                     POST /api/v1/reclaim"
-                );
-            }
-        }
-        let token = Token::from_file(&token_path(config))?;
-        Ok(Self { url: format!("http://{}/api/v1/", reachable(config.optimizer.listen)), token })
-    }
-
-    fn call(&self, method: Method, page: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>> {
-        let authorization = self.token.header();
-        let url = format!("{}{page}", self.url);
-        let (status, body) = send_blocking(Call { method, authorization, body, ..Call::get(url) })
-            .context("is the optimizer running? (its address is optimizer.listen)")?;
-        if status.is_success() {
-            return Ok(body.to_vec());
-        }
-        let said = String::from_utf8_lossy(&body);
-        if status == StatusCode::UNAUTHORIZED {
-            bail!("the optimizer does not take this token: {}", said.trim());
-        }
-        bail!("the optimizer says {status}: {}", said.trim())
-    }
-
-    fn entry(&self, run: i64) -> Result<Value> {
-        let page = format!("actions?limit=1&before={}", run.saturating_add(1));
-        let page: Value = serde_json::from_slice(&self.call(Method::GET, &page, None)?)?;
-        let entry = page.pointer("/entries/0").filter(|e| e.get("id").and_then(Value::as_i64) == Some(run));
-        entry.cloned().ok_or_else(|| anyhow!("the record has no run {run}"))
-    }
-}
-
-/// Where to call what listens there: an address that means all of a machine's is its loopback from here.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }

@@ -3,6 +3,7 @@
 mod receivers;
 
 use super::sockets::{bind, bind_all, inherited};
+use super::telemetry::Telemetry;
 use super::{Common, load};
 use crate::apps::Applications;
 use crate::collect::applications::Source;
@@ -11,8 +12,9 @@ use crate::config::Config;
 use crate::exporter::Exporter;
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
-use crate::optimize::api::{Api, OwnPage, WRITERS_MAX};
-use crate::optimize::executor::{Executor, Settings};
+use crate::optimize::api::{Api, OwnPage, Tokens, WRITERS_MAX};
+use crate::optimize::executor::{Around, Executor, Settings};
+use crate::optimize::grafana::Annotations;
 use crate::optimize::metrics::Metrics;
 use crate::optimize::observe::Observer;
 use crate::optimize::pause::Pause;
@@ -91,7 +93,8 @@ pub(super) struct Service {
     /// What applications sent; none if no input is configured.
     applications: Option<Applications>,
     executor: Option<Executor>,
-    token: Option<Arc<Mutex<Token>>>,
+    telemetry: Telemetry,
+    tokens: Option<Arc<Mutex<Tokens>>>,
     /// The counters of this process; the pages of both listeners show them.
     registry: Registry,
     reloaded: IntGauge,
@@ -116,7 +119,8 @@ impl Service {
             scrapes: None,
             applications: None,
             executor: None,
-            token: None,
+            telemetry: Telemetry::default(),
+            tokens: None,
             registry,
             reloaded,
             reloaded_at,
@@ -139,6 +143,7 @@ impl Service {
         if parts.optimizer {
             let web = web(config.optimizer.web_config_file.as_deref())?;
             let socket = bind(config.optimizer.listen, "optimizer.listen").await?;
+            http.show_refusals("optimizer");
             optimizer = Some(listener(vec![socket], "optimizer", web));
         }
         if let Some(listener) = optimizer {
@@ -187,18 +192,21 @@ impl Service {
             options.applications = Source::new(Arc::new(applications.clone()));
         }
         let mut scraper = Scraper::new(config.host(), &options).context("exporter.collectors")?;
-        let own =
-            if config.exporter.disable_exporter_metrics { own::collector_of_others } else { own::collector };
-        scraper.add("own", own(self.registry.clone()));
+        if config.exporter.disable_exporter_metrics {
+            scraper = scraper.without_own_costs();
+            scraper.add("own", own::collector_of_others(self.registry.clone()));
+        } else {
+            scraper.add("own", own::collector(self.registry.clone()));
+        }
         Ok(scraper)
     }
 
     fn start_optimizer(&mut self, reload: Option<Reload>, alone: bool) -> Result<Api> {
         let state = state_dir(&self.config);
-        if let Err(e) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state) {
+        if let Err(e) = make_state_dir(&state) {
             tracing::error!(state_dir = %state.display(), error = %e, "cannot make the state directory; no action begins");
         }
-        let token = Arc::new(Mutex::new(Token::from_file(&token_file(&self.config)?)?));
+        let tokens = Arc::new(Mutex::new(tokens(&self.config)?));
         let metrics = Metrics::new(&self.registry)?;
         let store = Store::new(state.join("journal.sqlite"), metrics.clone());
         if let Some(e) =
@@ -206,12 +214,11 @@ impl Service {
         {
             return Err(e.into());
         }
-        let executor = Executor::start(
-            store,
-            metrics,
-            (now_millis, Pause::new(&state), alone),
-            settings(&self.config)?,
-        )?;
+        self.telemetry = Telemetry::start(&self.config, &self.registry)?;
+        let (clock, pause, traces) = (now_millis, Pause::new(&state), self.telemetry.traces());
+        let annotations = Annotations::start(self.config.optimizer.grafana.as_ref(), &metrics)?;
+        let around = Around { clock, pause, alone, traces, annotations, only_after: None };
+        let executor = Executor::start(store, metrics, around, settings(&self.config)?)?;
         let shared = Arc::clone(executor.shared());
         if self.config.optimizer.targets.is_empty() {
             tracing::warn!(
@@ -219,12 +226,12 @@ impl Service {
             );
         }
         self.executor = Some(executor);
-        self.token = Some(Arc::clone(&token));
+        self.tokens = Some(Arc::clone(&tokens));
         let host = self.config.host();
         let mut own = own::collector(self.registry.clone());
         let own: OwnPage = Box::new(move |out| own.collect(&host, out));
         let writers = Arc::new(Semaphore::new(WRITERS_MAX));
-        Ok(Api { shared, token, own: Mutex::new(own), reload, limits: Limits::default(), writers })
+        Ok(Api { shared, tokens, own: Mutex::new(own), reload, limits: Limits::default(), writers })
     }
 
     /// The address of the optimizer's token file.
@@ -278,6 +285,7 @@ impl Service {
             if let Some(executor) = executor {
                 executor.stop(EXECUTOR_GRACE);
             }
+            self.telemetry.stop();
         });
         for task in self.tasks {
             if let Err(e) = task.await {
@@ -320,7 +328,7 @@ impl Service {
             None => None,
         };
         let settings = match &self.executor {
-            Some(_) => Some((settings(&next)?, Token::from_file(&token_file(&next)?)?)),
+            Some(_) => Some((settings(&next)?, tokens(&next)?)),
             None => None,
         };
         for key in only_at_start(&self.config, &next).chain(state_dir_changed.then_some("state_dir")) {
@@ -332,10 +340,10 @@ impl Service {
         if let Some(applications) = &self.applications {
             applications.replace(&next.applications);
         }
-        if let (Some(executor), Some((settings, token))) = (&self.executor, settings) {
+        if let (Some(executor), Some((settings, tokens))) = (&self.executor, settings) {
             executor.shared().replace(settings);
-            if let Some(slot) = &self.token {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = token;
+            if let Some(slot) = &self.tokens {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = tokens;
             }
         }
         self.config = next;
@@ -355,8 +363,10 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("applications.otlp", old.applications.otlp != new.applications.otlp),
         ("optimizer.listen", o.listen != p.listen),
         ("optimizer.web_config_file", o.web_config_file != p.web_config_file),
+        ("optimizer.grafana", o.grafana != p.grafana),
         ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
         ("log", old.log != new.log),
+        ("otlp", old.otlp != new.otlp),
         ("up", old.up != new.up),
     ]
     .into_iter()
@@ -392,7 +402,8 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
     Ok((reloaded, at))
 }
 
-fn settings(config: &Config) -> Result<Settings> {
+/// What runs are decided by.
+pub(super) fn settings(config: &Config) -> Result<Settings> {
     let host = config.host();
     let grouping = Grouping::new(&config.process_groups).context("process_groups")?;
     let hostname = crate::host::read_once(&host.procfs.join("sys/kernel/hostname")).ok().flatten();
@@ -428,6 +439,11 @@ pub(super) fn state_dir(config: &Config) -> PathBuf {
     variable("XDG_STATE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir).join("headroom")
 }
 
+/// Makes it, with its parents, for its owner alone.
+pub(super) fn make_state_dir(state: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)
+}
+
 /// Where the token file is, or would be made.
 pub(super) fn token_path(config: &Config) -> PathBuf {
     config.optimizer.token_file.clone().unwrap_or_else(|| state_dir(config).join("webhook-token"))
@@ -445,7 +461,15 @@ fn token_file(config: &Config) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn make_token(path: &Path) -> Result<()> {
+/// The tokens of the optimizer's pages.
+fn tokens(config: &Config) -> Result<Tokens> {
+    let write = Token::from_file(&token_file(config)?)?;
+    let read = config.optimizer.read_token_file.as_deref().map(Token::from_file).transpose()?;
+    Ok(Tokens { write, read })
+}
+
+/// Makes a file that its owner alone can read, with a token that nobody can guess.
+pub(super) fn make_token(path: &Path) -> Result<()> {
     use std::io::Write;
     let mut bytes = [0_u8; 32];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;

@@ -44,6 +44,23 @@ impl<'a> Cap<'a> {
     pub(super) fn cut(&self) -> u64 {
         self.cut
     }
+
+    /// Takes the room of a sample, if it is there; else the sample is counted.
+    fn has_room(&mut self, value: Value<'_>) -> bool {
+        let series = match value {
+            Value::U64(_) | Value::F64(_) => 1,
+            // The bucket without a bound, the sum and the count.
+            Value::Histogram(histogram) => histogram.buckets.len() + 3,
+            // And that of zeros.
+            Value::Exponential(all) => all.positive.counts.len() + all.negative.counts.len() + 4,
+            Value::Summary(summary) => summary.quantiles.len() + 2,
+        };
+        match self.left.checked_sub(series).filter(|_| self.cut == 0) {
+            Some(left) => self.left = left,
+            None => self.cut += series as u64,
+        }
+        self.cut == 0
+    }
 }
 
 impl Sink for Cap<'_> {
@@ -55,24 +72,14 @@ impl Sink for Cap<'_> {
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
-        self.sample_with(label_values, value, &Besides::default());
+        if self.has_room(value) {
+            self.out.sample(label_values, value);
+        }
     }
 
     fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, besides: &Besides<'_>) {
-        let series = match value {
-            Value::U64(_) | Value::F64(_) => 1,
-            // The bucket without a bound, the sum and the count.
-            Value::Histogram(histogram) => histogram.buckets.len() + 3,
-            // And that of zeros.
-            Value::Exponential(all) => all.positive.counts.len() + all.negative.counts.len() + 4,
-            Value::Summary(summary) => summary.quantiles.len() + 2,
-        };
-        match self.left.checked_sub(series).filter(|_| self.cut == 0) {
-            Some(left) => {
-                self.left = left;
-                self.out.sample_with(label_values, value, besides);
-            }
-            None => self.cut += series as u64,
+        if self.has_room(value) {
+            self.out.sample_with(label_values, value, besides);
         }
     }
 

@@ -55,6 +55,8 @@ pub(super) struct Run {
 
 /// Measures runs that follow each other on one thread: the end of one is the beginning of the next.
 pub(super) struct Meter {
+    /// Whether more than the time is measured.
+    measures: bool,
     cpu: Duration,
     reading: Cost,
     begun: Instant,
@@ -65,18 +67,20 @@ pub(super) struct Meter {
 const SHORT: Duration = Duration::from_micros(20);
 
 impl Meter {
-    pub(super) fn start() -> Self {
-        Self { cpu: counted::cpu_time(), reading: counted::spent(), begun: Instant::now() }
+    pub(super) fn start(measures: bool) -> Self {
+        let cpu = if measures { counted::cpu_time() } else { Duration::ZERO };
+        Self { measures, cpu, reading: counted::spent(), begun: Instant::now() }
     }
 
     /// What was spent since the start, or since the last lap.
     pub(super) fn lap(&mut self) -> Run {
         let (now, reading) = (Instant::now(), counted::spent());
         let duration = now - self.begun;
-        let cpu = if duration < SHORT { self.cpu + duration } else { counted::cpu_time() };
+        let short = duration < SHORT || !self.measures;
+        let cpu = if short { self.cpu + duration } else { counted::cpu_time() };
         let spent = reading.since(self.reading);
         let run = Run { duration, cpu: cpu.saturating_sub(self.cpu) + spent.helpers, reading: spent };
-        *self = Self { cpu, reading, begun: now };
+        *self = Self { cpu, reading, begun: now, ..*self };
         run
     }
 }
@@ -106,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_laps_of_a_thread_add_up_to_its_cpu_time() {
-        let mut meter = Meter::start();
+        let mut meter = Meter::start(true);
         let begun = counted::cpu_time();
         let (mut total, mut long) = (Total::default(), 0);
         let mut number = 1_u64;
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn waiting_is_time_and_no_cpu_time_and_what_helpers_take_is() {
-        let mut meter = Meter::start();
+        let mut meter = Meter::start(true);
         let helpers = Duration::from_secs(3);
         counted::take_over(Cost { helpers, ..Cost::default() });
         std::thread::park_timeout(Duration::from_millis(50));

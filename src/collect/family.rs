@@ -70,24 +70,34 @@ impl From<&Desc<'static>> for Named {
 }
 
 /// Numbers that each are a family of their own. Names and helps are made once for each place in the kernel's order,
-/// which does not change while it runs.
+/// which does not change while it runs. Most fields are not wanted: of those nothing is kept but their names, in one piece.
 #[derive(Default)]
 pub(super) struct Fields {
-    list: Vec<Field>,
+    /// The fields of the last pass as `group key`, one behind the other.
+    names: String,
+    places: Vec<Place>,
+    wanted: Vec<Wanted>,
+    /// How many places this pass has so far, where the last of their names ends, and how many of them are wanted.
     count: usize,
+    end: usize,
+    wanted_count: usize,
 }
 
-struct Field {
-    group: String,
-    key: String,
-    family: Option<Named>,
+struct Place {
+    /// Where its name ends.
+    end: usize,
+    wanted: bool,
+}
+
+struct Wanted {
+    family: Named,
     value: i128,
 }
 
 impl Fields {
     /// Begins a new pass.
     pub(super) fn begin(&mut self) {
-        self.count = 0;
+        (self.count, self.end, self.wanted_count) = (0, 0, 0);
     }
 
     /// Takes the next number. `make` names its family, or says that the number is not wanted.
@@ -97,33 +107,47 @@ impl Fields {
         value: impl FnOnce() -> Result<i128, ParseError>,
         make: impl FnOnce() -> Option<Named>,
     ) -> Result<(), ParseError> {
-        if self.list.get(self.count).is_none_or(|field| field.key != key || field.group != group) {
-            self.list.truncate(self.count);
-            let family = make().filter(|family| self.may_open(&family.name));
-            self.list.push(Field { group: group.to_owned(), key: key.to_owned(), family, value: 0 });
+        let is_same = |place: &&Place| {
+            let name = self.names.get(self.end..place.end).and_then(|name| name.strip_prefix(group));
+            name.and_then(|name| name.strip_prefix(' ')) == Some(key)
+        };
+        let known = self.places.get(self.count).filter(is_same).map(|place| (place.end, place.wanted));
+        let (end, wanted) = known.unwrap_or_else(|| self.put((group, key), make()));
+        (self.count, self.end) = (self.count + 1, end);
+        if wanted {
+            if let Some(wanted) = self.wanted.get_mut(self.wanted_count) {
+                wanted.value = value()?;
+            }
+            self.wanted_count += 1;
         }
-        if let Some(field) = self.list.get_mut(self.count)
-            && field.family.is_some()
-        {
-            field.value = value()?;
-        }
-        self.count += 1;
         Ok(())
+    }
+
+    /// Puts a field in the next place and forgets those that were there and behind; where its name ends, and whether it is
+    /// wanted.
+    fn put(&mut self, (group, key): (&str, &str), family: Option<Named>) -> (usize, bool) {
+        self.places.truncate(self.count);
+        self.names.truncate(self.end);
+        self.wanted.truncate(self.wanted_count);
+        let family = family.filter(|family| self.may_open(&family.name));
+        self.names.extend([group, " ", key]);
+        let (end, wanted) = (self.names.len(), family.is_some());
+        self.places.push(Place { end, wanted });
+        self.wanted.extend(family.map(|family| Wanted { family, value: 0 }));
+        (end, wanted)
     }
 
     /// Writes the numbers of this pass.
     pub(super) fn write(&self, out: &mut dyn Sink) {
-        for field in self.list.iter().take(self.count) {
-            let Some(family) = &field.family else { continue };
+        for Wanted { family, value } in self.wanted.iter().take(self.wanted_count) {
             out.family(&family.desc());
-            out.sample(&[], whole(field.value));
+            out.sample(&[], whole(*value));
         }
     }
 
     /// Whether a family of this name can be on a page: a damaged file could say a name twice, or nonsense.
     fn may_open(&self, name: &str) -> bool {
-        let names = self.list.iter().filter_map(|field| field.family.as_ref());
-        is_name(name) && names.into_iter().all(|family| family.name != name)
+        is_name(name) && self.wanted.iter().all(|wanted| wanted.family.name != name)
     }
 }
 
@@ -158,6 +182,8 @@ mod tests {
             page.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(pass(&["a", "unwanted", "b"]), "node_a -1 node_b 1");
+        assert_eq!(pass(&["a", "unwanted", "b"]), "node_a -1 node_b 1");
+        assert_eq!(pass(&["a", "unwanted"]), "node_a -1");
         assert_eq!(pass(&["a", "unwanted", "b"]), "node_a -1 node_b 1");
         assert_eq!(pass(&["a", "a", "b$", "c"]), "node_a -1 node_c 2");
         assert_eq!(count, 6);

@@ -2,6 +2,7 @@
 
 use super::cap::Cap;
 use super::cost::{self, Meter, Total};
+use super::family::Opening;
 use super::{CollectError, Collector, OptionError, Options, REGISTRY};
 use crate::host::Host;
 use crate::metric::{Desc, Sink, Value};
@@ -31,6 +32,8 @@ const CUT: Desc<'static> = Desc::gauge(
 pub struct Scraper {
     host: Arc<Host>,
     slots: Vec<Arc<Slot>>,
+    /// Whether pages say what each collector cost.
+    tells_cost: bool,
 }
 
 struct Slot {
@@ -89,13 +92,20 @@ impl Scraper {
             slot.series_max = bounds.get(entry.name).copied().unwrap_or(options.series_max.0);
             slots.push(Arc::new(slot));
         }
-        Ok(Self { host: Arc::new(host), slots })
+        Ok(Self { host: Arc::new(host), slots, tells_cost: true })
     }
 
     /// Adds a collector that is not in the list: the counters of this process, for example. It writes before the others,
     /// so that none of them (`textfile`) can take a name of its families, and runs unless it is left out by name.
     pub fn add(&mut self, name: &'static str, collector: Box<dyn Collector>) {
         self.slots.insert(0, Arc::new(Slot::new(name, true, collector)));
+    }
+
+    /// The same, without what is about itself: what each collector cost is neither measured nor told, and of series that
+    /// were left out it is told only where there are any.
+    #[must_use]
+    pub fn without_own_costs(self) -> Self {
+        Self { tells_cost: false, ..self }
     }
 
     /// Lets every collector write its samples, then says how each fared.
@@ -107,13 +117,15 @@ impl Scraper {
     pub fn scrape_picked(&self, pick: &Pick, left: &AtomicBool, out: &mut dyn Sink) {
         let mut fared = Vec::with_capacity(self.slots.len());
         let mut costs = Vec::with_capacity(self.slots.len());
-        let mut meter = Meter::start();
+        let mut meter = Meter::start(self.tells_cost);
         for slot in self.slots.iter().filter(|slot| pick.takes(slot)) {
             if left.load(Ordering::Acquire) {
                 return;
             }
             fared.push((slot.name, slot.run(&self.host, out, &mut meter)));
-            costs.push((slot.name, *slot.cost.lock().unwrap_or_else(PoisonError::into_inner)));
+            if self.tells_cost {
+                costs.push((slot.name, *slot.cost.lock().unwrap_or_else(PoisonError::into_inner)));
+            }
         }
         out.family(&DURATION);
         for (name, seconds) in fared.iter().filter_map(|(name, fared)| Some((name, fared.seconds?))) {
@@ -123,11 +135,14 @@ impl Scraper {
         for (name, fared) in &fared {
             out.sample(&[name], Value::U64(u64::from(fared.success)));
         }
-        out.family(&CUT);
-        for (name, cut) in fared.iter().filter_map(|(name, fared)| Some((name, fared.cut?))) {
-            out.sample(&[name], Value::U64(cut));
+        let cut = fared.iter().filter_map(|(name, fared)| Some((*name, fared.cut?)));
+        let mut family = Opening::new(&CUT);
+        for (name, cut) in cut.filter(|(_, cut)| self.tells_cost || *cut > 0) {
+            family.sample(out, &[name], Value::U64(cut));
         }
-        cost::write(&costs, out);
+        if self.tells_cost {
+            cost::write(&costs, out);
+        }
     }
 
     /// Whether there are the collectors that a request picks.
@@ -234,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_fails_or_panics_costs_only_its_own_samples() {
-        let mut scraper = Scraper { host: Arc::default(), slots: vec![] };
+        let mut scraper = Scraper { host: Arc::default(), slots: vec![], tells_cost: true };
         scraper.add("flaky", Box::new(Flaky(0)));
         for (written, success) in [(false, 0), (false, 0), (true, 1)] {
             let mut out = TextEncoder::default();
@@ -306,8 +321,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_the_scraper_itself_can_be_left_out_but_for_what_was_cut() {
+        let mut options = Options {
+            disable_defaults: true,
+            enabled: ["loadavg", "time"].map(String::from).into(),
+            ..Options::default()
+        };
+        let page = |options: &Options| {
+            page(&Scraper::new(Host::default(), options).unwrap().without_own_costs(), &Pick::All)
+        };
+        let text = page(&options);
+        assert!(!text.contains("headroom_") && text.contains("\nnode_load15 "), "{text}");
+        assert!(text.contains("node_scrape_collector_duration_seconds{collector=\"loadavg\"} "), "{text}");
+        options.series_max_by_collector.0.insert("loadavg".into(), 2);
+        let text = page(&options);
+        let own: Vec<&str> = text.lines().filter(|line| line.starts_with("headroom_")).collect();
+        assert_eq!(own, ["headroom_collector_series_cut{collector=\"loadavg\"} 1"]);
+    }
+
+    #[test]
     fn a_collector_that_still_runs_is_left_out_and_reported() {
-        let mut scraper = Scraper { host: Arc::default(), slots: vec![] };
+        let mut scraper = Scraper { host: Arc::default(), slots: vec![], tells_cost: true };
         scraper.add("flaky", Box::new(Flaky(2)));
         let running = scraper.clone();
         let held = running.slots[0].work.lock().unwrap();
@@ -322,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_pass_that_nobody_waits_for_ends() {
-        let mut scraper = Scraper { host: Arc::default(), slots: vec![] };
+        let mut scraper = Scraper { host: Arc::default(), slots: vec![], tells_cost: true };
         scraper.add("flaky", Box::new(Flaky(2)));
         let mut out = TextEncoder::default();
         scraper.scrape_picked(&Pick::All, &AtomicBool::new(true), &mut out);

@@ -2,7 +2,7 @@
 
 use super::family::{Fields, Named};
 use super::{CollectError, Collector, Entry, filter};
-use crate::host::{Host, Kept, parse};
+use crate::host::{Host, Kept, ParseError, parse};
 use crate::metric::{Kind, Sink};
 use regex_lite::Regex;
 use serde::Deserialize;
@@ -49,9 +49,12 @@ impl Collector for Vmstat {
         };
         fields.begin();
         file.parse_lines(|text| {
-            parse::pair_lines(text).try_for_each(|pair| {
-                let (field, value) = pair?;
-                fields.take(("", field), || Ok(value.into()), || make(field))
+            parse::lines(text).try_for_each(|(n, line)| {
+                let wrong = || ParseError::new(n, "a name and a whole number");
+                let (field, value) = line.split_once(' ').ok_or_else(wrong)?;
+                // Most fields are not wanted, and their numbers not looked at.
+                let number = || value.trim_ascii().parse::<u64>().map(i128::from).map_err(|_| wrong());
+                fields.take(("", field), number, || make(field))
             })
         })?
         .ok_or_else(|| CollectError::Absent("vmstat".into()))?;

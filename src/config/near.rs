@@ -13,7 +13,7 @@ pub(super) fn unknown(name: &str, known: &[&str]) -> String {
 }
 
 /// The known name that was probably meant.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.map(|k| (strsim::damerau_levenshtein(name, k), k));
     let (edits, near) = scored.min_by_key(|(edits, _)| *edits)?;
     // A name that holds the other (`listen_address` for `listen`) is as good as a slip of a few letters.

@@ -1,126 +1,84 @@
 //! Samples as lines of text, as Prometheus's text format and OpenMetrics share them.
 
 use super::Families;
-use super::name::{Of, Scheme, is_legacy};
-use crate::metric::{Besides, Desc, Exemplar, Histogram, Mark, Summary, Value};
+use super::besides::{self, Stamp};
+use super::heads::{Head, Heads, Write};
+use super::name::{Of, Scheme};
+use crate::metric::{Besides, Desc, Histogram, Mark, Summary, Value};
 
 /// How the bound of a bucket and a quantile are written: they are labels, so their form decides which series it is.
 pub(super) type Bound = fn(f64) -> String;
 
-/// The page, and the open family ready to be copied.
+/// The page, and its families.
 #[derive(Debug)]
 pub(super) struct Lines {
     pub(super) page: Vec<u8>,
     bound: Bound,
     scheme: Scheme,
-    name: String,
-    /// Whether the name needs no quotes anywhere.
-    plain: bool,
-    /// The names of the labels, each as `name="`.
-    labels: Vec<Vec<u8>>,
-    label_count: usize,
-    /// Whether labels without a value are left out.
-    sparse: bool,
+    heads: Heads,
     families: Families,
-    /// What stands behind each value of the sample: its time, where it has one.
-    stamp: Vec<u8>,
 }
 
 impl Lines {
     pub(super) fn new(bound: Bound) -> Self {
-        Self {
-            page: Vec::new(),
-            bound,
-            scheme: Scheme::default(),
-            name: String::new(),
-            plain: true,
-            labels: Vec::new(),
-            label_count: 0,
-            sparse: false,
-            families: Families::default(),
-            stamp: Vec::new(),
-        }
+        let (heads, families) = (Heads::default(), Families::default());
+        Self { page: Vec::new(), bound, scheme: Scheme::default(), heads, families }
     }
 
     pub(super) fn clear(&mut self, scheme: Scheme) {
         self.scheme = scheme;
         self.page.clear();
         self.families.0.clear();
-        self.name.clear();
+        self.heads.begin();
     }
 
-    /// Makes `desc` the open family.
-    pub(super) fn open(&mut self, desc: &Desc<'_>) {
-        self.plain = is_legacy(desc.name, Of::Family);
-        self.name.clear();
-        if self.plain {
-            self.name.push_str(desc.name);
-        } else {
-            self.name.push_str(&self.scheme.escape(desc.name, Of::Family));
-            self.plain = is_legacy(&self.name, Of::Family);
-        }
-        self.families.push(&self.name);
-        self.label_count = desc.labels.len();
-        self.sparse = desc.sparse;
-        self.labels.resize_with(self.labels.len().max(self.label_count), Vec::new);
-        for (slot, label) in self.labels.iter_mut().zip(desc.labels) {
-            slot.clear();
-            if is_legacy(label, Of::Label) {
-                slot.extend_from_slice(label.as_bytes());
-            } else {
-                push_name(slot, &self.scheme.escape(label, Of::Label), Of::Label);
-            }
-            slot.extend_from_slice(b"=\"");
+    /// Opens a family: `write` makes what stands before its samples.
+    pub(super) fn open(&mut self, desc: &Desc<'_>, write: Write) {
+        if let Some(head) = self.heads.add(desc, self.scheme, write) {
+            self.families.0.push(head.hash);
+            self.page.extend_from_slice(head.text());
         }
     }
 
-    /// The name of the open family, as it is written.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Writes `# WORD name `, with the open family's name up to `length`.
-    pub(super) fn remark(&mut self, word: &[u8], length: usize) {
-        self.page.extend_from_slice(b"# ");
-        self.page.extend_from_slice(word);
-        self.page.push(b' ');
-        let name = self.name.get(..length).unwrap_or(&self.name);
-        if self.plain && length > 0 {
-            self.page.extend_from_slice(name.as_bytes());
-        } else {
-            push_name(&mut self.page, name, Of::Family);
-        }
-        self.page.push(b' ');
-    }
-
-    pub(super) fn sample(&mut self, label_values: &[&str], value: Value<'_>, exemplars: &[Exemplar]) {
-        debug_assert_eq!(label_values.len(), self.label_count, "one value for each label of the family");
+    pub(super) fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
+        let Some(head) = self.heads.last() else { return };
+        debug_assert_eq!(label_values.len(), head.label_count, "one value for each label of the family");
+        let mut line = Line { page: &mut self.page, head, label_values, bound: self.bound };
         match value {
-            Value::U64(value) => self.whole("", label_values, None, value),
-            Value::F64(value) => self.real("", label_values, None, value),
-            Value::Histogram(value) => return self.histogram(label_values, value, exemplars),
-            Value::Exponential(value) => return self.histogram(label_values, &value.classic(), exemplars),
-            Value::Summary(value) => return self.summary(label_values, value),
-        }
-        if let Some(exemplar) = exemplars.last() {
-            self.exemplar(exemplar);
+            Value::U64(value) => line.whole("", None, value),
+            Value::F64(value) => line.real("", None, value),
+            Value::Histogram(value) => line.histogram(value),
+            Value::Exponential(value) => line.histogram(&value.classic()),
+            Value::Summary(value) => line.summary(value),
         }
     }
 
-    /// The same with what the sample has besides; `stamp` writes a time as the format has it.
+    /// The same with what the sample has besides.
     pub(super) fn sample_with(
         &mut self,
         label_values: &[&str],
         value: Value<'_>,
         besides: &Besides<'_>,
-        stamp: fn(&mut Vec<u8>, i64),
+        stamp: Stamp,
     ) {
-        if let Some(at) = besides.at_millis {
-            self.stamp.push(b' ');
-            stamp(&mut self.stamp, at);
+        let classic;
+        let value = match value {
+            Value::Exponential(value) => {
+                classic = value.classic();
+                Value::Histogram(&classic)
+            }
+            other => other,
+        };
+        let start = self.page.len();
+        self.sample(label_values, value);
+        if besides.at_millis.is_some() || !besides.exemplars.is_empty() {
+            besides::add(&mut self.page, start, value, besides, (self.scheme, stamp));
         }
-        self.sample(label_values, value, besides.exemplars);
-        self.stamp.clear();
+    }
+
+    /// The family that is open.
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.heads.last()
     }
 
     pub(super) fn has_family(&self, name: &str) -> bool {
@@ -134,110 +92,103 @@ impl Lines {
     pub(super) fn rewind(&mut self, to: Mark) {
         self.page.truncate(to.position);
         self.families.0.truncate(to.families);
-    }
-
-    /// Writes `name suffix{labels,extra="bound"} `, without the value.
-    fn start(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>) {
-        let mut open = b'{';
-        if self.plain {
-            self.page.extend_from_slice(self.name.as_bytes());
-            self.page.extend_from_slice(suffix.as_bytes());
-        } else {
-            self.page.extend_from_slice(b"{\"");
-            escape(&mut self.page, &self.name, true);
-            self.page.extend_from_slice(suffix.as_bytes());
-            self.page.push(b'"');
-            open = b',';
-        }
-        for (label, value) in self.labels.iter().take(self.label_count).zip(label_values) {
-            if self.sparse && value.is_empty() {
-                continue;
-            }
-            self.page.push(open);
-            self.page.extend_from_slice(label);
-            escape(&mut self.page, value, true);
-            self.page.push(b'"');
-            open = b',';
-        }
-        if let Some((label, bound)) = extra {
-            self.page.push(open);
-            self.page.extend_from_slice(label.as_bytes());
-            self.page.extend_from_slice(b"=\"");
-            self.page.extend_from_slice((self.bound)(bound).as_bytes());
-            self.page.push(b'"');
-            open = b',';
-        }
-        self.page.extend_from_slice(if open == b',' { b"} " } else { b" " });
-    }
-
-    fn whole(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>, value: u64) {
-        self.start(suffix, label_values, extra);
-        self.page.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-        self.page.extend_from_slice(&self.stamp);
-        self.page.push(b'\n');
-    }
-
-    fn real(&mut self, suffix: &str, label_values: &[&str], extra: Option<(&str, f64)>, value: f64) {
-        self.start(suffix, label_values, extra);
-        float(&mut self.page, value);
-        self.page.extend_from_slice(&self.stamp);
-        self.page.push(b'\n');
-    }
-
-    fn histogram(&mut self, label_values: &[&str], value: &Histogram, exemplars: &[Exemplar]) {
-        let mut below = f64::NEG_INFINITY;
-        let finite = value.buckets.iter().filter(|(bound, _)| bound.is_finite());
-        for &(bound, count) in finite.chain(&[(f64::INFINITY, value.count)]) {
-            self.whole("_bucket", label_values, Some(("le", bound)), count);
-            let within = |e: &&Exemplar| below < e.value && e.value <= bound;
-            if let Some(exemplar) = exemplars.iter().rev().find(within) {
-                self.exemplar(exemplar);
-            }
-            below = bound;
-        }
-        self.real("_sum", label_values, None, value.sum);
-        self.whole("_count", label_values, None, value.count);
-    }
-
-    /// Writes an exemplar behind the sample that was written last.
-    fn exemplar(&mut self, exemplar: &Exemplar) {
-        self.page.pop();
-        self.page.extend_from_slice(b" # ");
-        let mut open = b'{';
-        for (name, value) in &exemplar.labels {
-            self.page.push(open);
-            push_name(&mut self.page, &self.scheme.escape(name, Of::Label), Of::Label);
-            self.page.extend_from_slice(b"=\"");
-            escape(&mut self.page, value, true);
-            self.page.push(b'"');
-            open = b',';
-        }
-        self.page.extend_from_slice(if open == b',' { b"} " } else { b"{} " });
-        float(&mut self.page, exemplar.value);
-        if let Some(at) = exemplar.at_millis {
-            self.page.push(b' ');
-            seconds(&mut self.page, at);
-        }
-        self.page.push(b'\n');
-    }
-
-    fn summary(&mut self, label_values: &[&str], value: &Summary) {
-        for &(quantile, at) in &value.quantiles {
-            self.real("", label_values, Some(("quantile", quantile)), at);
-        }
-        self.real("_sum", label_values, None, value.sum);
-        self.whole("_count", label_values, None, value.count);
+        self.heads.rewind(to.families);
     }
 }
 
-/// Writes a name, in quotes if it needs them.
-fn push_name(page: &mut Vec<u8>, name: &str, of: Of) {
-    if is_legacy(name, of) {
-        page.extend_from_slice(name.as_bytes());
-    } else {
-        page.push(b'"');
-        escape(page, name, true);
-        page.push(b'"');
+/// The lines of one sample.
+struct Line<'a> {
+    page: &'a mut Vec<u8>,
+    head: &'a Head,
+    label_values: &'a [&'a str],
+    bound: Bound,
+}
+
+impl Line<'_> {
+    /// Writes `name suffix{labels,extra="bound"} `, without the value.
+    fn start(&mut self, suffix: &str, extra: Option<(&str, f64)>) {
+        if self.head.plain && !self.head.sparse && suffix.is_empty() && extra.is_none() {
+            self.start_usual();
+        } else {
+            self.start_any(suffix, extra);
+        }
+    }
+
+    /// The same for nearly all samples.
+    fn start_usual(&mut self) {
+        let Self { page, head, label_values, .. } = self;
+        page.extend_from_slice(head.lead());
+        let [first, others @ ..] = label_values else { return };
+        escape(page, first, true);
+        for (label, value) in head.more_labels().zip(others) {
+            page.push(b'"');
+            page.extend_from_slice(label);
+            escape(page, value, true);
+        }
+        page.extend_from_slice(b"\"} ");
+    }
+
+    fn start_any(&mut self, suffix: &str, extra: Option<(&str, f64)>) {
+        let Self { page, head, label_values, bound } = self;
+        let mut open = b'{';
+        if head.plain {
+            page.extend_from_slice(head.name());
+            page.extend_from_slice(suffix.as_bytes());
+        } else {
+            page.extend_from_slice(b"{\"");
+            escape(page, &String::from_utf8_lossy(head.name()), true);
+            page.extend_from_slice(suffix.as_bytes());
+            page.push(b'"');
+            open = b',';
+        }
+        for (label, value) in head.labels().zip(*label_values) {
+            if head.sparse && value.is_empty() {
+                continue;
+            }
+            page.push(open);
+            page.extend_from_slice(label.get(1..).unwrap_or_default());
+            escape(page, value, true);
+            page.push(b'"');
+            open = b',';
+        }
+        if let Some((label, at)) = extra {
+            page.push(open);
+            page.extend_from_slice(label.as_bytes());
+            page.extend_from_slice(b"=\"");
+            page.extend_from_slice(bound(at).as_bytes());
+            page.push(b'"');
+            open = b',';
+        }
+        page.extend_from_slice(if open == b',' { b"} " } else { b" " });
+    }
+
+    fn whole(&mut self, suffix: &str, extra: Option<(&str, f64)>, value: u64) {
+        self.start(suffix, extra);
+        self.page.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.page.push(b'\n');
+    }
+
+    fn real(&mut self, suffix: &str, extra: Option<(&str, f64)>, value: f64) {
+        self.start(suffix, extra);
+        float(self.page, value);
+        self.page.push(b'\n');
+    }
+
+    fn histogram(&mut self, value: &Histogram) {
+        for &(bound, count) in value.buckets.iter().filter(|(bound, _)| bound.is_finite()) {
+            self.whole("_bucket", Some(("le", bound)), count);
+        }
+        self.whole("_bucket", Some(("le", f64::INFINITY)), value.count);
+        self.real("_sum", None, value.sum);
+        self.whole("_count", None, value.count);
+    }
+
+    fn summary(&mut self, value: &Summary) {
+        for &(quantile, at) in &value.quantiles {
+            self.real("", Some(("quantile", quantile)), at);
+        }
+        self.real("_sum", None, value.sum);
+        self.whole("_count", None, value.count);
     }
 }
 
@@ -273,33 +224,26 @@ fn has_any(text: &[u8], wanted: [u8; 3]) -> bool {
     seen != 0 || rest.iter().any(|byte| *byte == a || *byte == b || *byte == c)
 }
 
-/// Writes a time in seconds, as OpenMetrics has it.
-pub(super) fn seconds(page: &mut Vec<u8>, millis: i64) {
-    let (whole, rest) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-    if millis < 0 {
-        page.push(b'-');
-    }
-    page.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
-    page.extend_from_slice(format!(".{rest:03}").as_bytes());
-}
-
-/// Writes a time in milliseconds, as Prometheus's text has it.
-pub(super) fn millis(page: &mut Vec<u8>, millis: i64) {
-    page.extend_from_slice(itoa::Buffer::new().format(millis).as_bytes());
-}
-
 /// Writes a float as Go's `ParseFloat` reads it.
-fn float(page: &mut Vec<u8>, value: f64) {
+pub(super) fn float(page: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
         page.extend_from_slice(b"NaN");
     } else if value.is_infinite() {
         page.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else if value.fract() == 0.0 && value.abs() < 1e15 {
-        #[expect(clippy::cast_possible_truncation, reason = "whole and below 1e15: exact in i64")]
-        page.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    } else if let Some(whole) = whole(value) {
+        page.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
     } else {
         page.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     }
+}
+
+/// The value if it is whole and below 1e15, where all whole numbers are exact in both forms.
+#[expect(clippy::cast_possible_truncation, reason = "what is cut off is not whole, and compared")]
+#[expect(clippy::float_cmp, reason = "exactly the same")]
+fn whole(value: f64) -> Option<i64> {
+    // A cast instead of `fract`, which without SSE 4.1 is a call of a function.
+    let whole = value as i64;
+    (whole as f64 == value && whole.unsigned_abs() < 1_000_000_000_000_000).then_some(whole)
 }
 
 /// A bound to the letter as Go's client libraries write it (`strconv` with 'g'), so that a series stays the same one.

@@ -2,7 +2,9 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
-use super::lines::{Lines, bound, escape, seconds};
+use super::besides::seconds;
+use super::heads::Head;
+use super::lines::{Lines, bound};
 use super::name::Scheme;
 use super::{Encoder, unit};
 use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
@@ -11,13 +13,11 @@ use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
 #[derive(Debug)]
 pub struct OpenMetricsEncoder {
     lines: Lines,
-    /// Whether samples of the open family may have exemplars.
-    has_exemplars: bool,
 }
 
 impl Default for OpenMetricsEncoder {
     fn default() -> Self {
-        Self { lines: Lines::new(canonical), has_exemplars: false }
+        Self { lines: Lines::new(canonical) }
     }
 }
 
@@ -34,40 +34,15 @@ impl Encoder for OpenMetricsEncoder {
 
 impl Sink for OpenMetricsEncoder {
     fn family(&mut self, desc: &Desc<'_>) {
-        let lines = &mut self.lines;
-        lines.open(desc);
-        // The family of a counter is called without the suffix of its samples; a counter without that suffix may not
-        // be called one.
-        let total = lines.name().strip_suffix("_total").filter(|_| desc.kind == Kind::Counter);
-        let length = total.unwrap_or(lines.name()).len();
-        let unit = unit(total.unwrap_or(lines.name()));
-        let kind: &[u8] = match desc.kind {
-            Kind::Counter if total.is_some() => b"counter\n",
-            Kind::Gauge => b"gauge\n",
-            Kind::Histogram => b"histogram\n",
-            Kind::Summary => b"summary\n",
-            Kind::Counter | Kind::Untyped => b"unknown\n",
-        };
-        self.has_exemplars = matches!(kind, b"counter\n" | b"histogram\n");
-        lines.remark(b"HELP", length);
-        escape(&mut lines.page, desc.help, true);
-        lines.page.push(b'\n');
-        lines.remark(b"TYPE", length);
-        lines.page.extend_from_slice(kind);
-        if let Some(unit) = unit {
-            lines.remark(b"UNIT", length);
-            lines.page.extend_from_slice(unit.as_bytes());
-            lines.page.push(b'\n');
-        }
+        self.lines.open(desc, head);
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
-        self.lines.sample(label_values, value, &[]);
+        self.lines.sample(label_values, value);
     }
 
     fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, besides: &Besides<'_>) {
-        // Only counters and buckets may have exemplars.
-        let exemplars = if self.has_exemplars { besides.exemplars } else { &[] };
+        let exemplars = if self.lines.head().is_some_and(has_exemplars) { besides.exemplars } else { &[] };
         self.lines.sample_with(label_values, value, &Besides { exemplars, ..*besides }, seconds);
     }
 
@@ -81,6 +56,36 @@ impl Sink for OpenMetricsEncoder {
 
     fn rewind(&mut self, to: Mark) {
         self.lines.rewind(to);
+    }
+}
+
+/// What stands before the samples of a family.
+fn head(head: &mut Head, name: &str, desc: &Desc<'_>) {
+    // The family of a counter is called without the suffix of its samples; a counter without that suffix may not
+    // be called one.
+    let total = name.strip_suffix("_total").filter(|_| desc.kind == Kind::Counter);
+    let name = total.unwrap_or(name);
+    head.help(name, desc.help, true);
+    head.remark(b"TYPE", name);
+    head.end(match desc.kind {
+        Kind::Counter if total.is_some() => b"counter",
+        Kind::Gauge => b"gauge",
+        Kind::Histogram => b"histogram",
+        Kind::Summary => b"summary",
+        Kind::Counter | Kind::Untyped => b"unknown",
+    });
+    if let Some(unit) = unit(name) {
+        head.remark(b"UNIT", name);
+        head.end(unit.as_bytes());
+    }
+}
+
+/// Whether samples of a family may have exemplars: only counters and buckets may.
+fn has_exemplars(head: &Head) -> bool {
+    match head.kind {
+        Kind::Counter => head.name().ends_with(b"_total"),
+        Kind::Histogram => true,
+        Kind::Gauge | Kind::Summary | Kind::Untyped => false,
     }
 }
 
@@ -163,7 +168,6 @@ mod tests {
         assert_eq!(text, "# HELP \"a.b\" A.\n# TYPE \"a.b\" counter\n{\"a.b_total\"} 1\n# EOF\n");
         assert!(page(Scheme::Values, write).contains("\nU__a_2e_b__total 1\n"));
     }
-
     #[test]
     fn counters_and_buckets_have_exemplars_and_samples_may_have_a_time() {
         use crate::metric::Exemplar;

@@ -3,7 +3,9 @@
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
 
 use super::Encoder;
-use super::lines::{Lines, bound, escape, millis};
+use super::besides::millis;
+use super::heads::Head;
+use super::lines::{Lines, bound};
 use super::name::Scheme;
 use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
 
@@ -41,24 +43,11 @@ impl Encoder for TextEncoder {
 
 impl Sink for TextEncoder {
     fn family(&mut self, desc: &Desc<'_>) {
-        let lines = &mut self.lines;
-        lines.open(desc);
-        let length = lines.name().len();
-        lines.remark(b"HELP", length);
-        escape(&mut lines.page, desc.help, false);
-        lines.page.push(b'\n');
-        lines.remark(b"TYPE", length);
-        lines.page.extend_from_slice(match desc.kind {
-            Kind::Counter => b"counter\n",
-            Kind::Gauge => b"gauge\n",
-            Kind::Histogram => b"histogram\n",
-            Kind::Summary => b"summary\n",
-            Kind::Untyped => b"untyped\n",
-        });
+        self.lines.open(desc, head);
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
-        self.lines.sample(label_values, value, &[]);
+        self.lines.sample(label_values, value);
     }
 
     fn sample_with(&mut self, label_values: &[&str], value: Value<'_>, besides: &Besides<'_>) {
@@ -78,6 +67,19 @@ impl Sink for TextEncoder {
     fn rewind(&mut self, to: Mark) {
         self.lines.rewind(to);
     }
+}
+
+/// What stands before the samples of a family.
+fn head(head: &mut Head, name: &str, desc: &Desc<'_>) {
+    head.help(name, desc.help, false);
+    head.remark(b"TYPE", name);
+    head.end(match desc.kind {
+        Kind::Counter => b"counter",
+        Kind::Gauge => b"gauge",
+        Kind::Histogram => b"histogram",
+        Kind::Summary => b"summary",
+        Kind::Untyped => b"untyped",
+    });
 }
 
 #[cfg(test)]

@@ -158,6 +158,7 @@ pub(super) const GROUPS: &[Parser] = &[
     ("container::names::container", Text(|t| _ = names::container(t))),
     ("container::names::pod", Text(|t| _ = names::pod(t))),
     ("container::path::container_id", Text(|t| _ = container::container_id(t))),
+    ("container::path::container_around", Text(|t| _ = container::container_around(t))),
     ("container::path::pod_uid", Text(|t| _ = container::pod_uid(t))),
     ("container::socket::parse", Bytes(|b| _ = socket::parse(b))),
 ];

@@ -16,10 +16,13 @@ use crate::encode::{Encoder, negotiate};
 use crate::exporter::ask::Ask;
 use crate::host::group::{Grouping, Rule};
 use crate::matching::{Labels, Matcher};
-use crate::optimize::{alert, api};
+use crate::optimize::api::by_hand::Reclaim;
+use crate::optimize::policy::Decision;
+use crate::optimize::{Options, action, alert, api, policy};
 use crate::{client, serve};
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Requests over HTTP, and files that are no kernel's.
 pub(super) const REQUESTS: &[Parser] = &[
@@ -39,6 +42,65 @@ pub(super) const REQUESTS: &[Parser] = &[
     ("optimize::api::filter", Text(|t| _ = api::filter(Some(t)))),
     ("serve::query", Text(|t| _ = serve::query::query(Some(t), "collect[]").count())),
 ];
+
+/// What Alertmanager's webhook and people's requests bring.
+pub(super) const WEBHOOK: &[Parser] = &[
+    ("optimize::policy::decide", Bytes(decided)),
+    ("optimize::api::by_hand::Reclaim", Bytes(|b| _ = serde_json::from_slice::<Reclaim>(b))),
+];
+
+/// What an optimizer is configured with: all of it stands below `optimizer:`.
+pub(super) const POLICY: &[Parser] = &[("optimize::action::check", Text(usable))];
+
+/// A machine's policies and targets, for notifications to choose among.
+static OWN: LazyLock<Options> = LazyLock::new(|| {
+    let text = include_str!("../../fuzz/seeds/policy.yaml");
+    optimizer(text).unwrap_or_else(|| panic!("the seed is no configuration"))
+});
+
+/// A notification selects; it brings nothing along: what it leads to is a policy whose matchers match, on a target of the
+/// configuration, and the same each time.
+fn decided(bytes: &[u8]) {
+    let Ok(alerts) = alert::parse(bytes) else { return };
+    let again = alert::parse(bytes).unwrap_or_default();
+    assert!(alerts == again, "{alerts:?} became {again:?}");
+    for alert in &alerts {
+        let names = ["here".to_owned()];
+        match policy::decide(&OWN.policies, &OWN.targets, &names, &alert.labels) {
+            Decision::Act { policy, target } => {
+                assert!(policy.matchers.iter().all(|m| m.matches(&alert.labels)), "{:?}", alert.labels);
+                assert!(OWN.targets.iter().any(|t| std::ptr::eq(t, target)), "{:?}", alert.labels);
+                assert!(OWN.policies.iter().any(|p| std::ptr::eq(p, policy)), "{:?}", alert.labels);
+            }
+            Decision::Nothing { .. } | Decision::OtherHost { .. } => {}
+        }
+    }
+}
+
+/// What is loaded can be used: each rung is an action that exists, with options that it takes, and each rule's target is there.
+fn usable(text: &str) {
+    let Some(options) = optimizer(text) else { return };
+    let policies = options.policies.iter().flat_map(|policy| &policy.ladder);
+    let rules = options.pressure.rules.iter().flat_map(|rule| &rule.ladder);
+    for rung in policies.chain(rules) {
+        let action = action::find(&rung.action);
+        assert!(action.is_some_and(|a| a.check(&rung.with).is_ok()), "{rung:?} of {text}");
+    }
+    for rule in &options.pressure.rules {
+        assert!(options.targets.iter().any(|t| t.name == rule.target), "{rule:?} of {text}");
+    }
+}
+
+/// The optimizer's options in a file whose only key is `optimizer`.
+fn optimizer(text: &str) -> Option<Options> {
+    let mut file = "optimizer:\n".to_owned();
+    for line in text.lines() {
+        file.push_str("  ");
+        file.push_str(line);
+        file.push('\n');
+    }
+    config::Config::parse(&file, Path::new("/nowhere/c.yaml")).ok().map(|config| config.optimizer)
+}
 
 /// The most that an application may have held while it is fuzzed.
 const HELD_BYTES_MAX: u64 = 64 << 10;

@@ -232,9 +232,12 @@ fn every_parser_of_kernel_files_is_in_a_table() {
 #[test]
 fn each_line_of_the_tables_calls_what_it_names() {
     // The lines that call it by way of a function of their own.
-    const BY_WAY: [(&str, &str); 7] = [
+    const BY_WAY: [(&str, &str); 10] = [
         ("apps::otlp::json::request", "otlp_json"),
         ("apps::otlp::request::receive", "otlp"),
+        ("optimize::policy::decide", "decided"),
+        ("optimize::action::check", "usable"),
+        ("optimize::api::by_hand::Reclaim", "|b| _ = serde_json::from_slice::<Reclaim>(b)"),
         ("ethtool::counts", "counts"),
         ("dbus::receive", "whole_dbus"),
         ("collect::textfile::show", "same_when_read_again"),
@@ -321,6 +324,14 @@ fn the_seeds_are_what_their_parsers_take() {
     let names = crate::apps::otlp::Names::Utf8;
     let taken = crate::apps::otlp::request::receive(&applications, names, &request, arrival);
     assert_eq!(taken.map(|outcome| (outcome.taken, outcome.rejected())), Ok((4, 0)));
+    assert!(serde_json::from_slice::<crate::optimize::api::by_hand::Reclaim>(&seed("reclaim.json")).is_ok());
+    // Without it nothing would be loaded, and nothing tried.
+    let policy = format!(
+        "optimizer:\n{}",
+        text("policy.yaml").lines().fold(String::new(), |all, l| all + "  " + l + "\n")
+    );
+    let config = crate::config::Config::parse(&policy, nowhere).unwrap().optimizer;
+    assert!(config.policies.len() > 2 && config.pressure.rules.len() > 1 && config.targets.len() > 2);
     let mut out = crate::encode::text::TextEncoder::default();
     crate::collect::textfile::show(&seed("names.prom"), &mut out).unwrap();
 }

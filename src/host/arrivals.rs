@@ -126,6 +126,16 @@ impl Absence {
     }
 }
 
+/// One who heard nothing for long, and where the kernel would tell.
+#[cfg(test)]
+pub(super) fn at_rest() -> (std::os::unix::net::UnixDatagram, Arrivals) {
+    let (kernel, ours) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let ear = Ear::Open(Socket::from(std::os::fd::OwnedFd::from(ours)));
+    let last = Instant::now().checked_sub(SETTLE * 2).unwrap();
+    (kernel, Arrivals(Some(Arc::new(Mutex::new(Heard { ear, count: 7, last, asked: None })))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,8 @@ use super::cgroup::{Hierarchies, Version};
 use super::counted;
 use super::memory::{Pressure, pressure};
 use super::proc::clock_ticks_per_second;
-use super::{Host, HostError, ParseError, Tree};
-pub use path::{container_id, pod_uid};
+use super::{Host, HostError, ParseError, Tree, read_once};
+pub use path::{container_around, container_id, pod_uid};
 pub use processes::{Interface, Processes};
 use shelf::{Kept, Shelf};
 use std::collections::HashMap;
@@ -434,4 +434,11 @@ impl Files<'_> {
     ) -> Result<Option<T>, HostError> {
         self.shelf.parse((self.group, self.kept), (root, file), parser)
     }
+}
+
+/// The id of the container that a process is in, by the group of any hierarchy; `None` outside of all, or once it is gone.
+pub fn of_process(host: &Host, pid: u32) -> Result<Option<String>, HostError> {
+    let text = read_once(&host.procfs.join(pid.to_string()).join("cgroup"))?.unwrap_or_default();
+    let mut paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    Ok(paths.find_map(container_around).map(str::to_owned))
 }

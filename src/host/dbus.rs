@@ -79,13 +79,15 @@ impl Dbus {
         counted::call();
         let user = getuid().as_raw().to_string();
         let user: Vec<String> = user.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.send(format!("\0AUTH EXTERNAL {}\r\n", user.concat()).as_bytes())?;
+        // `BEGIN` goes along, as systemd's own clients do it: its manager does not look at a call that it reads together
+        // with `BEGIN` until more comes.
+        self.send(format!("\0AUTH EXTERNAL {}\r\nBEGIN\r\n", user.concat()).as_bytes())?;
         let mut line = Vec::new();
         self.stream.by_ref().take(512).read_until(b'\n', &mut line)?;
         if !line.starts_with(b"OK ") {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        self.send(b"BEGIN\r\n")
+        Ok(())
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -224,6 +226,11 @@ impl Answer {
     /// The answer as one value that carries its type.
     pub fn variant(&self) -> Option<Variant> {
         self.reader().variant()
+    }
+
+    /// The answer as one text or path.
+    pub fn text(&self) -> Option<String> {
+        self.reader().text()
     }
 
     /// The answer as a list of structures, each read by `one`.

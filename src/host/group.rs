@@ -11,7 +11,7 @@ use rule::Matcher;
 pub use rule::{MEMORY_BUDGET_DEFAULT, Rule, RuleError};
 use std::borrow::Cow;
 use std::io;
-pub use users::Users;
+pub use users::{Users, number_of};
 
 /// The longest group name, in bytes; a label that a process can fill must have a limit.
 pub const GROUP_NAME_BYTES_MAX: usize = 256;
@@ -87,6 +87,17 @@ pub fn members(host: &Host, grouping: &Grouping, group: &str) -> Result<Vec<Iden
         }
     }
     Ok(out)
+}
+
+/// Whether a process is in `group` now; not if the rights do not suffice to look at it.
+pub fn is_member(host: &Host, grouping: &Grouping, group: &str, pid: u32) -> Result<bool, HostError> {
+    let identity = match proc::identity(host, pid) {
+        Err(HostError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => None,
+        other => other?,
+    };
+    let Some(identity) = identity else { return Ok(false) };
+    let users = Users::load(host)?;
+    Ok(grouping.group_of(&identity, &users).is_some_and(|name| name == group))
 }
 
 /// The name, cut at a character when it is longer than a label may be.

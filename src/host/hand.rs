@@ -1,10 +1,12 @@
 //! The hand that changes the host: writes to kernel files, advice to processes. Only the executor owns one.
 
 mod apart;
+mod audience;
 
 use super::{Host, HostError, proc};
 use crate::sys;
 pub use apart::{Apart, Writers};
+pub use audience::{Audience, Told, fifo, peer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, setpriority_process};
 use std::fs::{File, OpenOptions};
@@ -18,6 +20,7 @@ use std::time::Duration;
 pub struct Hand {
     host: Host,
     writers: Writers,
+    audience: Audience,
 }
 
 /// A process that is held by a handle: advice through it reaches this process or none. Its number may come to mean
@@ -36,12 +39,28 @@ impl Hand {
 
     /// A hand that knows the writes which others have under way.
     pub fn beside(host: Host, writers: Writers) -> Self {
-        Self { host, writers }
+        Self { host, writers, audience: Audience::default() }
+    }
+
+    /// The same, with programs that wait for a word.
+    #[must_use]
+    pub fn before(self, audience: Audience) -> Self {
+        Self { audience, ..self }
+    }
+
+    /// Gives a word to all programs that are connected to the socket at `path`.
+    pub fn tell(&mut self, path: &Path) -> Told {
+        self.audience.tell(path)
     }
 
     /// The host, to look at it.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Gives a word to a program that reads the named pipe at `path`.
+    pub fn tell_fifo(&mut self, path: &Path) -> io::Result<()> {
+        audience::tell_fifo(path)
     }
 
     /// Writes `text` to an existing kernel file, in one system call; the answer is the kernel's own.

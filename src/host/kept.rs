@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 pub struct Kept {
     path: PathBuf,
     file: Option<File>,
-    text: Vec<u8>,
+    /// The last read's bytes and, behind them, room that was used before.
+    buffer: Vec<u8>,
+    length: usize,
     end: End,
     absence: Absence,
 }
@@ -64,7 +66,8 @@ impl End {
 impl Kept {
     /// A file that is opened when it is first read.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, text: Vec::new(), end: End::Asked, absence: Absence::default() }
+        let (buffer, absence) = (Vec::new(), Absence::default());
+        Self { path, file: None, buffer, length: 0, end: End::Asked, absence }
     }
 
     /// The same file, of which more is known about its end.
@@ -110,16 +113,16 @@ impl Kept {
 
     /// What was read, if that was all. A buffer that swelled for nothing is given back.
     fn filled(&mut self) -> Result<&[u8], HostError> {
-        if self.text.len() > FILE_BYTES_MAX {
-            self.text = Vec::new();
+        if self.length > FILE_BYTES_MAX {
+            (self.buffer, self.length) = (Vec::new(), 0);
             return Err(HostError::TooLong { path: self.path.clone() });
         }
-        Ok(&self.text)
+        Ok(self.last())
     }
 
     /// The bytes of the last read that succeeded.
     pub fn last(&self) -> &[u8] {
-        &self.text
+        self.buffer.get(..self.length).unwrap_or_default()
     }
 
     /// The file's present text; `None` where there is no such file.
@@ -132,8 +135,9 @@ impl Kept {
 
     /// The bytes of the last read as text.
     fn text(&self) -> Result<&str, HostError> {
-        std::str::from_utf8(&self.text).map_err(|e| {
-            let line = self.text.iter().take(e.valid_up_to()).filter(|&&b| b == b'\n').count() + 1;
+        let text = self.last();
+        std::str::from_utf8(text).map_err(|e| {
+            let line = text.iter().take(e.valid_up_to()).filter(|&&b| b == b'\n').count() + 1;
             HostError::parse(&self.path, ParseError::new(line, "text in UTF-8"))
         })
     }
@@ -160,21 +164,16 @@ impl Kept {
 
     fn fill(&mut self) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        self.length = 0;
         let mut length = 0;
-        if self.text.is_empty() {
-            self.text.resize(1024, 0);
-        } else {
-            let capacity = self.text.capacity();
-            self.text.resize(capacity, 0);
-        }
         loop {
-            if length == self.text.len() {
+            if length == self.buffer.len() {
                 if length > FILE_BYTES_MAX {
-                    return Ok(());
+                    break;
                 }
-                self.text.resize(length * 2, 0);
+                self.buffer.resize((length * 2).max(1024), 0);
             }
-            let Some(rest) = self.text.get_mut(length..) else { break };
+            let Some(rest) = self.buffer.get_mut(length..) else { break };
             match file.read_at(rest, length as u64) {
                 Ok(0) => break,
                 Ok(n) => {
@@ -185,13 +184,10 @@ impl Kept {
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.text.clear();
-                    return Err(e);
-                }
+                Err(e) => return Err(e),
             }
         }
-        self.text.truncate(length);
+        self.length = length;
         Ok(())
     }
 }

@@ -15,9 +15,11 @@ const ENTRIES_MAX: usize = 50_000;
 #[derive(Debug)]
 pub struct Listing<T> {
     path: PathBuf,
-    /// Stays open between two looks.
+    /// Stays open between two looks, unless it is empty.
     directory: Option<Directory>,
+    /// That nothing is in it, or that it is not there itself.
     absence: Absence,
+    is_there: bool,
     /// Sorted by name; entries that are not wanted stand here as well, without an item.
     entries: Vec<Entry<T>>,
 }
@@ -33,10 +35,10 @@ struct Entry<T> {
 impl<T> Listing<T> {
     /// The directory at `path`; nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, directory: None, absence: Absence::default(), entries: Vec::new() }
+        Self { path, directory: None, absence: Absence::default(), is_there: false, entries: Vec::new() }
     }
 
-    /// The same directory; where it is not there, it is not looked for as long as nothing came to the machine.
+    /// The same directory; where it is not there or empty, it is not looked at as long as nothing came to the machine.
     #[must_use]
     pub fn heard_by(self, arrivals: &Arrivals) -> Self {
         Self { absence: Absence::heard_by(arrivals), ..self }
@@ -49,9 +51,9 @@ impl<T> Listing<T> {
         &mut self,
         mut make: impl FnMut(PathBuf, &str, bool) -> Option<T>,
     ) -> Result<Option<bool>, HostError> {
+        let known = self.entries.len();
         if let Some(kept) = self.directory.take().filter(|kept| kept.rewind().is_ok()) {
             // What was removed since it was opened is empty, or an error; what stands at its path may be another one.
-            let known = self.entries.len();
             let same = self.look(&kept, known, &mut make).is_ok();
             if same && self.entries.iter().any(|entry| entry.seen) {
                 self.directory = Some(kept);
@@ -60,25 +62,35 @@ impl<T> Listing<T> {
             self.entries.truncate(known);
         }
         if self.absence.holds() {
-            return Ok(None);
+            return Ok(self.is_there.then_some(false));
         }
-        let is_absent = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
-        let open = || Directory::open(&self.path);
-        let directory = match self.absence.look(open, |opened| !opened.as_ref().is_err_and(is_absent)) {
-            Ok(directory) => directory,
-            Err(e) if is_absent(&e) => {
+        let mut absence = std::mem::take(&mut self.absence);
+        let looked = absence.look(|| self.open(&mut make), |found| matches!(found, Ok(Some(any)) if *any));
+        self.absence = absence;
+        self.is_there = matches!(looked, Ok(Some(_)));
+        match looked {
+            Ok(Some(_)) => Ok(Some(self.settle(known))),
+            Ok(None) => {
                 self.entries.clear();
-                return Ok(None);
+                Ok(None)
             }
-            Err(e) => return Err(HostError::read(&self.path, e)),
-        };
-        let known = self.entries.len();
-        if let Err(e) = self.look(&directory, known, &mut make) {
-            self.entries.truncate(known);
-            return Err(HostError::read(&self.path, e));
+            Err(e) => {
+                self.entries.truncate(known);
+                Err(HostError::read(&self.path, e))
+            }
         }
-        self.directory = Some(directory);
-        Ok(Some(self.settle(known)))
+    }
+
+    /// Opens the directory at the path and goes through it; whether there is any entry, and nothing if there is no directory.
+    fn open(&mut self, make: &mut impl FnMut(PathBuf, &str, bool) -> Option<T>) -> io::Result<Option<bool>> {
+        let directory = match Directory::open(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        self.look(&directory, self.entries.len(), make)?;
+        let any = self.entries.iter().any(|entry| entry.seen);
+        self.directory = any.then_some(directory);
+        Ok(Some(any))
     }
 
     /// Goes through the directory: the first `known` entries are marked if they are still there, others are added.
@@ -181,6 +193,30 @@ mod tests {
         std::fs::remove_dir_all(dir.path().join("class")).unwrap();
         assert_eq!(look(&mut listing), (false, String::new()));
         assert_eq!(made.len(), 4 + 1 + 2 + 1);
+    }
+
+    #[test]
+    fn an_empty_directory_is_not_looked_at_again_as_long_as_nothing_came_to_the_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let class = dir.path().join("class");
+        std::fs::create_dir(&class).unwrap();
+        let (kernel, arrivals) = crate::host::arrivals::at_rest();
+        let mut listing = Listing::new(class.clone()).heard_by(&arrivals);
+        let mut look = || {
+            let before = crate::host::counted::spent();
+            let there = listing.refresh(|_, name, _| Some(name.to_owned())).unwrap();
+            (there, listing.items().count(), crate::host::counted::spent().since(before).calls)
+        };
+        assert_eq!(look(), (Some(false), 0, 5), "listened, opened, listed, closed");
+        assert_eq!(look(), (Some(false), 0, 0));
+        std::fs::create_dir(class.join("a")).unwrap();
+        kernel.send(b"add@/class/a").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let (there, count, _) = look();
+        assert_eq!((there, count), (Some(true), 1));
+        std::fs::remove_dir_all(&class).unwrap();
+        let (there, count, _) = look();
+        assert_eq!((there, count), (None, 0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Source: org.freedesktop.systemd1(5).
 
-use super::dbus::{Dbus, Method, Reader, Variant};
+use super::dbus::{Answer, Dbus, Method, Reader, Variant};
 use std::io;
 
 const MANAGER: &str = "org.freedesktop.systemd1";
@@ -29,14 +29,31 @@ pub struct Systemd(pub Dbus);
 impl Systemd {
     /// All units that systemd has in memory.
     pub fn units(&mut self) -> io::Result<Vec<Unit>> {
-        let method = Method {
-            destination: MANAGER,
-            path: MANAGER_PATH,
-            interface: MANAGER_INTERFACE,
-            member: "ListUnits",
-        };
-        let answer = self.0.call(&method, &[])?;
+        let answer = self.manager("ListUnits", &[])?;
         answer.structures(unit).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// A unit by its name; one that systemd does not have in memory is read from its file, if there is any.
+    pub fn load_unit(&mut self, name: &str) -> io::Result<Unit> {
+        let path = self.manager("LoadUnit", &[name])?.text().ok_or(io::ErrorKind::InvalidData)?;
+        let mut unit =
+            Unit { name: name.to_owned(), load_state: String::new(), active_state: String::new(), path };
+        for (state, property) in [(true, "LoadState"), (false, "ActiveState")] {
+            if let Some(Variant::Text(text)) = self.of_unit(&unit, "Unit", property)? {
+                *(if state { &mut unit.load_state } else { &mut unit.active_state }) = text;
+            }
+        }
+        Ok(unit)
+    }
+
+    /// Has a unit stopped, if it runs, and started. That it is asked for is all that the answer says.
+    pub fn restart(&mut self, name: &str) -> io::Result<()> {
+        self.manager("RestartUnit", &[name, "replace"]).map(|_| ())
+    }
+
+    fn manager(&mut self, member: &str, arguments: &[&str]) -> io::Result<Answer> {
+        let (destination, path, interface) = (MANAGER, MANAGER_PATH, MANAGER_INTERFACE);
+        self.0.call(&Method { destination, path, interface, member }, arguments)
     }
 
     /// A property of the manager; `None` if this version has no such.

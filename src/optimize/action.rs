@@ -3,14 +3,20 @@
 //! Adding an action is one file in `action/` and one line in [`REGISTRY`].
 
 pub mod app_hook;
+mod backoff;
 pub mod cgroup_reclaim;
 pub mod compact_memory;
 pub mod drop_caches;
 pub mod freeze;
 pub mod kill;
+mod kubernetes;
 mod machine_wide;
+mod message;
+pub mod notify;
 pub mod pageout;
 pub mod renice;
+pub mod restart;
+pub mod scale;
 pub mod squeeze;
 pub mod swap_on_zram;
 mod swapping;
@@ -22,6 +28,7 @@ use super::policy::Target;
 use super::verify::{Effect, Verdict, judge};
 use crate::host::hand::Hand;
 use crate::host::{Host, HostError};
+use crate::matching::Labels;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -135,6 +142,8 @@ pub struct Scene<'a> {
     pub want_bytes: u64,
     /// The options of this rung; null if it has none. [`Action::check`] has found them good.
     pub with: &'a Value,
+    /// The labels of the run's alert; none if it was no alert.
+    pub labels: &'a Labels,
     /// What the record knows of this action.
     pub history: &'a History,
 }
@@ -245,7 +254,10 @@ pub const REGISTRY: &[&dyn Action] = &[
     &squeeze::Squeeze,
     &freeze::Freeze,
     &renice::Renice,
+    &scale::Scale,
+    &restart::Restart,
     &kill::Kill,
+    &notify::Notify,
     &drop_caches::DropCaches,
     &compact_memory::CompactMemory,
     &swap_on_zram::SwapOnZram,

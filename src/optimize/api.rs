@@ -1,11 +1,13 @@
 //! The optimizer's pages: the webhook in, the record out.
 
 pub mod by_hand;
+mod report;
 
 use super::alert::{self, Alert, Status};
 use super::executor::Shared;
 use super::journal::Notified;
 use super::record::Filter;
+use super::trace::Arrival;
 use crate::collect::CollectError;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
 use crate::metric::Sink;
@@ -30,12 +32,28 @@ pub const WRITERS_MAX: usize = 16;
 /// Writes the counters of this process.
 pub type OwnPage = Box<dyn FnMut(&mut dyn Sink) -> Result<(), CollectError> + Send>;
 
+/// The tokens of the pages.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Opens all pages.
+    pub write: Token,
+    /// Opens those that change nothing; without it, only the other one does.
+    pub read: Option<Token>,
+}
+
+/// What a page does, and its caller has to be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Read,
+    Write,
+}
+
 /// The optimizer's pages.
 pub struct Api {
     /// What the executor shares.
     pub shared: Arc<Shared>,
-    /// Who may call the webhook and read the record. Behind a lock, because a reload may bring another.
-    pub token: Arc<Mutex<Token>>,
+    /// Who may call the webhook and read the record. Behind a lock, because a reload may bring others.
+    pub tokens: Arc<Mutex<Tokens>>,
     /// What `/metrics` shows.
     pub own: Mutex<OwnPage>,
     /// Set where `POST /-/reload` is allowed.
@@ -52,6 +70,7 @@ impl Handler for Api {
         match request.uri().path() {
             "/api/v1/alerts" => self.webhook(request).await,
             "/api/v1/actions" => self.record(&request).await,
+            "/api/v1/actions/report" => self.report(&request).await,
             "/api/v1/reclaim" => self.reclaim(request).await,
             "/api/v1/pause" => self.pause(request).await,
             "/metrics" => only_get("metrics", method).unwrap_or_else(|| self.metrics()),
@@ -67,20 +86,35 @@ impl Handler for Api {
 
     /// Webhook and record ask for the token by themselves, and it opens the other pages too.
     fn admits(&self, request: &Request<Incoming>) -> bool {
-        request.uri().path().starts_with("/api/") || self.has_token(request)
+        request.uri().path().starts_with("/api/") || self.right(request).is_some()
     }
 }
 
 const LANDING: &str = "Headroom optimizer\n\n\
     POST /api/v1/alerts   Alertmanager's webhook (bearer token)\n\
     GET  /api/v1/actions  the record, newest first (bearer token); limit, before, since, alertname, target, action, result\n\
+    GET  /api/v1/actions/report  what each action gained and cost here, target by target (bearer token)\n\
     POST /api/v1/reclaim  a run by hand (bearer token): {\"target\", \"bytes\", \"ladder\", \"dry_run\"}\n\
     PUT  /api/v1/pause    holds all actions at once (bearer token); GET says whether, DELETE ends it\n\
     GET  /metrics, /-/healthy, /-/ready";
 
 impl Api {
-    fn has_token(&self, request: &Request<Incoming>) -> bool {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).admits(request)
+    /// What the request's token allows.
+    fn right(&self, request: &Request<Incoming>) -> Option<Right> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        // Both are compared, whichever it is.
+        let (write, read) =
+            (tokens.write.admits(request), tokens.read.as_ref().is_some_and(|t| t.admits(request)));
+        if write { Some(Right::Write) } else { read.then_some(Right::Read) }
+    }
+
+    /// The refusal of a request without the right that the page wants.
+    fn refusal(&self, name: &'static str, request: &Request<Incoming>, wants: Right) -> Option<Answer> {
+        match self.right(request) {
+            None => Some(Answer::unauthorized(name)),
+            Some(Right::Read) if wants == Right::Write => Some(Answer::forbidden(name)),
+            Some(_) => None,
+        }
     }
 
     fn counted(&self, result: &str, answer: Answer) -> Answer {
@@ -93,9 +127,10 @@ impl Api {
         if request.method() != Method::POST {
             return Answer::wrong_method(NAME, "POST");
         }
-        if !self.has_token(&request) {
-            return self.counted("unauthorized", Answer::unauthorized(NAME));
+        if let Some(refusal) = self.refusal(NAME, &request, Right::Write) {
+            return self.counted("unauthorized", refusal);
         }
+        let arrival = self.shared.traces.arrival(request.headers());
         let body = match body(NAME, request, self.limits).await {
             Ok(body) => body,
             Err(answer) if answer.status == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -110,31 +145,41 @@ impl Api {
                 return self.counted("invalid", Answer::text(NAME, StatusCode::BAD_REQUEST, e.to_string()));
             }
         };
-        match self.store(alerts).await {
+        match self.store(alerts, arrival).await {
             Ok(taken) => self.counted("accepted", Answer::json(NAME, &taken)),
             Err(why) => self.counted("unavailable", Answer::unavailable(NAME, why)),
         }
     }
 
     /// Writes the episodes, off the runtime's thread: a sync of the disk may take its time.
-    async fn store(&self, alerts: Vec<Alert>) -> Result<Taken, String> {
+    async fn store(&self, alerts: Vec<Alert>, arrival: Arrival) -> Result<Taken, String> {
         let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() else {
             return Err("too many notifications wait for the disk; please send it again".into());
         };
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let Notified { queued, resolved } = shared.store.with(|j| j.notify(&alerts, (shared.clock)()))?;
-            if resolved > 0 {
-                shared.metrics.runs.with_label_values(&["resolved"]).inc_by(resolved as u64);
-                tracing::info!(runs = resolved, "runs ended: resolved before anything was done");
+            let Notified { queued, resolved } = shared.store.with(|j| {
+                let notified = j.notify(&alerts, (shared.clock)())?;
+                // Before the executor can see them.
+                for &run in &notified.queued {
+                    shared.traces.queued(run, &arrival, &[("headroom.origin", "alert")]);
+                }
+                Ok(notified)
+            })?;
+            if !resolved.is_empty() {
+                shared.metrics.runs.with_label_values(&["resolved"]).inc_by(resolved.len() as u64);
+                tracing::info!(runs = resolved.len(), "runs ended: resolved before anything was done");
+            }
+            for &run in &resolved {
+                shared.traces.ended(run, "resolved", "resolved before anything was done");
             }
             for alert in &alerts {
                 let status = if alert.status == Status::Firing { "firing" } else { "resolved" };
                 shared.metrics.alerts.with_label_values(&[status]).inc();
             }
             shared.wake();
-            Ok::<_, super::store::StoreError>(Taken { alerts: alerts.len(), queued })
+            Ok::<_, super::store::StoreError>(Taken { alerts: alerts.len(), queued: queued.len() })
         });
         match tokio::time::timeout(STORE_WAIT, written).await {
             Ok(Ok(Ok(taken))) => Ok(taken),
@@ -150,8 +195,8 @@ impl Api {
         if let Some(refusal) = only_get(NAME, request.method()) {
             return refusal;
         }
-        if !self.has_token(request) {
-            return Answer::unauthorized(NAME);
+        if let Some(refusal) = self.refusal(NAME, request, Right::Read) {
+            return refusal;
         }
         let filter = match filter(request.uri().query()) {
             Ok(filter) => filter,

@@ -1,11 +1,14 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
+mod gate;
+mod intent;
 mod measure;
 mod tally;
 
-use super::action::{self, Action, Limit, Plan, Scene, Watch};
+use super::action::{Action, Plan, Scene, Watch};
 use super::executor::{Settings, Shared, end, wait};
-use super::guard::{self, Admission, Guard, admit, millis};
+use super::grafana::Annotation;
+use super::guard::{self, Guard, millis};
 use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
 use super::policy::{self, Condition, Policy, Target};
@@ -14,12 +17,12 @@ use super::record::StepState;
 use super::store::StoreError;
 use super::verify::{Effect, Verdict};
 use crate::host::HostError;
+use intent::{Asked, No, intend};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
 
-/// When refaults and pressure are read once more.
-const AFTERMATH: Duration = Duration::from_mins(1);
 /// A wait between two rungs that is longer is spent in the queue, so that other runs can act meanwhile.
 const WAIT_HERE_MAX: Duration = Duration::from_secs(1);
 
@@ -85,14 +88,6 @@ impl From<HostError> for Stop {
     }
 }
 
-/// Why a rung is not begun after all.
-enum No {
-    Resolved,
-    /// The action was taken too often lately.
-    Limit(String),
-    Guard(Guard, i64),
-}
-
 /// A rung that may be begun: everything but the intent.
 struct Rung<'a> {
     /// Its place in the ladder, from 0.
@@ -107,6 +102,9 @@ struct Rung<'a> {
 impl Climb {
     /// Goes up the ladder until the trouble is over, the ladder ends, or somebody says stop.
     pub fn go(&self, shared: &Shared) {
+        let _run = shared.traces.resume(self.run.id);
+        shared.traces.fact(self.run.id, "headroom.policy", self.policy.name.clone());
+        shared.traces.fact(self.run.id, "headroom.target", self.target.name.clone());
         let stop = self.climb(shared);
         let names = (self.policy.name.as_str(), self.target.name.as_str());
         let mut write = || match &stop {
@@ -116,6 +114,7 @@ impl Climb {
                 shared.store.with(|j| j.defer(&[waiting]))
             }
             Stop::Later(until) => {
+                shared.traces.waits(self.run.id, "the next rung's time");
                 shared.store.with(|j| j.defer(&[self.waiting(*until, "the next rung's time")]))
             }
             // Back in the queue as it is: what was begun stays begun.
@@ -134,7 +133,9 @@ impl Climb {
     fn climb(&self, shared: &Shared) -> Stop {
         // What was freed before an interruption stays freed.
         let mut tally = Tally { freed_bytes: self.run.freed_bytes, ..Tally::default() };
-        match self.ladder(shared, &mut tally) {
+        let stop = self.ladder(shared, &mut tally);
+        shared.traces.fact(self.run.id, "headroom.freed_bytes", signed(tally.freed_bytes));
+        match stop {
             Stop::Ended(ending) => Stop::Ended(tally.closing(ending)),
             other => other,
         }
@@ -186,33 +187,30 @@ impl Climb {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let name = rung.action.as_str();
+        let span = shared.traces.span("rung");
+        span.fact("headroom.action", name.to_owned());
         Self::not_held(shared)?;
         if shared.store.with(|j| j.is_resolved(self.run.id))? {
             return Err(Stop::Ended(tally.resolved()));
         }
-        let Some(action) = action::find(name) else {
-            tally.notes.push(format!("{name}: no such action"));
-            return Ok(());
-        };
+        self.not_silenced(shared, tally)?;
+        let Some(action) = self.admitted(shared, name, tally)? else { return Ok(()) };
         let options = &self.settings.options;
-        if !action.allowed(&options.guards) {
-            self.refuse(shared, Guard::NotAllowed);
-            tally.notes.push(format!("{name}: the guards do not allow it here"));
-            return Ok(());
+        let observe = shared.traces.span("observe");
+        let (members, mut before) = self.look_for(shared, action, &rung.with, tally)?;
+        if let Some(target) = &mut before.target {
+            target.facts.audience = shared.audience.counts();
         }
-        let (members, before) = self.look_for(shared, action, &rung.with, tally)?;
+        drop(observe);
         // Cut short, the look may have shown too little.
         Self::not_held(shared)?;
-        let touched = self.touched(&members)?;
-        let who = touched.iter().map(|m| (m.pid, m.comm.as_str(), m.kernel_thread));
-        if let Some(why) = guard::protected(who, &self.settings.own_pids, &options.guards) {
-            self.refuse(shared, Guard::Protected);
-            return Err(Stop::Ended(Ending::new("refused", format!("protected: {why}"))));
-        }
+        self.touchable(shared, &members)?;
         let Some(want_bytes) = self.need(&before, tally) else {
             return Err(Stop::Ended(tally.ending(self, true)));
         };
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
+        span.fact("headroom.want_bytes", signed(want_bytes));
+        let look = shared.traces.span("plan");
         let history = shared.store.with(|j| j.history(name, &self.target.name))?;
         let scene = Scene {
             target: &self.target,
@@ -220,6 +218,7 @@ impl Climb {
             before: &before,
             want_bytes,
             with: &rung.with,
+            labels: if self.run.request.is_none() { &self.run.labels } else { const { &BTreeMap::new() } },
             history: &history,
         };
         let planned = action.plan(&scene);
@@ -227,10 +226,12 @@ impl Climb {
             Ok(plan) => plan,
             Err(refusal) => {
                 shared.metrics.actions.with_label_values(&[name, "refused"]).inc();
+                look.fact("headroom.refusal", refusal.to_string());
                 tally.notes.push(format!("{name}: {refusal}"));
                 return Ok(());
             }
         };
+        drop(look);
         if plan.expected_bytes.is_some_and(|b| b < options.guards.min_gain.as_u64()) {
             self.refuse(shared, Guard::MinGain);
             tally.notes.push(format!("{name}: less to gain than {}", options.guards.min_gain));
@@ -250,6 +251,18 @@ impl Climb {
         Ok(())
     }
 
+    /// Whether no silence is set for the run's alert.
+    fn not_silenced(&self, shared: &Shared, tally: &Tally) -> Result<(), Stop> {
+        let alertmanager = self.settings.options.alertmanager.as_ref();
+        if self.run.request.is_some() {
+            return Ok(());
+        }
+        match shared.silences.of(alertmanager, &self.run.labels) {
+            Some(silence) => Err(Stop::Ended(tally.silenced(&silence))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether nobody holds all actions, and the process is not about to end.
     fn not_held(shared: &Shared) -> Result<(), Stop> {
         if shared.stopping() {
@@ -266,7 +279,10 @@ impl Climb {
 
     /// The number of the step, once its intent is written; `None` if the next rung is to follow.
     fn begin(&self, shared: &Shared, rung: &Rung<'_>, tally: &mut Tally) -> Result<Option<i64>, Stop> {
-        match self.intend(shared, rung, tally.steps > 0)? {
+        let intent = shared.traces.span("intent");
+        let intended = self.intend(shared, rung, tally.steps > 0)?;
+        drop(intent);
+        match intended {
             Ok(step) => Ok(Some(step)),
             // Held by a person: it goes on from here when that ends.
             Err(No::Guard(guard @ Guard::Paused, until)) => Err(Stop::Deferred(guard, until)),
@@ -297,33 +313,15 @@ impl Climb {
             plan: &plan,
             before: before.as_deref().unwrap_or("{}"),
         };
-        Ok(shared.store.with(|j| {
-            if j.is_resolved(self.run.id)? {
-                return Ok(Err(No::Resolved));
-            }
-            if shared.pause.why().is_some() {
-                return Ok(Err(No::Guard(Guard::Paused, now.saturating_add(millis(guard::ASK_AGAIN)))));
-            }
-            if let Some(Limit { most, within }) = rung.action.limit() {
-                let window = (now.saturating_sub(millis(within)), now.saturating_add(millis(within)));
-                if j.steps_of(step.action, window)? >= most {
-                    let within = humantime::format_duration(within);
-                    return Ok(Err(No::Limit(format!(
-                        "{}: {most} times in {within} is the most",
-                        step.action
-                    ))));
-                }
-            }
-            let mut past = j.past(self.run.id, &self.target.name, guard::window(now))?;
-            if acted || !self.run.rungs_begun.is_empty() {
-                // Cool-downs lie between runs, not between the rungs of one; the rate limit counts all.
-                (past.last_step_at, past.last_step_on_target_at) = (None, None);
-            }
-            match admit(now, &past, 0, false, &self.settings.options.guards) {
-                Admission::Admit => Ok(Ok(j.begin_step(self.run.id, &step, now)?)),
-                Admission::Defer { guard, until } => Ok(Err(No::Guard(guard, until))),
-            }
-        })?)
+        let asked = Asked {
+            run: self.run.id,
+            step,
+            limit: rung.action.limit(),
+            goes_on: acted || !self.run.rungs_begun.is_empty(),
+            guards: &self.settings.options.guards,
+            pause: &shared.pause,
+        };
+        Ok(shared.store.with(|j| intend(j, &asked, now))?)
     }
 
     /// Carries out what was intended, measures, and writes the outcome.
@@ -336,17 +334,25 @@ impl Climb {
         if let Some(alarm) = &self.alarm {
             alarm.acts(tally.steps == 0, shared);
         }
-        let begun = Instant::now();
+        let (begun, begun_at) = (Instant::now(), (shared.clock)());
         let mut hand = shared.hand(&self.settings.host);
         let held = || shared.held();
         let watch = Watch::new(rung.action.time_max(), &held);
+        let act = shared.traces.span("act");
         let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);
+        drop(act);
         if let Some(alarm) = &self.alarm {
             alarm.acted();
         }
+        let settle = shared.traces.span("settle");
         let after = self.settle(shared, rung);
+        drop(settle);
+        let verify = shared.traces.span("verify");
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
+            _ if done.is_err() && rung.action.effect() == Effect::HandsOver => {
+                Verdict::NoGain { why: "nobody has accepted it".into() }
+            }
             Ok(after) => rung.action.verify(rung.before, after, min_gain),
             Err(e) => Verdict::Unknown { why: e.to_string() },
         };
@@ -361,6 +367,9 @@ impl Climb {
         // An action that failed may have gained all the same, and then it counts as what it gained.
         let result = if done.is_err() && verdict.bytes() == 0 { "failed" } else { verdict.as_str() };
         let freed_bytes = verdict.bytes();
+        verify.fact("headroom.action", name);
+        verify.fact("headroom.result", result);
+        verify.fact("headroom.freed_bytes", signed(freed_bytes));
         shared.metrics.actions.with_label_values(&[name, result]).inc();
         shared.metrics.action_seconds.with_label_values(&[name]).observe(begun.elapsed().as_secs_f64());
         let freed = shared.metrics.freed_bytes.with_label_values(&[name, &self.target.name]);
@@ -381,17 +390,32 @@ impl Climb {
         tally.braked |= verdict == Verdict::Applied && rung.action.effect() == Effect::Brakes;
         tally.notes.push(format!("{name}: {result}"));
         let now = (shared.clock)();
+        shared.annotations.add(|| self.annotation((begun_at, now), (name, result, freed_bytes)));
         let outcome = Outcome {
             state,
             verdict: verdict.as_str(),
             freed_bytes,
             detail: Some(detail),
             after: after.ok().as_ref().and_then(json),
-            aftermath_due: Some(now.saturating_add(millis(AFTERMATH))),
+            aftermath_due: Some(now.saturating_add(millis(self.settings.options.aftermath))),
             // What failed half way may stand as well; to undo what is not there does no harm.
             lease_until: rung.plan.lease.map(|l| now.saturating_add(millis(l))),
         };
         insist(shared, &mut || shared.store.with(|j| j.end_step(step, &outcome, now)));
+    }
+
+    /// What Grafana shows of an action.
+    fn annotation(
+        &self,
+        (time, time_end): (i64, i64),
+        (action, result, freed): (&str, &str, u64),
+    ) -> Annotation {
+        let (run, target) = (self.run.id, &self.target.name);
+        let freed = bytesize::ByteSize::b(freed).display().iec();
+        let text =
+            format!("{action} on {target}: {result}, {freed} freed (run {run}, policy {})", self.policy.name);
+        let tags = ["headroom", action, target, result].map(str::to_owned).to_vec();
+        Annotation { time, time_end, tags, text }
     }
 
     /// The bytes that would end the trouble, as measured; `None` if there is none.
@@ -415,6 +439,11 @@ fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) {
     while write().is_err() && !shared.stopping() {
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// A number of bytes as OpenTelemetry takes it.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn json(observation: &Observation) -> Option<String> {

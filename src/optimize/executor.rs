@@ -1,11 +1,14 @@
 //! The executor: takes runs from the journal, asks policy and guards, and hands them to workers.
 
 mod aftermath;
+mod breakers;
 mod undo;
 
 use super::action;
 use super::climb::{Climb, Ending};
+use super::grafana::Annotations;
 use super::guard::{Admission, admit, millis};
+use super::journal::expiry::Sweep;
 use super::journal::{Ended, OpenRun, Waiting};
 use super::metrics::Metrics;
 use super::observe::Observer;
@@ -13,10 +16,12 @@ use super::pause::Pause;
 use super::policy::{Condition, Decision, Policy, Target, decide};
 use super::pressure::{self, Alarm};
 use super::request::Origin;
+use super::silence::Silences;
 use super::store::{Store, StoreError};
-use super::{Options, guard, proactive};
+use super::trace::Traces;
+use super::{Options, guard, proactive, sockets, witness};
 use crate::host::Host;
-use crate::host::hand::{Hand, Writers};
+use crate::host::hand::{Audience, Hand, Writers};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -26,8 +31,12 @@ use std::time::{Duration, Instant};
 
 /// The longest that the executor sleeps: a guard's wait may end, an aftermath may be due.
 const TICK: Duration = Duration::from_millis(500);
+/// Between two parts of a sweep through the journal.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// How often old runs are forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_hours(1);
+/// How long the end waits for annotations.
+const ANNOTATIONS_GRACE: Duration = Duration::from_secs(1);
 /// Runs looked at in one turn.
 const TURN: usize = 32;
 
@@ -58,12 +67,25 @@ pub struct Shared {
     pub clock: Clock,
     /// The emergency stop.
     pub pause: Pause,
+    /// Traces of runs.
+    pub traces: Traces,
+    /// Where actions are shown.
+    pub annotations: Annotations,
     /// What polling sees.
     pub pressure: pressure::Board,
+    /// What was usual before.
+    pub witness: witness::Board,
+    /// What Alertmanager says of silences.
+    pub(super) silences: Silences,
     /// The thread of the proactive mode.
     pub(super) proactive: OnceLock<Thread>,
     /// Writes to kernel files that are made apart, because they may block.
     pub writers: Writers,
+    /// Programs that wait for a word on the sockets that are served.
+    pub audience: Audience,
+    /// The bell of the thread that serves them.
+    pub(super) bell: sockets::Bell,
+    only_after: Option<i64>,
     settings: Mutex<Arc<Settings>>,
     busy: Mutex<HashSet<String>>,
     stopping: AtomicBool,
@@ -87,6 +109,7 @@ impl Shared {
     /// Wakes the threads that look by themselves: other settings, or the end.
     fn nudge(&self) {
         self.pressure.nudge();
+        self.bell.ring();
         if let Some(thread) = self.proactive.get() {
             thread.unpark();
         }
@@ -118,7 +141,7 @@ impl Shared {
 
     /// A hand on a host. It knows which writes have not returned.
     pub(super) fn hand(&self, host: &Host) -> Hand {
-        Hand::beside(host.clone(), self.writers.clone())
+        Hand::beside(host.clone(), self.writers.clone()).before(self.audience.clone())
     }
 
     fn announce(&self, settings: &Settings) {
@@ -160,6 +183,22 @@ impl Shared {
     }
 }
 
+/// What an executor works with, besides its settings.
+pub struct Around {
+    /// The time.
+    pub clock: Clock,
+    /// The emergency stop.
+    pub pause: Pause,
+    /// Whether this process has no children that would inherit what is arranged for it.
+    pub alone: bool,
+    /// Traces of runs.
+    pub traces: Traces,
+    /// Where actions are shown.
+    pub annotations: Annotations,
+    /// Only runs with a greater number are this executor's; all without it.
+    pub only_after: Option<i64>,
+}
+
 /// The executor's thread.
 pub struct Executor {
     shared: Arc<Shared>,
@@ -172,23 +211,30 @@ pub struct Executor {
 pub struct ExecutorError(#[from] std::io::Error);
 
 impl Executor {
-    /// Starts the thread. The first thing that it does is to put right what an interruption left behind. `alone` says that
-    /// this process has no children that would inherit what is arranged for it.
+    /// Starts the thread. The first thing that it does is to put right what an interruption left behind.
     pub fn start(
         store: Store,
         metrics: Metrics,
-        (clock, pause, alone): (Clock, Pause, bool),
+        around: Around,
         settings: Settings,
     ) -> Result<Self, ExecutorError> {
+        let Around { clock, pause, alone, traces, annotations, only_after } = around;
         let (wake, inbox) = sync_channel(1);
         let shared = Arc::new(Shared {
             store,
             metrics,
             clock,
             pause,
+            traces,
+            annotations,
+            only_after,
             pressure: pressure::Board::default(),
+            witness: witness::Board::default(),
+            silences: Silences::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
+            audience: Audience::default(),
+            bell: sockets::Bell::default(),
             settings: Mutex::new(Arc::new(settings)),
             busy: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -199,8 +245,9 @@ impl Executor {
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || run(&work, &inbox))?;
         pressure::start(&shared, alone)?;
-        let proactive = proactive::start(&shared)?;
-        Ok(Self { shared, threads: vec![thread, proactive] })
+        let threads =
+            vec![thread, proactive::start(&shared)?, witness::start(&shared)?, sockets::start(&shared)?];
+        Ok(Self { shared, threads })
     }
 
     /// What the executor shares with the webhook and the API.
@@ -219,6 +266,7 @@ impl Executor {
             std::thread::sleep(Duration::from_millis(20));
         }
         undo::all_leases(&self.shared);
+        self.shared.annotations.stop(deadline.min(Instant::now() + ANNOTATIONS_GRACE));
         // A thread that waits for a disk that does not answer cannot be waited for.
         while self.threads.iter().any(|t| !t.is_finished()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
@@ -226,21 +274,45 @@ impl Executor {
     }
 }
 
+/// Forgets what is too old, in parts, between other work.
+#[derive(Default)]
+struct Retention {
+    sweep: Option<Sweep>,
+    done_at: Option<Instant>,
+}
+
+impl Retention {
+    fn go_on(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let Some(sweep) = self.sweep else {
+            if self.done_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
+                self.sweep = Some(Sweep::begin());
+            }
+            return Ok(());
+        };
+        let before = (shared.clock)().saturating_sub(millis(shared.settings().options.retention));
+        self.sweep = shared.store.with(|j| j.expire(before, sweep))?.next;
+        self.done_at = Some(Instant::now());
+        Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.sweep.is_some()
+    }
+}
+
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
     let mut leases = undo::Leases::default();
-    let mut expired_at: Option<Instant> = None;
+    let mut breakers = breakers::Breakers::default();
+    let mut retention = Retention::default();
     while !shared.stopping() {
         let mut turn = || -> Result<bool, StoreError> {
             recovery.go_on(shared)?;
             shared.recovered.store(true, Ordering::Relaxed);
-            if expired_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
-                let keep = millis(shared.settings().options.retention);
-                shared.store.with(|j| j.expire((shared.clock)().saturating_sub(keep)))?;
-                expired_at = Some(Instant::now());
-            }
+            retention.go_on(shared)?;
             aftermath::look(shared)?;
             leases.go_on(shared)?;
+            breakers.go_on(shared)?;
             shared.metrics.writes(&shared.writers);
             shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));
             let more = decide_all(shared)?;
@@ -253,7 +325,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
         if turn().unwrap_or(false) {
             continue;
         }
-        match inbox.recv_timeout(TICK) {
+        match inbox.recv_timeout(if retention.is_busy() { SWEEP_PAUSE } else { TICK }) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -265,7 +337,7 @@ fn decide_all(shared: &Arc<Shared>) -> Result<bool, StoreError> {
     let horizon = shared.settings().options.guards.horizon_millis();
     let open = shared.store.with(|j| j.runnable((shared.clock)(), horizon, TURN))?;
     let mut waiting = Vec::new();
-    for run in &open {
+    for run in open.iter().filter(|run| shared.only_after.is_none_or(|last| run.id > last)) {
         waiting.extend(consider(shared, run)?);
     }
     if !waiting.is_empty() {
@@ -297,7 +369,7 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
         let until = now.saturating_add(millis(guard::ASK_AGAIN));
         return Ok(Some(wait(shared, run, guard::Guard::Paused, until, (&policy.name, &target.name))));
     }
-    let past = shared.store.with(|j| j.past(run.id, &target.name, guard::window(now)))?;
+    let past = shared.store.with(|j| j.past(run.id, &target.name, &guard::windows(now, &options.guards)))?;
     let admits = |active, busy| admit(now, &past, active, busy, &options.guards);
     let claim = match shared.claim(&target.name, admits) {
         Ok(claim) => claim,
@@ -390,6 +462,7 @@ pub(super) fn wait(
     if run.reason.as_deref() != Some(&reason) {
         shared.metrics.guard_refusals.with_label_values(&[guard.as_str()]).inc();
         tracing::info!(run = run.id, guard = guard.as_str(), "a guard lets the run wait");
+        shared.traces.waits(run.id, &reason);
     }
     Waiting { run: run.id, not_before: until, reason, policy: policy.to_owned(), target: target.to_owned() }
 }
@@ -402,5 +475,6 @@ pub(super) fn end(shared: &Shared, run: i64, ending: &Ending) -> Result<(), Stor
         shared.metrics.runs.with_label_values(&[result]).inc();
         tracing::info!(run, result, reason, "run ended");
     }
+    shared.traces.ended(run, result, reason);
     Ok(())
 }

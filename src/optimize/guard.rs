@@ -1,5 +1,10 @@
 //! The guards: whether a run may act now, later or never. An action may be stricter; it cannot be looser.
 
+pub mod boundary;
+pub mod breaker;
+pub mod maintenance;
+pub mod radius;
+
 use super::journal::Past;
 use crate::host::proc;
 use bytesize::ByteSize;
@@ -12,6 +17,8 @@ pub const RATE_WINDOW: Duration = Duration::from_hours(1);
 const OWN_COMM: &str = "headroom";
 /// A run that waits for a free worker, or for the end of a pause, asks again after this time.
 pub const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// A run that waits for the end of a maintenance window asks again after this time at the latest.
+const MAINTENANCE_ASK: Duration = Duration::from_mins(1);
 
 /// The limits that all actions share.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -33,12 +40,19 @@ pub struct Options {
     pub allow_kill: bool,
     /// The least memory that is worth an action, and that counts as gained.
     pub min_gain: ByteSize,
+    /// Times of the week in which nothing is done.
+    pub maintenance: Vec<maintenance::Window>,
+    /// When an action is left out on a target.
+    pub breaker: breaker::Options,
+    /// How many targets, and how much, may be touched within a time.
+    pub blast_radius: radius::Options,
 }
 
 impl Options {
     /// The longest that a guard lets a run wait, in milliseconds.
     pub fn horizon_millis(&self) -> i64 {
-        millis(RATE_WINDOW.max(self.cooldown).max(self.target_cooldown))
+        let waits = [self.cooldown, self.target_cooldown, self.blast_radius.window];
+        millis(waits.into_iter().fold(RATE_WINDOW, Duration::max))
     }
 }
 
@@ -64,6 +78,9 @@ impl Default for Options {
             protected: protected.map(String::from).to_vec(),
             allow_kill: false,
             min_gain: ByteSize::mib(8),
+            maintenance: Vec::new(),
+            breaker: breaker::Options::default(),
+            blast_radius: radius::Options::default(),
         }
     }
 }
@@ -91,11 +108,19 @@ pub enum Guard {
     NotAllowed,
     /// The action was taken too often lately.
     ActionLimit,
+    /// A time of the week in which nothing is done.
+    Maintenance,
+    /// The action lately gained nothing on this target, or did harm there.
+    Breaker,
+    /// Enough targets, or bytes, were touched lately.
+    BlastRadius,
+    /// The target reaches across the boundary of a container.
+    Boundary,
 }
 
 impl Guard {
     /// All guards, so that each counter exists from the start.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Paused,
         Self::DryRun,
         Self::TargetCooldown,
@@ -106,6 +131,10 @@ impl Guard {
         Self::MinGain,
         Self::NotAllowed,
         Self::ActionLimit,
+        Self::Maintenance,
+        Self::Breaker,
+        Self::BlastRadius,
+        Self::Boundary,
     ];
 
     /// The label's value.
@@ -121,6 +150,10 @@ impl Guard {
             Self::MinGain => "min_gain",
             Self::NotAllowed => "not_allowed",
             Self::ActionLimit => "action_limit",
+            Self::Maintenance => "maintenance",
+            Self::Breaker => "breaker",
+            Self::BlastRadius => "blast_radius",
+            Self::Boundary => "container_boundary",
         }
     }
 }
@@ -145,6 +178,10 @@ pub fn admit(now: i64, past: &Past, active: usize, busy_target: bool, options: &
     if active >= options.concurrent_runs.max(1) || busy_target {
         return later(Guard::Concurrency, now.saturating_add(millis(ASK_AGAIN)));
     }
+    if let Some(until) = maintenance::until(&options.maintenance, now) {
+        // Windows may be longer than any wait: it is asked again within it.
+        return later(Guard::Maintenance, until.min(now.saturating_add(millis(MAINTENANCE_ASK))));
+    }
     let waits = [
         (Guard::TargetCooldown, past.last_step_on_target_at, options.target_cooldown),
         (Guard::GlobalCooldown, past.last_step_at, options.cooldown),
@@ -164,6 +201,9 @@ pub fn admit(now: i64, past: &Past, active: usize, busy_target: bool, options: &
             Guard::RateLimit,
             oldest.saturating_add(millis(RATE_WINDOW)).max(now.saturating_add(1000)),
         );
+    }
+    if let Some(until) = radius::until(now, &past.reached, &options.blast_radius) {
+        return later(Guard::BlastRadius, until);
     }
     Admission::Admit
 }
@@ -191,9 +231,19 @@ pub fn protected<'a>(
     None
 }
 
-/// The window of the rate limit that ends at `now`.
-pub fn window(now: i64) -> (i64, i64) {
-    (now.saturating_sub(millis(RATE_WINDOW)), now)
+/// The times that guards ask the record about, each up to now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// That of the rate limit.
+    pub rate: (i64, i64),
+    /// That of the blast radius.
+    pub radius: (i64, i64),
+}
+
+/// The windows that end at `now`.
+pub fn windows(now: i64, options: &Options) -> Windows {
+    let back = |time| (now.saturating_sub(millis(time)), now);
+    Windows { rate: back(RATE_WINDOW), radius: back(options.blast_radius.window) }
 }
 
 /// A duration in whole milliseconds.
@@ -211,6 +261,7 @@ mod tests {
             last_step_on_target_at: target,
             steps_in_window: steps,
             oldest_in_window_at: Some(0),
+            ..Past::default()
         }
     }
 
@@ -235,6 +286,22 @@ mod tests {
             Admission::Admit
         );
         assert_eq!(admit(now, &past(None, None, 30), 0, false, &o), defer(Guard::RateLimit, 3_600_000));
+    }
+
+    #[test]
+    fn within_a_maintenance_window_and_beyond_the_blast_radius_it_waits() {
+        let day = serde_json::from_str(r#"{"from": "00:00", "to": "00:00"}"#).unwrap();
+        let o = Options { maintenance: vec![day], ..Options::default() };
+        let wait = |until| Admission::Defer { guard: Guard::Maintenance, until };
+        assert_eq!(admit(5, &Past::default(), 0, false, &o), wait(60_005));
+        let end = 24 * 3_600_000;
+        assert_eq!(admit(end - 7, &Past::default(), 0, false, &o), wait(end));
+        let o = Options::default();
+        let reached = radius::Reached { others: 10, freed_bytes: 0, oldest_at: Some(0) };
+        let wide = Past { reached, ..Past::default() };
+        let until = 600_000;
+        assert_eq!(admit(5, &wide, 0, false, &o), Admission::Defer { guard: Guard::BlastRadius, until });
+        assert_eq!(admit(until, &Past::default(), 0, false, &o), Admission::Admit);
     }
 
     #[test]

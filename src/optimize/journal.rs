@@ -3,18 +3,24 @@
 //! WAL with `synchronous=FULL`: when a call returns, its transaction is on the disk.
 //! Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
 
+mod aftermath;
 mod episode;
+pub mod expiry;
 mod history;
 mod lease;
+mod past;
 mod request;
 mod rows;
 mod schema;
+mod tries;
 
 use super::alert::Alert;
 use super::record::{Entry, Filter, StepState};
 use super::request::Request;
 use crate::matching::Labels;
+pub use aftermath::Due;
 pub use history::History;
+pub use past::Past;
 use rows::{entry, step};
 use rusqlite::{Connection, params};
 use std::path::Path;
@@ -75,19 +81,6 @@ pub struct OpenRun {
     pub interrupted: bool,
 }
 
-/// What guards ask of the past.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Past {
-    /// When the last step of any other run ended (or began, if it has not), in milliseconds since the epoch.
-    pub last_step_at: Option<i64>,
-    /// The same, of another run on the same target.
-    pub last_step_on_target_at: Option<i64>,
-    /// Steps begun within the rate limit's window.
-    pub steps_in_window: u64,
-    /// When the oldest of those began.
-    pub oldest_in_window_at: Option<i64>,
-}
-
 /// A finished step, ready to be written.
 #[derive(Debug)]
 pub struct Outcome<'a> {
@@ -139,12 +132,12 @@ pub struct Journal {
 }
 
 /// What a notification changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notified {
     /// Runs that it queued.
-    pub queued: usize,
+    pub queued: Vec<i64>,
     /// Runs that ended because their alert is resolved.
-    pub resolved: usize,
+    pub resolved: Vec<i64>,
 }
 
 impl Journal {
@@ -168,9 +161,9 @@ impl Journal {
         let tx = self.db.transaction()?;
         let mut notified = Notified::default();
         for alert in alerts {
-            let (queued, resolved) = episode::write(&tx, alert, now)?;
-            notified.queued += queued;
-            notified.resolved += resolved;
+            let Notified { queued, resolved } = episode::write(&tx, alert, now)?;
+            notified.queued.extend(queued);
+            notified.resolved.extend(resolved);
         }
         tx.commit()?;
         Ok(notified)
@@ -223,31 +216,6 @@ impl Journal {
         Ok(query.query_row([run], |r| r.get(0))?)
     }
 
-    /// What guards want to know of the steps before. Proactive ones are none of theirs: they must not keep anybody from
-    /// acting in need.
-    pub fn past(&self, run: i64, target: &str, window: (i64, i64)) -> Result<Past, JournalError> {
-        let mut last = self.db.prepare_cached(
-            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND action <> 'proactive'",
-        )?;
-        let mut on_target = self.db.prepare_cached(
-            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND target = ?2
-               AND action <> 'proactive'",
-        )?;
-        // Steps after the window's end were made before the clock was set back.
-        let mut within = self.db.prepare_cached(
-            "SELECT count(*), min(begun_at) FROM step WHERE begun_at BETWEEN ?1 AND ?2
-                      AND action <> 'proactive'",
-        )?;
-        let (steps, oldest): (i64, Option<i64>) =
-            within.query_row([window.0, window.1], |r| Ok((r.get(0)?, r.get(1)?)))?;
-        Ok(Past {
-            last_step_at: last.query_row([run], |r| r.get(0))?,
-            last_step_on_target_at: on_target.query_row(params![run, target], |r| r.get(0))?,
-            steps_in_window: u64::try_from(steps).unwrap_or_default(),
-            oldest_in_window_at: oldest,
-        })
-    }
-
     /// These runs wait. One transaction: many may wait at once, and again and again.
     pub fn defer(&mut self, waiting: &[Waiting]) -> Result<(), JournalError> {
         let tx = self.db.transaction()?;
@@ -268,7 +236,9 @@ impl Journal {
 
     /// The run has ended; false if it had before.
     pub fn end_run(&mut self, run: i64, ended: &Ended<'_>, now: i64) -> Result<bool, JournalError> {
-        let sql = "UPDATE run SET state = 'ended', result = ?2, reason = ?3, policy = coalesce(?4, policy), ended_at = ?5
+        let sql = "UPDATE run SET state = 'ended', result = ?2, policy = coalesce(?4, policy), ended_at = ?5,
+                       reason = ?3 || coalesce((SELECT '; harmful: ' || group_concat(action || ': ' || harm, '; ')
+                                                FROM step WHERE run = ?1 AND harm IS NOT NULL), '')
                    WHERE id = ?1 AND ended_at IS NULL";
         Ok(self.db.execute(sql, params![run, ended.result, ended.reason, ended.policy, now])? == 1)
     }
@@ -303,23 +273,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Steps whose minute is over and whose cost has not been read yet: number, target, observation before.
-    pub fn aftermaths_due(&self, now: i64) -> Result<Vec<(i64, String, i64)>, JournalError> {
-        let sql = "SELECT id, target, aftermath_due FROM step WHERE aftermath_due <= ?1 ORDER BY id LIMIT 16";
-        let mut query = self.db.prepare_cached(sql)?;
-        let rows = query.query_map([now], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Writes what a step cost, as seen a minute later; `None` when nobody looked in time.
-    pub fn end_aftermath(&mut self, step: i64, aftermath: Option<&str>) -> Result<(), JournalError> {
-        self.db.execute(
-            "UPDATE step SET aftermath = ?2, aftermath_due = NULL WHERE id = ?1",
-            params![step, aftermath],
-        )?;
-        Ok(())
-    }
-
     /// After a start: steps that were begun and have no outcome, with their action and plan.
     pub fn unfinished(&self) -> Result<Vec<(i64, String, String)>, JournalError> {
         let mut query =
@@ -348,25 +301,6 @@ impl Journal {
             [step],
         )?;
         Ok(tx.commit()?)
-    }
-
-    /// Forgets runs that ended before `before`, and episodes without a run. An episode that is still reported keeps
-    /// its run: without it, the next repeat would lead to a second one.
-    pub fn expire(&mut self, before: i64) -> Result<usize, JournalError> {
-        let tx = self.db.transaction()?;
-        let runs = tx.execute(
-            "DELETE FROM run WHERE ended_at < ?1 AND NOT EXISTS
-             (SELECT 1 FROM episode WHERE episode.fingerprint = run.fingerprint AND episode.starts_at = run.starts_at
-                AND last_seen_at >= ?1)",
-            [before],
-        )?;
-        tx.execute(
-            "DELETE FROM episode WHERE last_seen_at < ?1 AND NOT EXISTS
-             (SELECT 1 FROM run WHERE run.fingerprint = episode.fingerprint AND run.starts_at = episode.starts_at)",
-            [before],
-        )?;
-        tx.commit()?;
-        Ok(runs)
     }
 
     /// Runs that have not ended: those that wait for their turn or a guard, and those in a worker's hands.
@@ -410,6 +344,14 @@ impl Journal {
             entry.freed_bytes = entry.steps.iter().filter_map(|s| s.freed_bytes).sum();
         }
         Ok(entries)
+    }
+}
+
+#[cfg(test)]
+impl Journal {
+    /// Makes each write fail from now on, as on a disk that is full or read-only; or no more.
+    pub(super) fn refuse_writes(&self, refused: bool) {
+        self.db.pragma_update(None, "query_only", refused).unwrap();
     }
 }
 

@@ -4,10 +4,12 @@ use super::action::REGISTRY;
 use super::guard::Guard;
 use super::pressure;
 use crate::host::hand::Writers;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// How a run can end.
-pub const RUN_RESULTS: [&str; 10] = [
+pub const RUN_RESULTS: [&str; 11] = [
     "effective",
     "exhausted",
     "no_gain",
@@ -15,12 +17,14 @@ pub const RUN_RESULTS: [&str; 10] = [
     "no_policy",
     "stale",
     "resolved",
+    "silenced",
     "interrupted",
     "failed",
     "dry_run",
 ];
 const ACTION_RESULTS: [&str; 8] =
     ["freed", "applied", "no_gain", "failed", "interrupted", "refused", "unknown", "dry_run"];
+const ANNOTATION_RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
 const NOTIFICATION_RESULTS: [&str; 5] = ["accepted", "invalid", "unauthorized", "too_large", "unavailable"];
 
 /// All counters of the optimizer.
@@ -35,10 +39,14 @@ pub struct Metrics {
     writes_blocked: IntGauge,
     writes_late: IntCounter,
     pub(super) paused: IntGauge,
+    hook_connections: IntGaugeVec,
     pub(super) actions: IntCounterVec,
     pub(super) action_seconds: HistogramVec,
     pub(super) freed_bytes: IntCounterVec,
+    pub(super) harmful: IntCounterVec,
+    pub(super) breaker_open: IntGaugeVec,
     pub(super) guard_refusals: IntCounterVec,
+    pub(super) annotations: IntCounterVec,
     pub(super) journal_writable: IntGauge,
     pub(super) journal_errors: IntCounter,
     /// Those of pressure and of the proactive mode.
@@ -66,6 +74,14 @@ impl Metrics {
         );
         let action_seconds = HistogramVec::new(opts.buckets(buckets), &["action"])?;
         registry.register(Box::new(action_seconds.clone()))?;
+        let breaker_open = IntGaugeVec::new(
+            Opts::new(
+                "headroom_optimizer_breaker_open",
+                "Whether an action is left out on a target, because it lately gained nothing or did harm there.",
+            ),
+            &["action", "target"],
+        )?;
+        registry.register(Box::new(breaker_open.clone()))?;
         let journal_errors = IntCounter::new(
             "headroom_optimizer_journal_errors_total",
             "Reads and writes of the journal that failed.",
@@ -97,21 +113,33 @@ impl Metrics {
             runs_waiting: gauge("runs_waiting", "Runs that wait for their turn or for a guard.")?,
             leases: gauge("effects_standing", "Effects of actions that stand until they are undone.")?,
             paused: gauge("paused", "Whether a person holds all actions.")?,
+            hook_connections: hook_connections(registry)?,
             actions: counter(
                 "actions_total",
                 "Actions by what the measurement said.",
                 &["action", "result"],
             )?,
             action_seconds,
+            breaker_open,
             freed_bytes: counter(
                 "freed_bytes_total",
                 "Verified bytes that actions gave back to the machine.",
+                &["action", "target"],
+            )?,
+            harmful: counter(
+                "harmful_actions_total",
+                "Actions that did harm, as seen in the minute after; they are in actions_total by their gain.",
                 &["action", "target"],
             )?,
             guard_refusals: counter(
                 "guard_refusals_total",
                 "Times that a guard said no, by guard.",
                 &["guard"],
+            )?,
+            annotations: counter(
+                "annotations_total",
+                "Annotations for Grafana by what became of them: sent, failed or dropped (the queue was full).",
+                &["result"],
             )?,
             journal_writable: gauge(
                 "journal_writable",
@@ -145,16 +173,41 @@ impl Metrics {
         }
     }
 
+    /// How many programs are connected to the sockets of a target's hooks; none if it has no such hook any more.
+    pub fn connections(&self, target: &str, connections: Option<usize>) {
+        match connections.map(|n| i64::try_from(n).unwrap_or(i64::MAX)) {
+            Some(n) => self.hook_connections.with_label_values(&[target]).set(n),
+            // It may never have been there.
+            None => _ = self.hook_connections.remove_label_values(&[target]),
+        }
+    }
+
+    /// Shows what may become of annotations, where there are any.
+    pub fn show_annotations(&self) {
+        for result in ANNOTATION_RESULTS {
+            self.annotations.with_label_values(&[result]);
+        }
+    }
+
     /// What became of writes that may block.
     pub(super) fn writes(&self, writers: &Writers) {
         self.writes_blocked.set(i64::try_from(writers.blocked()).unwrap_or(i64::MAX));
         self.writes_late.inc_by(writers.late().saturating_sub(self.writes_late.get()));
     }
 
-    /// Gives each target's counter of freed bytes its zero.
+    /// Gives each target's counters their zero.
     pub fn zero_targets<'a>(&self, targets: impl Iterator<Item = (&'a str, &'a str)>) {
         for (action, target) in targets {
             self.freed_bytes.with_label_values(&[action, target]);
+            self.harmful.with_label_values(&[action, target]);
+            self.breaker_open.with_label_values(&[action, target]);
         }
     }
+}
+
+fn hook_connections(registry: &Registry) -> prometheus::Result<IntGaugeVec> {
+    let help = "Programs that are connected to the target's sockets for systemd's memory pressure protocol.";
+    let vec = IntGaugeVec::new(Opts::new("headroom_optimizer_hook_connections", help), &["target"])?;
+    registry.register(Box::new(vec.clone()))?;
+    Ok(vec)
 }

@@ -2,10 +2,12 @@
 
 pub mod facts;
 
+use super::harm::Totals;
 use super::policy::Target;
 use crate::host::cgroup::{GroupMemory, Hierarchies, Version, control};
+use crate::host::container;
 use crate::host::free::Free;
-use crate::host::group::{Grouping, members};
+use crate::host::group::{Grouping, is_member, members};
 use crate::host::memory::{Pressure, free_in_large_blocks, pressure};
 use crate::host::parse::pairs;
 use crate::host::stat::cpus;
@@ -25,6 +27,20 @@ pub struct Observation {
     /// The stall that a run by pressure is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stall: Option<Stall>,
+}
+
+impl Observation {
+    /// The counters of the machine, and of the target's control group.
+    pub fn totals(&self) -> (Totals, Option<Totals>) {
+        let machine = &self.machine;
+        let refaults = [machine.refault_anon, machine.refault_file];
+        let totals = Totals {
+            major_faults: machine.major_faults,
+            ..Totals::new(self.at_millis, machine.pressure, refaults)
+        };
+        let group = self.target.as_ref().and_then(|t| t.cgroup.as_ref());
+        (totals, group.map(|g| Totals::new(self.at_millis, g.pressure, g.refaults)))
+    }
 }
 
 /// What was seen of a stall, by the rule that asked for the run.
@@ -126,6 +142,12 @@ pub struct CgroupMemory {
     /// Version 2: above this its tasks are slowed down; absent without.
     #[serde(default)]
     pub high_bytes: Option<u64>,
+    /// How long its tasks waited for memory (counters).
+    #[serde(default)]
+    pub pressure: Option<Pressure>,
+    /// Pages of it that were taken and read in again, anonymous and of files (counters).
+    #[serde(default)]
+    pub refaults: [Option<u64>; 2],
 }
 
 /// A process of the target.
@@ -141,6 +163,8 @@ pub struct Member {
     pub kernel_thread: bool,
     /// Its anonymous resident memory, where the kernel says so.
     pub anon_bytes: Option<u64>,
+    /// The id of the container that it is in.
+    pub container: Option<String>,
 }
 
 /// Looks at targets.
@@ -164,6 +188,17 @@ impl Observer {
             out.extend(self.member(identity)?);
         }
         Ok(out)
+    }
+
+    /// Whether a process is one of the target's.
+    pub fn is_member(&self, target: &Target, pid: u32) -> Result<bool, HostError> {
+        match (&target.process_group, &target.cgroup) {
+            (Some(group), _) => is_member(&self.host, &self.grouping, group, pid),
+            (None, Some(cgroup)) => {
+                Ok(Hierarchies::detect(&self.host)?.processes(cgroup)?.binary_search(&pid).is_ok())
+            }
+            (None, None) => Ok(false),
+        }
     }
 
     /// All processes that an action on the target can touch: its members, and whoever else is in its control group, in
@@ -213,7 +248,9 @@ impl Observer {
     fn member(&self, identity: proc::Identity) -> Result<Option<Member>, HostError> {
         let Some(status) = proc::status_of(&self.host, identity.pid)? else { return Ok(None) };
         let proc::Identity { pid, start_ticks, comm, kernel_thread, .. } = identity;
-        Ok(Some(Member { pid, start_ticks, comm, kernel_thread, anon_bytes: status.rss_anon_bytes }))
+        let container = container::of_process(&self.host, pid)?;
+        let anon_bytes = status.rss_anon_bytes;
+        Ok(Some(Member { pid, start_ticks, comm, kernel_thread, anon_bytes, container }))
     }
 
     /// The machine at `now`, in milliseconds since the epoch.
@@ -240,6 +277,24 @@ impl Observer {
             major_faults: counter("pgmajfault"),
             cpu_busy_ratio: None,
         })
+    }
+
+    /// The machine's counters alone, at `now`.
+    pub fn totals(&self, now: i64) -> Result<Totals, HostError> {
+        let psi = read_once(&self.host.procfs.join("pressure/memory")).ok().flatten();
+        let vmstat = read_once(&self.host.procfs.join("vmstat"))?.unwrap_or_default();
+        let vmstat = pairs(&vmstat).unwrap_or_default();
+        let counter = |name| vmstat.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+        let refaults = [counter("workingset_refault_anon"), counter("workingset_refault_file")];
+        let stalls = psi.and_then(|t| pressure(&t).ok());
+        Ok(Totals { major_faults: counter("pgmajfault"), ..Totals::new(now, stalls, refaults) })
+    }
+
+    /// The counters of a target's control group; none if it has no group, or that has gone.
+    pub fn group_totals(&self, target: &Target, now: i64) -> Result<Option<Totals>, HostError> {
+        let Some(group) = &target.cgroup else { return Ok(None) };
+        let memory = Hierarchies::detect(&self.host)?.read(group)?;
+        Ok(memory.map(|m| Totals::new(now, m.pressure, [m.refault_anon, m.refault_file])))
     }
 
     /// Busy time and all time of the processors since boot, in ticks.
@@ -321,6 +376,8 @@ impl Observer {
             inactive_file_bytes: memory.inactive_file_bytes,
             high_bytes: hierarchies.high(group)?,
             protected_bytes: memory.min_bytes.unwrap_or(0).max(memory.low_bytes.unwrap_or(0)),
+            pressure: memory.pressure,
+            refaults: [memory.refault_anon, memory.refault_file],
         }))
     }
 }

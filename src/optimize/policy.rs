@@ -1,10 +1,20 @@
 //! Which alert leads to which ladder of actions on which target.
 
+pub mod endpoint;
+pub mod handover;
+pub mod hook;
+pub mod kubernetes;
+pub mod restart;
+
 use super::observe::Observation;
+use super::witness::Watched;
 use crate::matching::{Labels, Matcher};
 use bytesize::ByteSize;
+use endpoint::Endpoint;
+use handover::{Notify, Scale};
+pub use hook::Hook;
+use restart::Restart;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// A rule from alerts to actions. The first policy whose matchers all match is taken.
@@ -162,24 +172,39 @@ pub struct Target {
     pub batch: bool,
     /// Where the application takes requests to give memory back.
     pub hook: Option<Hook>,
+    /// More of them, each with a `kind` that a rung names.
+    pub hooks: Vec<Hook>,
+    /// Whether its process group may lie in several containers, or in one and beside it.
+    pub across_containers: bool,
+    /// Where it shows how its application is doing: what gets worse after an action makes that harmful.
+    pub watch: Option<Watched>,
+    /// How it is started again.
+    pub restart: Option<Restart>,
+    /// Who can make more of it.
+    pub scale: Option<Scale>,
+    /// How people hear of it.
+    pub notify: Option<Notify>,
 }
 
-/// An application's hook; `docs/app-hook.md` describes the protocol.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hook {
-    /// The address, `http://127.0.0.1:8080/headroom/reclaim` for example.
-    pub url: String,
-    /// The file with the bearer token that the application wants.
-    #[serde(default)]
-    pub token_file: Option<PathBuf>,
-    /// How long the application may take.
-    #[serde(default = "hook_timeout", with = "humantime_serde")]
-    pub timeout: Duration,
-}
+impl Target {
+    /// The servers that actions on it call.
+    pub fn servers(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+        let restart = self.restart.as_mut().and_then(Restart::server);
+        let scale = self.scale.iter_mut().flat_map(Scale::servers);
+        let notify = self.notify.iter_mut().flat_map(Notify::servers);
+        restart.into_iter().chain(scale).chain(notify)
+    }
 
-fn hook_timeout() -> Duration {
-    Duration::from_secs(5)
+    /// Whether what lies outside of it can be called; or the key that is wrong, and why.
+    pub fn check_outside(&self) -> Result<(), (String, String)> {
+        let below = |place: &str, checked: Option<Result<(), (String, String)>>| match checked {
+            Some(Err((key, why))) => Err((format!("{place}.{key}"), why)),
+            _ => Ok(()),
+        };
+        below("restart", self.restart.as_ref().map(Restart::check))?;
+        below("scale", self.scale.as_ref().map(Scale::check))?;
+        below("notify", self.notify.as_ref().map(Notify::check))
+    }
 }
 
 /// What the policies say about an alert.
@@ -315,6 +340,21 @@ mod tests {
         let need = |bytes, still| Condition::Stalled(bytes).need(&seen(still), &Target::default(), 70);
         assert_eq!((need(80, Some(true)), need(0, Some(true))), (Some(80), Some(50)));
         assert_eq!((need(80, Some(false)), need(80, None), need(0, None)), (None, None, None));
+    }
+
+    #[test]
+    fn of_two_machines_optimizers_that_get_the_same_alert_one_acts_by_its_instance() {
+        let (policies, targets) = setup();
+        let acts = |own: &str, instance: Option<&str>| {
+            let mut labels: Labels = [("alertname".to_owned(), "Machine".to_owned())].into();
+            labels.extend(instance.map(|i| ("instance".to_owned(), i.to_owned())));
+            let own = ["localhost".to_owned(), own.to_owned()];
+            matches!(decide(&policies, &targets, &own, &labels), Decision::Act { .. })
+        };
+        assert_eq!(["web1", "web2"].map(|own| acts(own, Some("web1:9177"))), [true, false]);
+        assert_eq!(["web1", "web2"].map(|own| acts(own, Some("web2:9177"))), [false, true]);
+        // Without the label both would: such an alert goes to one machine's receiver only.
+        assert_eq!(["web1", "web2"].map(|own| acts(own, None)), [true, true]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Why a request was not let in: no credentials; some that are none; a wrong user, password or token; too many wrong ones
-/// before; too many whose passwords are being looked at.
-pub(super) const AUTH_REASONS: [&str; 5] = ["missing", "malformed", "wrong", "limited", "busy"];
+/// before; too many whose passwords are being looked at; a token that may read and not write, or a page that is off.
+pub(super) const AUTH_REASONS: [&str; 6] = ["missing", "malformed", "wrong", "limited", "busy", "forbidden"];
 /// Why a connection never spoke TLS: it took too long; it spoke HTTP; its certificate; anything else.
 pub(super) const TLS_REASONS: [&str; 4] = ["timeout", "plain_http", "certificate", "handshake"];
 
@@ -47,7 +47,7 @@ impl Metrics {
             )?,
             auth_failures: counter(
                 "headroom_http_auth_failures_total",
-                "Requests without the right user and password, or token, by reason.",
+                "Requests that were refused for who asks: without the right user and password, or token, by reason.",
                 &["listener", "reason"],
             )?,
             tls_failures: counter(
@@ -59,11 +59,16 @@ impl Metrics {
         })
     }
 
-    /// Shows what a listener with a web configuration may count, before it has counted any of it.
-    pub(super) fn show_web(&self, listener: &str) {
+    /// Shows why a listener whose pages want a token may refuse, before it has refused anything.
+    pub fn show_refusals(&self, listener: &str) {
         for reason in AUTH_REASONS {
             self.auth_failures.with_label_values(&[listener, reason]);
         }
+    }
+
+    /// Shows what a listener with a web configuration may count, before it has counted any of it.
+    pub(super) fn show_web(&self, listener: &str) {
+        self.show_refusals(listener);
         for reason in TLS_REASONS {
             self.tls_failures.with_label_values(&[listener, reason]);
         }

@@ -14,6 +14,9 @@ pub const RULES: &[(&str, &str)] = &[
     ("thresholds.yml", include_str!("../../prometheus/rules/thresholds.yml")),
     ("machine.yml", include_str!("../../prometheus/rules/machine.yml")),
     ("headroom.yml", include_str!("../../prometheus/rules/headroom.yml")),
+    ("workloads.yml", include_str!("../../prometheus/rules/workloads.yml")),
+    ("devices.yml", include_str!("../../prometheus/rules/devices.yml")),
+    ("capacity.yml", include_str!("../../prometheus/rules/capacity.yml")),
 ];
 
 /// What the generated files point to.

@@ -54,6 +54,11 @@ pub fn device_name(_: BorrowedFd<'_>, _: u32) -> io::Result<String> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Refused: a socket says other things of who connected it.
+pub fn peer(_: BorrowedFd<'_>) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Refused: there are no handles on processes.
 pub fn hold_process(_: Pid) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const LIMIT_BYTES: u64 = 3 << 30;
 
 /// A group of the same name in the hierarchy that has the freezer; removed when dropped.
-struct Freezer {
+pub(crate) struct Freezer {
     path: PathBuf,
     version: u8,
 }
@@ -34,7 +34,8 @@ impl Freezer {
         }
     }
 
-    fn is_still(&self) -> bool {
+    /// Whether all of it stands still.
+    pub(crate) fn is_still(&self) -> bool {
         let (file, text) =
             if self.version == 2 { ("cgroup.events", "frozen 1") } else { ("freezer.state", "FROZEN") };
         read_to_string(self.path.join(file)).unwrap().lines().any(|line| line == text)
@@ -57,7 +58,7 @@ impl Drop for Freezer {
 }
 
 /// Shell code that moves the shell into the groups.
-fn join(group: &LiveGroup, freezer: &Freezer) -> String {
+pub(crate) fn join(group: &LiveGroup, freezer: &Freezer) -> String {
     format!(
         "echo $$ > '{}/cgroup.procs'; echo $$ > '{}/cgroup.procs';",
         group.path.display(),
@@ -72,13 +73,13 @@ fn ladder(action: &str, with: &str) -> String {
     )
 }
 
-fn freezing(group: &LiveGroup, with: &str, keys: &str) -> Optimizer {
+pub(crate) fn freezing(group: &LiveGroup, with: &str, keys: &str) -> Optimizer {
     let target = format!("  targets: [{{name: held, cgroup: {}, memory_budget: 1MiB{keys}}}]\n", group.name);
     Optimizer::start("", &(ladder("freeze", with) + &target))
 }
 
 /// For each version of the freezer that there is here.
-fn each_version(what: &str, scenario: impl Fn(&LiveGroup, &Freezer, &Path)) {
+pub(crate) fn each_version(what: &str, scenario: impl Fn(&LiveGroup, &Freezer, &Path)) {
     for version in [2, 1] {
         let Some(group) = LiveGroup::make(&format!("{what}{version}"), LIMIT_BYTES) else { return };
         let Some(freezer) = Freezer::make(&group, version) else { continue };

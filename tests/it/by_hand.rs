@@ -111,8 +111,49 @@ fn reclaim_by_hand_has_an_exit_code_for_each_outcome() {
     std::fs::write(optimizer.token_file(), "let-me-in\n").unwrap();
     let mut optimizer = optimizer;
     optimizer.running.kill();
-    let (code, _, err) = headroom(&config, &["reclaim", "held", "--bytes", "1MiB"]);
+    let nobody = format!("http://{}", free_address());
+    let (code, _, err) = headroom(&config, &["reclaim", "held", "--bytes", "1MiB", "--url", &nobody]);
     assert!(code == 2 && err.contains("is the optimizer running?"), "{err}");
+}
+
+#[test]
+fn reclaim_by_hand_works_without_an_optimizer_and_never_beside_one() {
+    let (mut optimizer, hook, _holder, _dir) = with_a_liar();
+    let config = config(&optimizer);
+    // A run that waits, for a reason of its own.
+    assert_eq!(headroom(&config, &["optimizer", "pause"]).0, 0);
+    optimizer.notify(&[crate::stack::alert("held", "ab", "firing")], 200);
+    eventually("the alert's run waits", 20, || {
+        optimizer.entries("limit=1")[0]["reason"].as_str()?.contains("paused").then_some(())
+    });
+    // One that listens elsewhere has the journal all the same.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let elsewhere = text.replace(&optimizer.address.to_string(), &free_address().to_string());
+    let other = optimizer.dir.path().join("elsewhere.yaml");
+    std::fs::write(&other, elsewhere).unwrap();
+    let (code, _, err) = headroom(&other, &["reclaim", "held", "--bytes", "1MiB"]);
+    assert!(code == 2 && err.contains("another process uses the journal") && err.contains("--url"), "{err}");
+    optimizer.running.kill();
+    assert_eq!(headroom(&config, &["optimizer", "resume"]).0, 0);
+    let reclaim = ["reclaim", "held", "--bytes", "10MiB"];
+    let (code, out, err) = headroom(&config, &[&reclaim[..], &["--no-wait"]].concat());
+    assert!(code == 2 && err.contains("--no-wait"), "{out}{err}");
+    let (code, out, err) = headroom(&config, &[&reclaim[..], &["--dry-run"]].concat());
+    assert!(code == 0 && out.contains("dry run: app_hook would have been asked"), "{out}{err}");
+    let (code, out, err) = headroom(&config, &reclaim);
+    assert_eq!((code, hook.calls()), (1, 1), "{out}{err}");
+    assert!(out.contains("app_hook: no_gain, 0 B freed") && out.contains("exhausted"), "{out}");
+    // The same guards: a pause holds this engine too, until its time is over.
+    assert_eq!(headroom(&config, &["optimizer", "pause"]).0, 0);
+    let (code, out, err) = headroom(&config, &[&reclaim[..], &["--timeout", "1s"]].concat());
+    assert!(code == 1 && out.contains("waiting: paused") && out.contains("for an optimizer"), "{out}{err}");
+    assert_eq!(hook.calls(), 1);
+    // An optimizer that starts finds all of it in the record, and what waited.
+    optimizer.restart();
+    let entries = optimizer.entries("");
+    let of = |key: &str| entries.iter().map(|e| e[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("origin"), ["hand", "hand", "hand", "alert"], "{entries:#?}");
+    assert_eq!(of("result")[1..], [json!("exhausted"), json!("dry_run"), Value::Null], "{entries:#?}");
 }
 
 #[test]
@@ -196,11 +237,18 @@ fn capabilities_are_those_of_the_configured_ladders() {
     };
     assert_eq!(print("app_hook", "--print-capabilities"), "");
     assert_eq!(print("app_hook, pageout", "--print-capabilities"), "CAP_SYS_NICE\nCAP_SYS_PTRACE\n");
+    let drop_in = print("pageout", "--print-capabilities=systemd");
+    let (comment, rest) = drop_in.split_once('\n').unwrap();
+    assert!(comment.starts_with("# pageout needs "), "{drop_in}");
     assert_eq!(
-        print("pageout", "--print-capabilities=systemd"),
-        "[Service]\nAmbientCapabilities=CAP_SYS_NICE CAP_SYS_PTRACE\n\
-         CapabilityBoundingSet=CAP_SYS_NICE CAP_SYS_PTRACE\n"
+        rest,
+        "[Service]\nAmbientCapabilities=\nAmbientCapabilities=CAP_SYS_NICE CAP_SYS_PTRACE\n\
+         CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_SYS_NICE CAP_SYS_PTRACE\n"
     );
+    let none = print("app_hook", "--print-capabilities=systemd");
+    assert!(none.ends_with("[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\n"), "{none}");
+    let tunables = print("drop_caches, compact_memory", "--print-capabilities=systemd");
+    assert_eq!(tunables.matches("ProtectKernelTunables=no\n").count(), 1, "{tunables}");
     let docker = print("pageout", "--print-capabilities=docker");
     assert_eq!(docker, "cap_drop: [ALL]\ncap_add: [SYS_NICE, SYS_PTRACE]\n");
 }

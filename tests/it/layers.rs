@@ -10,14 +10,15 @@ const TABLE: &[(&str, &[&str])] = &[
     ("serve", &[]),
     ("client", &[]),
     ("matching", &[]),
+    ("otlp", &["client"]),
     ("host", &["sys"]),
     ("encode", &["metric"]),
     ("collect", &["metric", "host"]),
     ("apps", &["metric", "host", "collect", "encode", "serve", "client"]),
     ("exporter", &["metric", "host", "collect", "encode", "serve"]),
-    ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching"]),
+    ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching", "otlp"]),
     ("stack", &["sys"]),
-    ("config", &["host", "client", "apps", "collect", "exporter", "optimize", "stack"]),
+    ("config", &["host", "client", "otlp", "apps", "collect", "exporter", "optimize", "stack"]),
 ];
 
 /// All source files with their text before the first test.

@@ -46,8 +46,10 @@ fn the_readmes_configuration_is_good() {
         let config = headroom::config::Config::parse(block, std::path::Path::new("README.md")).unwrap();
         assert_eq!(config.optimizer.targets.len(), 1);
     }
-    for block in include_str!("../../docs/app-hook.md").split("```yaml\n").skip(1) {
-        let text = block.split("```").next().unwrap();
-        headroom::config::Config::parse(text, std::path::Path::new("app-hook.md")).unwrap();
+    for page in [include_str!("../../docs/app-hook.md"), include_str!("../../docs/outside.md")] {
+        for block in page.split("```yaml\n").skip(1) {
+            let text = block.split("```").next().unwrap();
+            headroom::config::Config::parse(text, std::path::Path::new("page.md")).unwrap();
+        }
     }
 }

@@ -87,7 +87,11 @@ fn known() -> BTreeMap<String, Family> {
 /// What the optimizer says only after it has found it out.
 fn known_later() -> String {
     let registry = prometheus::Registry::new();
-    headroom::optimize::metrics::Metrics::new(&registry).unwrap().pressure.working_set("cache", Some(1));
+    let optimizer = headroom::optimize::metrics::Metrics::new(&registry).unwrap();
+    optimizer.pressure.working_set("cache", Some(1));
+    optimizer.connections("cache", Some(1));
+    optimizer.show_annotations();
+    headroom::otlp::Metrics::new(&registry).unwrap().show(headroom::otlp::TRACES);
     let mut out = TextEncoder::default();
     headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
     String::from_utf8(out.page().to_vec()).unwrap()

@@ -9,6 +9,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+#[test]
+fn the_ladders_to_copy_are_configurations_that_act_on_pressure() {
+    let ladders = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/ladders");
+    let mut count = 0;
+    for entry in std::fs::read_dir(ladders).unwrap() {
+        let path = entry.unwrap().path();
+        let config = headroom::config::Config::parse(&std::fs::read_to_string(&path).unwrap(), &path)
+            .unwrap_or_else(|e| panic!("{e}"));
+        assert!(!config.optimizer.pressure.rules.is_empty(), "{}", path.display());
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
 /// A group whose readers want more page cache than it may have.
 const LIMIT_BYTES: u64 = 24 << 20;
 const FILE_MIB: u64 = 64;

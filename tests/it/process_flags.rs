@@ -1,6 +1,6 @@
 //! process-exporter and `headroom exporter` with the same command line, on this machine.
 
-use crate::process_exporter::{Started, compare, free_address, get, program, samples};
+use crate::process_exporter::{Started, difference, free_address, get, program, samples};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -95,11 +95,12 @@ impl Pair {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let (ours, theirs) = (self.ours.look(), self.theirs.look());
-            let same = counts(&ours) == wanted && counts(&theirs) == wanted && ours.keys().eq(theirs.keys());
+            let same =
+                counts(&ours) == wanted && counts(&theirs) == wanted && difference(&ours, &theirs).is_none();
             if same || Instant::now() > deadline {
                 assert_eq!(counts(&theirs), wanted, "process-exporter");
                 assert_eq!(counts(&ours), wanted, "headroom");
-                return compare(&ours, &theirs);
+                return assert_eq!(difference(&ours, &theirs), None);
             }
             std::thread::sleep(Duration::from_millis(100));
         }

@@ -72,9 +72,9 @@ impl World {
             process_group: self.by_name.then(|| "held".into()),
             cgroup: self.cgroup.map(|g| if g == 0 { "/".to_owned() } else { GROUPS[g].to_owned() }),
             hook: Some(Hook {
-                url: "http://127.0.0.1:1/".into(),
-                token_file: None,
+                url: Some("http://127.0.0.1:1/".into()),
                 timeout: std::time::Duration::ZERO,
+                ..Hook::default()
             }),
             batch: true,
             ..Target::default()
@@ -88,6 +88,7 @@ impl World {
             comm: p.comm.into(),
             kernel_thread: p.kernel,
             anon_bytes: Some(p.mib * MIB),
+            container: None,
         }
     }
 
@@ -135,6 +136,7 @@ impl World {
                 version: Version::V2,
                 value: 100,
             }),
+            audience: Vec::new(),
         };
         let memory = self.cgroup.map(|g| CgroupMemory {
             version: 2,
@@ -146,6 +148,8 @@ impl World {
             file_bytes: Some(600 * MIB),
             inactive_file_bytes: Some(600 * MIB),
             high_bytes: None,
+            pressure: None,
+            refaults: [None, None],
             protected_bytes: 0,
         });
         let mut before = Observation::default();
@@ -278,6 +282,7 @@ fn check(
                 before,
                 want_bytes: 400 * MIB,
                 with: &with,
+                labels: &std::collections::BTreeMap::new(),
                 history: &history,
             };
             let Ok(plan) = action.plan(&scene) else { continue };

@@ -456,8 +456,13 @@ pub(crate) struct Swap {
 }
 
 impl Swap {
-    /// A compressed swap in this machine's memory.
+    /// A compressed swap in this machine's memory, with room for all that is tried.
     pub(crate) fn make() -> Option<Self> {
+        Self::of("1G")
+    }
+
+    /// One of this size.
+    pub(crate) fn of(bytes: &str) -> Option<Self> {
         let alone = without_swap()?;
         let Ok(number) = read_to_string("/sys/class/zram-control/hot_add") else {
             eprintln!("SKIPPED: no right or no zram to make a swap with");
@@ -467,7 +472,7 @@ impl Swap {
         let device: PathBuf = format!("/dev/zram{number}").into();
         let size = format!("/sys/block/zram{number}/disksize");
         let swap = Self { device, zram: Some(number), _alone: alone };
-        write(size, "1G").unwrap();
+        write(size, bytes).unwrap();
         swap.on()
     }
 

@@ -1,6 +1,7 @@
 //! Servers under test: Headroom's own commands and the real Prometheus and Alertmanager, on free ports, ended with
 //! the test.
 
+use headroom::client::trust::Trust;
 use headroom::client::{Call, send_blocking};
 use hyper::Method;
 use hyper::header::HeaderValue;
@@ -125,6 +126,8 @@ pub(crate) struct Optimizer {
     pub dir: tempfile::TempDir,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whom its clients trust, where it speaks TLS.
+    pub trust: Option<Trust>,
 }
 
 impl Optimizer {
@@ -135,8 +138,18 @@ impl Optimizer {
         Self::start_in(dir, &state, top, optimizer)
     }
 
+    /// The same, over TLS.
+    pub(crate) fn start_over(dir: tempfile::TempDir, trust: Trust, optimizer: &str) -> Self {
+        let state = dir.path().join("state");
+        Self::begin(dir, &state, "", optimizer, Some(trust))
+    }
+
     /// The same, with the state directory given.
     pub(crate) fn start_in(dir: tempfile::TempDir, state: &Path, top: &str, optimizer: &str) -> Self {
+        Self::begin(dir, state, top, optimizer, None)
+    }
+
+    fn begin(dir: tempfile::TempDir, state: &Path, top: &str, optimizer: &str, trust: Option<Trust>) -> Self {
         let address = free_address();
         std::fs::write(dir.path().join("token"), "let-me-in\n").unwrap();
         let text = format!(
@@ -145,7 +158,7 @@ impl Optimizer {
         );
         std::fs::write(dir.path().join("headroom.yaml"), text).unwrap();
         let running = Self::launch(dir.path());
-        let optimizer = Self { running, dir, address };
+        let optimizer = Self { running, dir, address, trust };
         optimizer.wait();
         optimizer
     }
@@ -157,7 +170,7 @@ impl Optimizer {
     }
 
     fn wait(&self) {
-        eventually("the optimizer answers", 20, || get(&self.url("/-/healthy")));
+        eventually("the optimizer answers", 20, || send_blocking(self.call("/-/healthy")).ok());
     }
 
     /// Starts the process again on the same files.
@@ -173,7 +186,14 @@ impl Optimizer {
 
     /// The address of a page.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        match &self.trust {
+            Some(_) => format!("https://localhost:{}{path}", self.address.port()),
+            None => format!("http://{}{path}", self.address),
+        }
+    }
+
+    fn call(&self, path: &str) -> Call {
+        Call { trust: self.trust.clone(), ..Call::get(self.url(path)) }
     }
 
     /// Sends a body to the webhook; `None` if the connection broke.

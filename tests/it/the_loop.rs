@@ -40,6 +40,42 @@ fn the_loop_closes() {
 }
 
 #[test]
+fn the_loop_closes_with_an_application_in_python() {
+    if !servers() || program(&["python3"]).is_none() {
+        return;
+    }
+    let _alone = crate::reclaim::alone();
+    let (code, summary) = demo(&["--python"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(summary["closed"], true, "{summary:#}");
+    assert!(summary["freed_bytes"].as_u64().unwrap() >= 8 << 20, "{summary:#}");
+}
+
+#[test]
+fn without_a_python_that_works_the_demonstration_says_so_before_it_starts_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = || {
+        let mut command = Command::new(HEADROOM);
+        command.args(["demo", "--python"]).env("PATH", dir.path()).env("TMPDIR", dir.path());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(demo().contains("needs python3, and there is none on the PATH (Debian, Ubuntu: apt-get install"));
+    let python = dir.path().join("python3");
+    for (script, want) in [
+        ("#!/bin/sh\necho 3.8", "needs Python 3.9 or newer"),
+        ("#!/bin/sh\necho broken >&2; exit 3", "does not work: exit status: 3: broken"),
+    ] {
+        std::fs::write(&python, script).unwrap();
+        std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let said = demo();
+        assert!(said.contains(want), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+#[test]
 fn an_application_that_is_ill_never_counts_as_freed() {
     if !servers() {
         return;
@@ -80,7 +116,7 @@ fn alertmanager_restarted_in_the_middle_costs_time_and_nothing_else() {
     let mut command = Command::new(HEADROOM);
     command.args(["up", "--config"]).arg(dir.path().join("headroom.yaml"));
     let running = Running::start(&mut command, &dir.path().join("log"));
-    let mut up = Optimizer { running, dir, address };
+    let mut up = Optimizer { running, dir, address, trust: None };
     for server in [prometheus, alertmanager] {
         eventually("the servers are ready", 60, || {
             get(&format!("http://{server}/-/ready")).filter(|(status, _)| *status == 200)

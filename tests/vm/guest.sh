@@ -453,11 +453,13 @@ high() {
 # A brake does not outlive the one that watches over it, whatever ends it.
 squeezed() {
     hold squeezed 60 words
-    before=$(current squeezed)
     reclaim squeezed
     check 'a brake is applied' says verdict '"applied"'
-    check '... a tenth below what the group held' [ "$(high squeezed)" -ge $((before * 9 / 10)) ]
-    check '... and not above it' [ "$(high squeezed)" -lt "$before" ]
+    # By the record: what a group holds differs a little from one moment to the next.
+    held=$(grep -o '"current_bytes":[0-9]*' /tmp/entry | head -n 1 | cut -d : -f 2)
+    check '... to what the group held' [ "${held:-0}" -ge $((60 * MIB)) ]
+    check '... a tenth below it at most' [ "$(high squeezed)" -ge $((held * 9 / 10)) ]
+    check '... and not above it' [ "$(high squeezed)" -lt "${held:-0}" ]
     check '... and stands' [ "$(metric effects_standing)" -eq 1 ]
     kill -9 "$optimizer"
     wait "$optimizer"

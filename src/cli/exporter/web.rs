@@ -23,7 +23,7 @@ pub(super) struct Web {
     /// Scrapes at once, 0 for any number; more are answered 503 (exporter.max_requests) [default: 40]
     #[arg(long = "web.max-requests", value_name = "NUMBER")]
     max_requests: Option<usize>,
-    /// Leave out what is about the exporter itself: process_*, headroom_http_* (exporter.disable_exporter_metrics)
+    /// Leave out what is about the exporter itself: process_*, headroom_http_*, headroom_collector_* (exporter.disable_exporter_metrics)
     #[arg(long = "web.disable-exporter-metrics")]
     disable_exporter_metrics: bool,
 }

@@ -27,6 +27,9 @@ impl Service {
             (&options.http, "applications.otlp.http", "otlp_http"),
         ] {
             let Some(addresses) = addresses else { continue };
+            if options.token_file.is_some() {
+                metrics.show_refusals(name);
+            }
             let listener = Listener {
                 sockets: bind_all(addresses, key).await?,
                 name,

@@ -41,13 +41,11 @@ const BLANK: [char; 2] = [' ', '\t'];
 fn comment(text: &str) -> Result<Line<'_>, Wrong> {
     let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
     let (name, rest) = any_name(rest.trim_start_matches(BLANK), true)?;
-    let rest = match rest.strip_prefix(BLANK) {
-        Some(rest) => rest,
-        None if rest.is_empty() => rest,
-        None => "!",
-    };
+    let behind = rest.strip_prefix(BLANK);
+    let is_name = !name.is_empty() && (behind.is_some() || rest.is_empty());
+    let rest = behind.unwrap_or_default();
     match word {
-        "HELP" | "TYPE" if name.is_empty() || rest == "!" => Err("the name of a family behind HELP or TYPE"),
+        "HELP" | "TYPE" if !is_name => Err("the name of a family behind HELP or TYPE"),
         // A help without a text says nothing.
         "HELP" if rest.is_empty() && !text.ends_with(BLANK) => Ok(Line::Nothing),
         "HELP" => Ok(Line::Help(name, unescaped(rest.trim_start_matches(BLANK), false)?)),

@@ -263,6 +263,7 @@ mod tests {
             shown("# HELP x a\\\\b\\nc \"d\"\n# TYPE x counter\nx 1\n# HELP y\n# TYPE none gauge\ny 2\n");
         assert_eq!((all[0].1.as_deref(), all[0].2), (Some("a\\b\nc \"d\""), Kind::Counter));
         assert_eq!((all[1].1.as_deref(), all[1].2, all.len()), (None, Kind::Untyped, 2));
+        assert_eq!(shown("# HELP x !\nx 1\n")[0].1.as_deref(), Some("!"));
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub fn container_id(path: &str) -> Option<&str> {
     (is_id && separate && !before.contains("conmon")).then_some(id)
 }
 
+/// The id of the container in whose group this lies: its own, or one that was made inside of it.
+pub fn container_around(path: &str) -> Option<&str> {
+    path.split('/').find_map(container_id)
+}
+
 /// The UID of the Kubernetes pod whose group this is, or in whose group it lies.
 pub fn pod_uid(path: &str) -> Option<String> {
     path.split('/').find_map(|part| {
@@ -38,6 +43,15 @@ pub fn pod_uid(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_lies_inside_of_a_container_belongs_to_it() {
+        let id = "0123456789abcdef".repeat(4);
+        let around = |path: String| container_around(&path).map(str::to_owned);
+        assert_eq!(around(format!("/docker/{id}")), Some(id.clone()));
+        assert_eq!(around(format!("/system.slice/docker-{id}.scope/init.scope")), Some(id));
+        assert_eq!(around("/system.slice/cron.service".into()), None);
+    }
+
     use super::*;
     use proptest::prelude::*;
 

@@ -39,3 +39,35 @@ impl Users {
         self.0.contains_key(&uid)
     }
 }
+
+/// The number of a user (`/etc/passwd`) or a group (`/etc/group`), which may be given in place of its name; `None` if there
+/// is no such name on the host.
+pub fn number_of(host: &Host, file: &str, name: &str) -> Result<Option<u32>, HostError> {
+    if let Ok(number) = name.parse() {
+        return Ok(Some(number));
+    }
+    let text = read_once(&host.root_path(file))?;
+    Ok(text.and_then(|text| number_in(&text, name)))
+}
+
+fn number_in(text: &str, name: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_the_number_of_its_own_line() {
+        let text = "root:x:0:0::/:/bin/sh\nbroken\nroo:x:7\nbad:x:y:z\n";
+        assert_eq!((number_in(text, "root"), number_in(text, "roo")), (Some(0), Some(7)));
+        assert_eq!(
+            (number_in(text, "bad"), number_in(text, "broken"), number_in(text, "ro")),
+            (None, None, None)
+        );
+    }
+}

@@ -20,6 +20,8 @@ pub struct Status {
     pub voluntary_switches: Option<u64>,
     /// Times the main thread had to give up the processor.
     pub nonvoluntary_switches: Option<u64>,
+    /// The signals that it has a handler for; bit 0 is signal 1.
+    pub caught_signals: Option<u64>,
     /// Whether it is a thread of the kernel: as `Kthread:` says (6.8 on); before, a process
     /// without `VmSize:` that is no zombie, for a zombie's memory is gone too. Unknown for zombies
     /// of old kernels.
@@ -47,6 +49,11 @@ pub fn status(text: &str) -> Result<Status, ParseError> {
             "RssFile" => out.rss_file_bytes = Some(kilobytes(value, n)?),
             "RssShmem" => out.rss_shmem_bytes = Some(kilobytes(value, n)?),
             "VmSwap" => out.swap_bytes = Some(kilobytes(value, n)?),
+            "SigCgt" => {
+                let set = u64::from_str_radix(value.trim(), 16);
+                out.caught_signals =
+                    Some(set.map_err(|_| ParseError::new(n, "a set of signals in hexadecimal"))?);
+            }
             "voluntary_ctxt_switches" => out.voluntary_switches = Some(count(value, n)?),
             "nonvoluntary_ctxt_switches" => out.nonvoluntary_switches = Some(count(value, n)?),
             _ => {}
@@ -80,7 +87,7 @@ mod tests {
     fn a_process_has_its_owner_memory_and_switches() {
         let text = "Name:\tcat\nState:\tS (sleeping)\nUid:\t1000\t1001\t1002\t1003\nKthread:\t0\nVmSize:\t    3060 kB\n\
                     RssAnon:\t     112 kB\nRssFile:\t    1560 kB\nRssShmem:\t       0 kB\nVmSwap:\t       4 kB\n\
-                    Threads:\t1\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t8\n";
+                    Threads:\t1\nSigCgt:\t0000000000000a00\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t8\n";
         let expected = Status {
             uid: Some(1001),
             rss_anon_bytes: Some(112 << 10),
@@ -89,6 +96,7 @@ mod tests {
             swap_bytes: Some(4 << 10),
             voluntary_switches: Some(7),
             nonvoluntary_switches: Some(8),
+            caught_signals: Some(0xa00),
             kernel_thread: Some(false),
         };
         assert_eq!(status(text), Ok(expected));
@@ -118,6 +126,7 @@ mod tests {
             ("State:\tS\nVmSwap:\t5 MB\n", 2),
             ("State:\tS\nVmSwap:\t99999999999999999999 kB\n", 2),
             ("State:\tS\nvoluntary_ctxt_switches:\tx\n", 2),
+            ("State:\tS\nSigCgt:\t0x1\n", 2),
             ("", 1),
         ] {
             let error = status(text).unwrap_err().to_string();

@@ -172,6 +172,7 @@ mod tests {
             before: &before,
             want_bytes: 1,
             with,
+            labels: &std::collections::BTreeMap::default(),
             history: &History::default(),
         };
         Freeze.plan(&scene).map_err(|r| r.0)

@@ -242,6 +242,7 @@ mod tests {
             before: &before,
             want_bytes: 1,
             with,
+            labels: &std::collections::BTreeMap::default(),
             history: &History::default(),
         };
         Renice.plan(&scene).map(|p| intent(&p.intent).unwrap()).map_err(|r| r.0)

@@ -1,6 +1,7 @@
 //! What tests of plans are made from: a target with its group on a machine, and no kernel.
 
 use super::Scene;
+use crate::matching::Labels;
 use crate::optimize::journal::History;
 use crate::optimize::observe::{CgroupMemory, Member, Observation, TargetMemory};
 use crate::optimize::policy::Target;
@@ -15,6 +16,7 @@ pub(super) struct Stage {
     pub(super) before: Observation,
     pub(super) want_bytes: u64,
     pub(super) with: Value,
+    pub(super) labels: Labels,
     pub(super) history: History,
 }
 
@@ -32,6 +34,8 @@ impl Stage {
             inactive_file_bytes: Some(0),
             protected_bytes: 0,
             high_bytes: None,
+            pressure: None,
+            refaults: [None, None],
         };
         let mut before = Observation { at_millis: 1_800_000_000_000, ..Observation::default() };
         before.machine.total_bytes = 8 * GIB;
@@ -44,6 +48,7 @@ impl Stage {
             before,
             want_bytes: bytes,
             with: Value::Null,
+            labels: Labels::default(),
             history: History::default(),
         }
     }
@@ -59,6 +64,7 @@ impl Stage {
             before: &self.before,
             want_bytes: self.want_bytes,
             with: &self.with,
+            labels: &self.labels,
             history: &self.history,
         }
     }

@@ -1,9 +1,10 @@
 //! What a person asks for: a run of their own, and the emergency stop.
 
-use super::{Api, STORE_WAIT};
-use crate::optimize::action;
+use super::{Api, Right, STORE_WAIT};
 use crate::optimize::policy::{Policy, Rung};
 use crate::optimize::request::{Origin, Request as Wish};
+use crate::optimize::trace::Arrival;
+use crate::optimize::{Options, action};
 use crate::serve::{Answer, body};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
@@ -47,14 +48,23 @@ struct Why {
 }
 
 /// The answer of all of `/api/v1/pause`.
-#[derive(Debug, Serialize)]
-struct Held {
-    paused: bool,
-    /// Null while nothing is held.
-    reason: Option<String>,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// Whether all actions are held.
+    pub paused: bool,
+    /// Why; null while nothing is held.
+    pub reason: Option<String>,
 }
 
 impl Reclaim {
+    /// The wish for a run that these options allow, or what is wrong with it.
+    pub fn checked(self, options: &Options) -> Result<Wish, String> {
+        let known = options.targets.iter().any(|t| t.name == self.target);
+        let wish = self.wish(&options.policies, known)?;
+        wish.decide(&options.policies, &options.targets)?;
+        Ok(wish)
+    }
+
     /// The wish for a run, or what is wrong with it.
     fn wish(self, policies: &[Policy], known: bool) -> Result<Wish, String> {
         if !known {
@@ -91,9 +101,10 @@ impl Api {
         if request.method() != Method::POST {
             return Answer::wrong_method(NAME, "POST");
         }
-        if !self.has_token(&request) {
-            return Answer::unauthorized(NAME);
+        if let Some(refusal) = self.refusal(NAME, &request, Right::Write) {
+            return refusal;
         }
+        let arrival = self.shared.traces.arrival(request.headers());
         let body = match body(NAME, request, self.limits).await {
             Ok(body) => body,
             Err(answer) => return answer,
@@ -103,17 +114,11 @@ impl Api {
             Ok(asked) => asked,
             Err(e) => return bad(format!("the body is no request to reclaim: {e}")),
         };
-        let settings = self.shared.settings();
-        let options = &settings.options;
-        let known = options.targets.iter().any(|t| t.name == asked.target);
-        let wish = match asked.wish(&options.policies, known) {
+        let wish = match asked.checked(&self.shared.settings().options) {
             Ok(wish) => wish,
             Err(why) => return bad(why),
         };
-        if let Err(why) = wish.decide(&options.policies, &options.targets) {
-            return bad(why);
-        }
-        match self.queue(wish).await {
+        match self.queue(wish, arrival).await {
             Ok(run) => {
                 let answer = Answer::json(NAME, &Queued { run });
                 Answer { status: StatusCode::ACCEPTED, ..answer }
@@ -123,14 +128,18 @@ impl Api {
     }
 
     /// Writes the wish, off the runtime's thread.
-    async fn queue(&self, wish: Wish) -> Result<i64, String> {
+    async fn queue(&self, wish: Wish, arrival: Arrival) -> Result<i64, String> {
         let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() else {
             return Err("too many requests wait for the disk".to_owned());
         };
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let run = shared.store.with(|j| j.request(&wish, (shared.clock)()))?;
+            let run = shared.store.with(|j| {
+                let run = j.request(&wish, (shared.clock)())?;
+                shared.traces.queued(run, &arrival, &[("headroom.origin", "hand")]);
+                Ok(run)
+            })?;
             tracing::info!(run, target = wish.target, bytes = wish.bytes, "a run was asked for by hand");
             shared.wake();
             Ok::<_, crate::optimize::store::StoreError>(run)
@@ -145,10 +154,11 @@ impl Api {
 
     pub(super) async fn pause(&self, request: Request<Incoming>) -> Answer {
         const NAME: &str = "pause";
-        if !self.has_token(&request) {
-            return Answer::unauthorized(NAME);
-        }
         let method = request.method().clone();
+        let reads = method == Method::GET || method == Method::HEAD;
+        if let Some(refusal) = self.refusal(NAME, &request, if reads { Right::Read } else { Right::Write }) {
+            return refusal;
+        }
         let mut reason = None;
         if method == Method::PUT {
             let body = match body(NAME, request, self.limits).await {
@@ -164,7 +174,7 @@ impl Api {
                     return Answer::text(NAME, StatusCode::BAD_REQUEST, why);
                 }
             }
-        } else if ![Method::GET, Method::HEAD, Method::DELETE].contains(&method) {
+        } else if !reads && method != Method::DELETE {
             return Answer::wrong_method(NAME, "GET, PUT, DELETE");
         }
         let shared = Arc::clone(&self.shared);

@@ -3,6 +3,9 @@
 use super::{Climb, Ending};
 use crate::optimize::observe::facts::Trend;
 
+/// The longest that is kept of a silence's identifier, which is a UUID.
+const SILENCE_CHARS_MAX: usize = 64;
+
 /// What the rungs so far came to.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -37,6 +40,12 @@ impl Tally {
             "resolved"
         };
         Ending::new(result, self.words("the alert is resolved"))
+    }
+
+    /// The end of a run for whose alert a silence was set.
+    pub(super) fn silenced(&self, silence: &str) -> Ending {
+        let silence: String = silence.chars().take(SILENCE_CHARS_MAX).collect();
+        Ending::new("silenced", self.words(&format!("Alertmanager has a silence for the alert: {silence}")))
     }
 
     /// The end of a run whose trouble is over, or whose ladder is.

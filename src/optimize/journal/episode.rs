@@ -4,7 +4,7 @@
 //! `endsAt` counts and not `startsAt` alone, because Alertmanager moves `startsAt` back when another Prometheus
 //! reports an older one.
 
-use super::JournalError;
+use super::{JournalError, Notified};
 use crate::optimize::alert::{Alert, Status};
 use rusqlite::{OptionalExtension, Transaction, params};
 
@@ -14,8 +14,8 @@ fn nanos(at: jiff::Timestamp) -> i64 {
     i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// Writes one alert; returns how many runs it queued, and how many it ended.
-pub(super) fn write(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<(usize, usize), JournalError> {
+/// Writes one alert; returns the runs that it queued, and those that it ended.
+pub(super) fn write(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<Notified, JournalError> {
     let starts_at = nanos(alert.starts_at);
     let resolved = alert.status == Status::Resolved;
     let ends_at = resolved.then(|| alert.ends_at.map_or(starts_at, nanos).max(starts_at));
@@ -38,36 +38,33 @@ pub(super) fn write(tx: &Transaction<'_>, alert: &Alert, now: i64) -> Result<(us
         now
     ])?;
     match ends_at {
-        Some(ends_at) => Ok((0, end(tx, &alert.fingerprint, ends_at, now)?)),
+        Some(ends_at) => {
+            let resolved = end(tx, &alert.fingerprint, ends_at, now)?;
+            Ok(Notified { resolved, ..Notified::default() })
+        }
         None => fire(tx, &alert.fingerprint, starts_at, now),
     }
 }
 
 /// Ends all episodes of the alert that began by `ends_at`, and their runs, unless they have begun to act: those end by
 /// themselves, before their next action.
-fn end(tx: &Transaction<'_>, fingerprint: &str, ends_at: i64, now: i64) -> Result<usize, JournalError> {
+fn end(tx: &Transaction<'_>, fingerprint: &str, ends_at: i64, now: i64) -> Result<Vec<i64>, JournalError> {
     tx.prepare_cached(
         "UPDATE episode SET resolved_at = ?3 WHERE fingerprint = ?1 AND starts_at <= ?2 AND resolved_at IS NULL",
     )?
     .execute(params![fingerprint, ends_at, now])?;
-    let ended = tx
-        .prepare_cached(
-            "UPDATE run SET state = 'ended', result = 'resolved', ended_at = ?3,
+    let mut ended = tx.prepare_cached(
+        "UPDATE run SET state = 'ended', result = 'resolved', ended_at = ?3,
                             reason = 'resolved before anything was done'
              WHERE fingerprint = ?1 AND starts_at <= ?2 AND ended_at IS NULL AND state <> 'acting'
-               AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id)",
-        )?
-        .execute(params![fingerprint, ends_at, now])?;
-    Ok(ended)
+               AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id) RETURNING id",
+    )?;
+    let ended = ended.query_map(params![fingerprint, ends_at, now], |r| r.get(0))?;
+    Ok(ended.collect::<Result<_, _>>()?)
 }
 
 /// Queues a run for the episode, once; old news leads to a run that has ended.
-fn fire(
-    tx: &Transaction<'_>,
-    fingerprint: &str,
-    starts_at: i64,
-    now: i64,
-) -> Result<(usize, usize), JournalError> {
+fn fire(tx: &Transaction<'_>, fingerprint: &str, starts_at: i64, now: i64) -> Result<Notified, JournalError> {
     let over: Option<i64> = tx
         .prepare_cached(
             "SELECT 1 FROM episode WHERE fingerprint = ?1
@@ -85,10 +82,13 @@ fn fire(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT DO NOTHING",
         )?
         .execute(params![fingerprint, starts_at, state, result, reason, now, ended])?;
+    let run = tx.last_insert_rowid();
     // A newer firing means that the older one has ended, though nobody said so.
     tx.prepare_cached(
         "UPDATE episode SET resolved_at = ?3 WHERE fingerprint = ?1 AND starts_at < ?2 AND resolved_at IS NULL",
     )?
     .execute(params![fingerprint, starts_at, now])?;
-    Ok(if over.is_none() { (inserted, 0) } else { (0, inserted) })
+    let run = Vec::from_iter((inserted > 0).then_some(run));
+    let (queued, resolved) = if over.is_none() { (run, Vec::new()) } else { (Vec::new(), run) };
+    Ok(Notified { queued, resolved })
 }

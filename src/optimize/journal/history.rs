@@ -10,9 +10,14 @@ pub struct History {
     pub last_at: Option<i64>,
     /// What the measurement said then; absent while it is under way.
     pub last_verdict: Option<String>,
+    /// When its last steps on this target began, newest first, and what the measurement said.
+    pub on_target: Vec<(i64, Option<String>)>,
     /// Whether an effect of it on this target stands until it is undone.
     pub standing: bool,
 }
+
+/// Steps on a target that are of use.
+const STEPS_MAX: i64 = 16;
 
 impl Journal {
     /// The past of an action, as the one about to act on `target` wants to know it.
@@ -22,10 +27,16 @@ impl Journal {
         )?;
         let last = last.query_row([action], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
         let (last_at, last_verdict) = last.unwrap_or_default();
+        let mut on_target = self.db.prepare_cached(
+            "SELECT begun_at, CASE state WHEN 'failed' THEN 'failed' ELSE verdict END FROM step WHERE action = ?1 AND target = ?2 ORDER BY id DESC LIMIT ?3",
+        )?;
+        let on_target = on_target
+            .query_map(params![action, target, STEPS_MAX], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect::<Result<_, _>>()?;
         let mut standing = self.db.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM step WHERE lease_until IS NOT NULL AND action = ?1 AND target = ?2)",
         )?;
         let standing = standing.query_row(params![action, target], |r| r.get(0))?;
-        Ok(History { last_at, last_verdict, standing })
+        Ok(History { last_at, last_verdict, on_target, standing })
     }
 }

@@ -15,12 +15,13 @@ pub struct Leased {
 }
 
 impl Journal {
-    /// Effects whose time is over at `now`, or whose episode has ended, a few at a time. The last comes first, and none
+    /// Effects whose time is over at `now`, or whose episode has ended, a few at a time; and those that begin only later
+    /// than now: the clock was set back, and nobody knows when their time would come. The last comes first, and none
     /// before a later one of its kind on its target: that one found what this one had set, and puts that back.
     pub fn leases_due(&self, now: i64) -> Result<Vec<Leased>, JournalError> {
         let sql = "SELECT step.id, action, plan FROM step
                    JOIN run ON run.id = step.run JOIN episode USING (fingerprint, starts_at)
-                   WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR resolved_at IS NOT NULL)
+                   WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR begun_at > ?1 OR resolved_at IS NOT NULL)
                    AND NOT EXISTS (SELECT 1 FROM step AS later WHERE later.lease_until IS NOT NULL
                        AND later.action = step.action AND later.target = step.target AND later.id > step.id)
                    ORDER BY step.id DESC LIMIT 64";

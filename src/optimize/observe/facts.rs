@@ -5,6 +5,7 @@ use crate::host::cgroup::control::{self, CpuShare, Freezer, Unit};
 use crate::host::task::{Thread, threads_of};
 use crate::host::{HostError, proc, read_once};
 use crate::optimize::policy::Target;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Threads of one process that are looked at; a process with more is not touched thread by thread.
@@ -25,6 +26,8 @@ pub struct Facts {
     pub freezer: Option<Freezer>,
     /// Its control group's share of the processors.
     pub cpu: Option<CpuShare>,
+    /// How many programs are connected to each socket that is served, whosoever.
+    pub audience: Vec<(PathBuf, usize)>,
 }
 
 /// A process of the target.
@@ -86,8 +89,10 @@ impl Observer {
                 threads: threads_of(host, member.pid, THREADS_MAX + 1)?,
             });
         }
+        // Not the members': one that ended while this looked at it may stand in its group's list.
+        let seen: Vec<u32> = facts.processes.iter().map(|p| p.pid).collect();
         for unit in &mut facts.units {
-            self.leave_out_offspring(unit, &members, facts.at_ticks)?;
+            self.leave_out_offspring(unit, seen.clone(), facts.at_ticks)?;
         }
         if let Some(group) = &target.cgroup {
             facts.freezer = control::freezer(host, group)?;
@@ -96,10 +101,9 @@ impl Observer {
         Ok((members, facts))
     }
 
-    /// Takes from a unit who has gone meanwhile, and whom a member has started since: groups in which short-lived processes
-    /// come and go would never look the same twice.
-    fn leave_out_offspring(&self, unit: &mut Unit, members: &[Member], since: u64) -> Result<(), HostError> {
-        let mut known: Vec<u32> = members.iter().map(|m| m.pid).collect();
+    /// Takes from a unit who has gone meanwhile, and whom one of the known has started since: groups in which short-lived
+    /// processes come and go would never look the same twice.
+    fn leave_out_offspring(&self, unit: &mut Unit, mut known: Vec<u32>, since: u64) -> Result<(), HostError> {
         let mut young = Vec::new();
         let strangers: Vec<u32> = unit.processes.iter().copied().filter(|pid| !known.contains(pid)).collect();
         for pid in strangers {

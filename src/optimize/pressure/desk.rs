@@ -129,6 +129,8 @@ impl Desk {
         let options = &settings.options;
         let queued = || {
             let run = shared.store.with(|j| j.request(&request, (shared.clock)()))?;
+            let facts = [("headroom.origin", "pressure"), ("headroom.rule", seat.rule.name.as_str())];
+            shared.traces.queued(run, &shared.traces.seen(onset.elapsed()), &facts);
             shared.wake();
             Ok(run)
         };
@@ -140,11 +142,13 @@ impl Desk {
             return queued();
         }
         let now = (shared.clock)();
-        let past = shared.store.with(|j| j.past(0, &target.name, guard::window(now)))?;
+        let past = shared.store.with(|j| j.past(0, &target.name, &guard::windows(now, &options.guards)))?;
         let admits = |active, busy| admit(now, &past, active, busy, &options.guards);
         let Ok(claim) = shared.claim(&target.name, admits) else { return queued() };
         let names = (policy.name.as_str(), target.name.as_str());
         let id = shared.store.with(|j| j.request_acting(&request, names, now))?;
+        let facts = [("headroom.origin", "pressure"), ("headroom.rule", seat.rule.name.as_str())];
+        shared.traces.queued(id, &shared.traces.seen(onset.elapsed()), &facts);
         let run = OpenRun { id, request: Some(request), ..OpenRun::default() };
         let alarm = Some(Alarm::begun(Arc::clone(seat), onset));
         let dry_run = options.dry_run;

@@ -1,7 +1,7 @@
 //! The thread of the proactive mode: reads each group in its interval, does what the controller says, keeps the record.
 
 use super::super::executor::{Settings, Shared};
-use super::super::guard;
+use super::super::guard::{self, maintenance};
 use super::super::policy::Target;
 use super::Options;
 use super::control::{Control, Limits, Move, Reading};
@@ -101,6 +101,10 @@ impl Group {
         }
         if now < self.due {
             return;
+        }
+        if maintenance::until(&settings.options.guards.maintenance, (shared.clock)()).is_some() {
+            self.due = now + self.options.interval;
+            return self.leave(shared, "a maintenance window");
         }
         self.due = now + self.options.interval;
         // Whoever acts on the target measures it; what we took meanwhile would be its gain.

@@ -55,10 +55,13 @@ fn proactive_steps_hold_up_nobody() {
     let mut journal = journal(dir.path());
     let run = journal.request_acting(&wish(), ("r", "t"), 1000).unwrap();
     journal.begin_step(run, &step("proactive"), 1001).unwrap();
-    assert_eq!(journal.past(0, "t", guard::window(2000)).unwrap(), super::super::Past::default());
+    assert_eq!(
+        journal.past(0, "t", &guard::windows(2000, &guard::Options::default())).unwrap(),
+        super::super::Past::default()
+    );
     let run = journal.request_acting(&wish(), ("r", "t"), 1002).unwrap();
     journal.begin_step(run, &step("app_hook"), 1003).unwrap();
-    let past = journal.past(0, "t", guard::window(2000)).unwrap();
+    let past = journal.past(0, "t", &guard::windows(2000, &guard::Options::default())).unwrap();
     assert_eq!(
         (past.last_step_at, past.last_step_on_target_at, past.steps_in_window),
         (Some(1003), Some(1003), 1)

@@ -1,0 +1,247 @@
+//! `headroom rules`: the rules that come with the program, said and written with the user's thresholds.
+
+use crate::config::nearest;
+use crate::stack::files::RULES;
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// What may be asked.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Rules {
+    /// One line for each alert, and the thresholds with their values
+    List,
+    /// All about one alert: expression, thresholds, what it says, its runbook
+    Explain {
+        /// The alert's name
+        name: String,
+    },
+    /// Write the rule files into a directory, for Prometheus's `rule_files`
+    Write {
+        /// The directory; it is made if it is missing
+        directory: PathBuf,
+        /// A threshold: NAME=VALUE, as often as needed (names: headroom rules list)
+        #[arg(long = "set", value_name = "NAME=VALUE")]
+        set: Vec<String>,
+        /// Replace files that are there and differ
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// An alert as the files have it.
+struct Alert {
+    name: String,
+    expr: String,
+    held: String,
+    severity: String,
+    summary: String,
+    description: String,
+    runbook: String,
+}
+
+impl Rules {
+    /// Prints or writes them.
+    pub(super) fn run(self) -> Result<u8> {
+        let text = match self {
+            Self::List => list()?,
+            Self::Explain { name } => explain(&name)?,
+            Self::Write { directory, set, force } => write(&directory, &set, force)?,
+        };
+        io::stdout().write_all(text.as_bytes())?;
+        Ok(0)
+    }
+}
+
+fn list() -> Result<String> {
+    let alerts = alerts()?;
+    let width = alerts.iter().map(|a| a.name.len()).max().unwrap_or_default();
+    let mut out = String::new();
+    for a in &alerts {
+        out += &format!("{:width$}  {:8}  {}\n", a.name, a.severity, plain(&a.summary));
+    }
+    out += "\nThresholds, for `headroom rules write DIR --set NAME=VALUE`:\n";
+    for (name, value) in thresholds() {
+        out += &format!("  {name} = {value}\n");
+    }
+    Ok(out)
+}
+
+fn explain(name: &str) -> Result<String> {
+    let alerts = alerts()?;
+    let found = alerts.iter().find(|a| a.name == name);
+    let a = found.ok_or_else(|| {
+        anyhow!("{name:?} is no alert of ours{}", near(name, alerts.iter().map(|a| &*a.name)))
+    })?;
+    let mut out = format!("{} ({})\n\n{}\n\n", a.name, a.severity, plain(&a.description));
+    out += &format!("It fires when this has held for {}:\n\n", a.held);
+    for line in a.expr.trim().lines() {
+        out += &format!("    {line}\n");
+    }
+    let used: Vec<_> = thresholds().filter(|(name, _)| a.expr.contains(name)).collect();
+    if !used.is_empty() {
+        out += "\nThresholds:\n";
+    }
+    for (name, value) in used {
+        out += &format!("    {name} = {value}\n");
+    }
+    out += &format!("\nRunbook: {}\n", a.runbook);
+    Ok(out)
+}
+
+fn write(directory: &Path, set: &[String], force: bool) -> Result<String> {
+    let files = with_thresholds(set)?;
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    // All are looked at before one is written.
+    for (name, text) in &files {
+        let path = directory.join(name);
+        if !force && std::fs::read_to_string(&path).is_ok_and(|there| there != *text) {
+            bail!("{} is there and differs; --force replaces it", path.display());
+        }
+    }
+    let mut out = String::new();
+    for (name, text) in &files {
+        let path = directory.join(name);
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        out += &format!("{}\n", path.display());
+    }
+    Ok(out)
+}
+
+/// The files, with what `set` says in place of the thresholds of these names.
+fn with_thresholds(set: &[String]) -> Result<Vec<(&'static str, String)>> {
+    let mut files: Vec<_> = RULES.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+    for one in set {
+        let (name, value) =
+            one.split_once('=').ok_or_else(|| anyhow!("--set {one}: NAME=VALUE is what it takes"))?;
+        let value: f64 = value
+            .trim()
+            .parse()
+            .ok()
+            .filter(|v: &f64| v.is_finite())
+            .ok_or_else(|| anyhow!("--set {one}: {value:?} is no number"))?;
+        let (_, old) = thresholds().find(|(known, _)| *known == name).ok_or_else(|| {
+            anyhow!("--set {one}: no threshold has this name{}", near(name, thresholds().map(|t| t.0)))
+        })?;
+        let line = |value: &str| format!("- record: {name}\n        expr: vector({value})\n");
+        for (_, text) in &mut files {
+            *text = text.replace(&line(old), &line(&value.to_string()));
+        }
+    }
+    Ok(files)
+}
+
+/// Names and values of the thresholds, as `thresholds.yml` has them.
+fn thresholds() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let text = RULES.iter().find(|(name, _)| *name == "thresholds.yml").map_or("", |(_, text)| *text);
+    text.split("- record: ").skip(1).filter_map(|part| {
+        let (name, rest) = part.split_once('\n')?;
+        let (_, value) = rest.split_once("vector(")?;
+        Some((name.trim(), value.split_once(')')?.0))
+    })
+}
+
+fn alerts() -> Result<Vec<Alert>> {
+    let mut alerts = Vec::new();
+    for (file, text) in RULES {
+        let value: Value = serde_yaml::from_str(text).with_context(|| (*file).to_owned())?;
+        let groups = value["groups"].as_array().into_iter().flatten();
+        for rule in groups.filter_map(|g| g["rules"].as_array()).flatten() {
+            let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+            let Some(name) = rule["alert"].as_str() else { continue };
+            let notes = &rule["annotations"];
+            alerts.push(Alert {
+                name: name.to_owned(),
+                expr: text(&rule["expr"]),
+                held: text(&rule["for"]),
+                severity: text(&rule["labels"]["severity"]),
+                summary: text(&notes["summary"]),
+                description: text(&notes["description"]),
+                runbook: text(&notes["runbook_url"]),
+            });
+        }
+    }
+    Ok(alerts)
+}
+
+/// A template as a person reads it: `{{ $labels.instance }}` is INSTANCE, a value is N, and what only chooses words is
+/// left out.
+fn plain(template: &str) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        out += before;
+        let (inside, after) = after.split_once("}}").unwrap_or((after, ""));
+        if let Some(label) = inside.trim().strip_prefix("$labels.") {
+            out += &label.to_uppercase();
+        } else if inside.contains("value") {
+            out.push('N');
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+/// The known name that was probably meant.
+fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    nearest(name, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_replaced_and_its_neighbours_stay() {
+        let files = with_thresholds(&["headroom:memory_available_warning:ratio=0.25".into()]).unwrap();
+        let text = &files.iter().find(|(n, _)| *n == "thresholds.yml").unwrap().1;
+        assert!(
+            text.contains("- record: headroom:memory_available_warning:ratio\n        expr: vector(0.25)\n")
+        );
+        assert!(
+            text.contains("- record: headroom:memory_available_critical:ratio\n        expr: vector(0.10)\n")
+        );
+        assert_eq!(thresholds().count(), text.matches("- record:").count(), "one of them is not seen");
+    }
+
+    #[test]
+    fn what_is_no_threshold_or_no_number_is_refused() {
+        let refused = |set: &str| with_thresholds(&[set.into()]).unwrap_err().to_string();
+        assert!(
+            refused("headroom:memory_available_warnin:ratio=1")
+                .contains("headroom:memory_available_warning:ratio")
+        );
+        assert!(refused("headroom:memory_available_warning:ratio=1)").contains("no number"));
+        assert!(refused("headroom:memory_available_warning:ratio=NaN").contains("no number"));
+        assert!(refused("x").contains("NAME=VALUE"));
+    }
+
+    #[test]
+    fn files_that_differ_are_replaced_only_by_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = ["headroom:memory_available_warning:ratio=0.25".to_owned()];
+        write(dir.path(), &[], false).unwrap();
+        write(dir.path(), &[], false).unwrap();
+        assert!(write(dir.path(), &set, false).unwrap_err().to_string().contains("--force"));
+        write(dir.path(), &set, true).unwrap();
+    }
+
+    #[test]
+    fn every_alert_is_explained() {
+        for a in alerts().unwrap() {
+            let text = explain(&a.name).unwrap();
+            assert!(
+                text.contains(a.expr.lines().next().unwrap()) && text.contains("/docs/runbooks/"),
+                "{text}"
+            );
+            assert!(!text.split("It fires").next().unwrap().contains("{{"), "{text}");
+        }
+        assert!(
+            explain("MachineMemoryAvailableLo")
+                .unwrap_err()
+                .to_string()
+                .contains("MachineMemoryAvailableLow")
+        );
+    }
+}

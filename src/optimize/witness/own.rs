@@ -1,0 +1,211 @@
+//! An application's own metric: a sample of its page, or what Prometheus says to an instant query.
+
+use crate::client::{Call, check, send_blocking};
+use crate::optimize::policy::Target;
+use serde::Deserialize;
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// The time for an answer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Where an application, or Prometheus, says how the application is doing.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Watched {
+    url: String,
+    asks: Asks,
+    /// Above this many times what it was before, the action did harm.
+    pub harmful_above_ratio: f64,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+enum Asks {
+    Series(String),
+    Query(String),
+}
+
+/// The same as a file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// A page with metrics, for `series`; or Prometheus's address, for `query`.
+    url: String,
+    /// A sample of the page: a name, or a name with its labels as the page writes them. Of several the largest counts.
+    #[serde(default)]
+    series: Option<String>,
+    /// An instant query in PromQL; of several samples the largest counts.
+    #[serde(default)]
+    query: Option<String>,
+    harmful_above_ratio: f64,
+}
+
+impl TryFrom<Written> for Watched {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { url, series, query, harmful_above_ratio } = written;
+        check(&url).map_err(|e| format!("watch.url: {e}"))?;
+        let asks = match (series, query) {
+            (Some(series), None) => Asks::Series(series),
+            (None, Some(query)) => Asks::Query(query),
+            _ => return Err("watch: either `series` or `query`, and not both".into()),
+        };
+        if !(harmful_above_ratio >= 1.0 && harmful_above_ratio.is_finite()) {
+            return Err("watch.harmful_above_ratio: at least 1, such as 1.5".into());
+        }
+        Ok(Self { url, asks, harmful_above_ratio })
+    }
+}
+
+impl Watched {
+    fn read(&self) -> Result<f64, String> {
+        let url = match &self.asks {
+            Asks::Query(query) => {
+                format!("{}/api/v1/query?query={}", self.url.trim_end_matches('/'), encode(query))
+            }
+            Asks::Series(_) => self.url.clone(),
+        };
+        let (status, body) =
+            send_blocking(Call { deadline: ANSWER, ..Call::get(url) }).map_err(|e| e.to_string())?;
+        if !status.is_success() {
+            return Err(format!("answered {status}"));
+        }
+        let text = String::from_utf8_lossy(&body);
+        let value = match &self.asks {
+            Asks::Series(series) => of_page(&text, series),
+            Asks::Query(_) => of_answer(&text),
+        };
+        value.ok_or_else(|| "has no such sample".to_owned())
+    }
+}
+
+/// Targets whose metric could not be read when last tried: each is logged once.
+#[derive(Debug, Default)]
+pub(super) struct Troubles(HashSet<String>);
+
+impl Troubles {
+    /// The metric of a target that has one.
+    pub(super) fn read(&mut self, target: &Target) -> Option<f64> {
+        match target.watch.as_ref()?.read() {
+            Ok(value) => {
+                self.0.remove(&target.name);
+                Some(value)
+            }
+            Err(why) => {
+                if self.0.insert(target.name.clone()) {
+                    tracing::warn!(target = target.name, why, "the watched metric cannot be read");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The largest sample of a page in Prometheus's text that is this series, or has this name.
+fn of_page(page: &str, series: &str) -> Option<f64> {
+    let lines = page.lines().filter(|l| !l.starts_with('#'));
+    let values = lines.filter_map(|line| {
+        let rest = line.strip_prefix(series)?;
+        // The name's labels, if only the name was asked for, end with the last brace.
+        let value = match rest.strip_prefix('{') {
+            Some(labels) if !series.contains('{') => labels.rsplit_once('}')?.1,
+            Some(_) => return None,
+            None => rest,
+        };
+        // A longer name begins in the same way.
+        if !value.starts_with(' ') {
+            return None;
+        }
+        value.split_ascii_whitespace().next()?.parse::<f64>().ok()
+    });
+    largest(values)
+}
+
+/// The largest sample of Prometheus's answer: a vector, or a scalar.
+fn of_answer(text: &str) -> Option<f64> {
+    let answer: serde_json::Value = serde_json::from_str(text).ok()?;
+    let result = answer.pointer("/data/result")?.as_array()?;
+    if answer.pointer("/data/resultType")? == "scalar" {
+        return largest(result.get(1)?.as_str()?.parse().ok().into_iter());
+    }
+    largest(result.iter().filter_map(|r| r.pointer("/value/1")?.as_str()?.parse().ok()))
+}
+
+/// The largest number; what is none, or beyond all, says nothing.
+fn largest(values: impl Iterator<Item = f64>) -> Option<f64> {
+    values.filter(|v| v.is_finite()).reduce(f64::max)
+}
+
+/// A text as the value of a query.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // A String takes everything.
+            let _written = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_found_by_its_name_or_by_all_of_it() {
+        let page = "# TYPE p95 gauge\np95{path=\"/a b\"} 0.5\np95{path=\"/c\"} 2e-1 1700000000\np95_total 9\nbare 3\n\
+                    nan NaN\n";
+        assert_eq!(of_page(page, "p95"), Some(0.5));
+        assert_eq!(of_page(page, "p95{path=\"/c\"}"), Some(0.2));
+        assert_eq!(of_page(page, "bare"), Some(3.0));
+        for none in ["p9", "nan", "p95{path=\"/d\"}", "# TYPE p95", ""] {
+            assert_eq!(of_page(page, none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_prometheus_has_a_vector_or_a_scalar() {
+        let of = |kind, result: &str| {
+            of_answer(&format!(
+                "{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":{result}}}}}"
+            ))
+        };
+        let vector = "[{\"metric\":{},\"value\":[1,\"0.2\"]},{\"metric\":{},\"value\":[1,\"0.7\"]}]";
+        assert_eq!(of("vector", vector), Some(0.7));
+        assert_eq!(of("scalar", "[1,\"4\"]"), Some(4.0));
+        assert_eq!(of("vector", "[]"), None);
+        assert_eq!(of("vector", "[{\"value\":[1,\"NaN\"]}]"), None);
+        assert_eq!(of_answer("<html>"), None);
+    }
+
+    #[test]
+    fn a_query_is_encoded_whole() {
+        assert_eq!(encode("a{b=\"c d\"}[5m] + 1"), "a%7Bb%3D%22c%20d%22%7D%5B5m%5D%20%2B%201");
+    }
+
+    #[test]
+    fn what_is_watched_is_checked() {
+        let said = |rest: &str| {
+            let text = format!("{{\"url\": \"http://a/metrics\", {rest}}}");
+            serde_json::from_str::<Watched>(&text).map_or_else(|e| e.to_string(), |_| "good".into())
+        };
+        assert_eq!(said("\"series\": \"x\", \"harmful_above_ratio\": 1.5"), "good");
+        assert_eq!(said("\"query\": \"x\", \"harmful_above_ratio\": 1"), "good");
+        for (rest, word) in [
+            ("\"series\": \"x\", \"query\": \"y\", \"harmful_above_ratio\": 1.5", "not both"),
+            ("\"harmful_above_ratio\": 1.5", "either"),
+            ("\"query\": \"x\", \"harmful_above_ratio\": 0.9", "at least 1"),
+            ("\"series\": \"x\"", "harmful_above_ratio"),
+        ] {
+            assert!(said(rest).contains(word), "{rest}: {}", said(rest));
+        }
+        let other = "{\"url\": \"ftp://a\", \"series\": \"x\", \"harmful_above_ratio\": 2}";
+        assert!(serde_json::from_str::<Watched>(other).unwrap_err().to_string().contains("watch.url"));
+    }
+}

@@ -1,0 +1,403 @@
+//! OpenTelemetry out: where to send, what to say to be let in, and a queue that is bounded and counted.
+//!
+//! The exporters are OpenTelemetry's own; what they send goes through `client`. The configuration stands over the
+//! variables of OpenTelemetry's specification, as there. Nothing is made unless one of both names an endpoint.
+//! Source: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>.
+
+use crate::client::trust::{Files, Trust};
+use crate::client::{self, Call};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{Protocol as Wire, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor,
+};
+use prometheus::{IntCounterVec, Opts, Registry};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Spans that wait, or are being sent; more are dropped.
+const QUEUE_MAX: usize = 2048;
+/// Spans in one request.
+const BATCH_MAX: usize = 512;
+/// The longest that a span waits for others.
+const DELAY: Duration = Duration::from_secs(2);
+/// Attributes and events of a span.
+const PER_SPAN_MAX: u32 = 64;
+/// The longest file of headers that is read, in bytes.
+const HEADERS_BYTES_MAX: usize = 64 << 10;
+/// What can become of a record.
+const RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
+
+/// Where telemetry goes by OTLP, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The address without the signal's path, such as `http://127.0.0.1:4318`; without it nothing is sent, unless the
+    /// environment says so.
+    pub endpoint: Option<String>,
+    /// How records are written and sent.
+    pub protocol: Protocol,
+    /// A file with a header a line, `name: value`: keys of who may send.
+    pub headers_file: Option<PathBuf>,
+    /// Authorities to trust over https, in PEM form; the system's without it.
+    pub ca_file: Option<PathBuf>,
+    /// How long a request may take, with its repeats.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Option<Duration>,
+}
+
+/// A form of OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Protocol {
+    /// Protocol buffers over HTTP.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    HttpProtobuf,
+}
+
+/// A kind of telemetry: its name in variables and metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Signal(&'static str);
+
+/// What is done, as spans.
+pub const TRACES: Signal = Signal("traces");
+
+/// A variable of the environment.
+pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Why nothing can be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {why}")]
+pub struct OtlpError {
+    key: &'static str,
+    why: String,
+}
+
+impl Options {
+    /// Whether anything is to be sent.
+    pub fn is_on(&self, signal: Signal, variable: Variable<'_>) -> bool {
+        let said = |name: &str| variable(name).filter(|v| !v.trim().is_empty());
+        let name = signal.0.to_uppercase();
+        let off = said("OTEL_SDK_DISABLED").is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
+            || said(&format!("OTEL_{name}_EXPORTER")).is_some_and(|v| v.trim() == "none");
+        let place = self.endpoint.is_some()
+            || ["OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("OTEL_EXPORTER_OTLP_{name}_ENDPOINT")]
+                .iter()
+                .any(|name| said(name).is_some());
+        place && !off
+    }
+
+    /// What is wrong with the endpoint, if anything is.
+    pub fn bad_endpoint(&self) -> Option<String> {
+        let endpoint = self.endpoint.as_deref()?;
+        let with_query = endpoint.contains(['?', '#']).then(|| "an address without a query".to_owned());
+        client::check(endpoint).err().map(|e| e.to_string()).or(with_query)
+    }
+
+    /// What makes spans and sends them; `version` is this program's.
+    pub fn traces(
+        &self,
+        variable: Variable<'_>,
+        metrics: &Metrics,
+        version: &'static str,
+    ) -> Result<SdkTracerProvider, OtlpError> {
+        let signal = TRACES;
+        let caller = Arc::new(self.caller(variable)?);
+        let mut builder = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_protocol(Wire::HttpBinary)
+            .with_shared_http_client(Arc::clone(&caller) as Arc<dyn HttpClient>)
+            .with_headers(self.headers()?);
+        if let Some(endpoint) = &self.endpoint {
+            let endpoint = endpoint.trim_end_matches('/');
+            builder = builder.with_endpoint(format!("{endpoint}/v1/{}", signal.0));
+        }
+        if let Some(timeout) = self.timeout {
+            builder = builder.with_timeout(timeout);
+        }
+        let exporter = builder.build().map_err(|e| OtlpError { key: "otlp.endpoint", why: e.to_string() })?;
+        let gate = Arc::new(Gate::new(signal, metrics));
+        let exporter =
+            Reported { inner: exporter, caller, gate: Arc::clone(&gate), fails: AtomicBool::new(false) };
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(QUEUE_MAX)
+            .with_max_export_batch_size(BATCH_MAX)
+            .with_scheduled_delay(DELAY);
+        let inner = BatchSpanProcessor::builder(exporter).with_batch_config(config.build()).build();
+        Ok(SdkTracerProvider::builder()
+            .with_span_processor(Bounded { inner, gate })
+            .with_max_attributes_per_span(PER_SPAN_MAX)
+            .with_max_events_per_span(PER_SPAN_MAX)
+            .with_resource(resource(variable, version))
+            .build())
+    }
+
+    fn caller(&self, variable: Variable<'_>) -> Result<Caller, OtlpError> {
+        let error = |e: client::trust::TrustError| OtlpError { key: "otlp.ca_file", why: e.to_string() };
+        let named = |name: &str| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let ca_file = self.ca_file.clone().or_else(|| named("OTEL_EXPORTER_OTLP_CERTIFICATE"));
+        // Read now, so that a bad file stops the start; a plain address needs none.
+        let trust = ca_file.map(|ca| Trust::new(&Files { ca_file: Some(ca), ..Files::default() }));
+        let deadline = self.timeout.unwrap_or(Duration::from_secs(10));
+        Ok(Caller { trust: trust.transpose().map_err(error)?, deadline, said: Mutex::default() })
+    }
+
+    fn headers(&self) -> Result<HashMap<String, String>, OtlpError> {
+        let Some(file) = &self.headers_file else { return Ok(HashMap::new()) };
+        let error =
+            |why: &str| OtlpError { key: "otlp.headers_file", why: format!("{}: {why}", file.display()) };
+        let text = std::fs::read_to_string(file).map_err(|e| error(&e.to_string()))?;
+        if text.len() > HEADERS_BYTES_MAX {
+            return Err(error("too long"));
+        }
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        // No message shows a line: it holds a secret.
+        lines
+            .map(|line| header(line).ok_or_else(|| error("a line is not of the form `name: value`")))
+            .collect()
+    }
+}
+
+fn header(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once(':')?;
+    let (name, value) = (name.trim(), value.trim());
+    hyper::header::HeaderName::try_from(name).ok()?;
+    hyper::header::HeaderValue::try_from(value).ok()?;
+    Some((name.to_owned(), value.to_owned()))
+}
+
+/// Who sends; the environment may say it otherwise.
+fn resource(variable: Variable<'_>, version: &'static str) -> Resource {
+    let builder = Resource::builder().with_attribute(KeyValue::new("service.version", version));
+    let said = variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|v| v.contains("service.name="));
+    if said || variable("OTEL_SERVICE_NAME").is_some_and(|v| !v.is_empty()) {
+        return builder.build();
+    }
+    builder.with_service_name("headroom").build()
+}
+
+/// The counter of what was to be sent.
+#[derive(Clone, Debug)]
+pub struct Metrics(IntCounterVec);
+
+impl Metrics {
+    /// Makes the counter and puts it into `registry`; it shows nothing before a signal is sent.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let opts = Opts::new(
+            "headroom_otlp_records_total",
+            "Spans and other records for OTLP by what became of them: sent, failed (after repeats) or dropped (the queue was full).",
+        );
+        let records = IntCounterVec::new(opts, &["signal", "result"])?;
+        registry.register(Box::new(records.clone()))?;
+        Ok(Self(records))
+    }
+
+    /// Gives the signal's results their zeros.
+    pub fn show(&self, signal: Signal) {
+        for result in RESULTS {
+            self.0.with_label_values(&[signal.0, result]);
+        }
+    }
+}
+
+/// How many records are on their way, and what became of the others.
+#[derive(Debug)]
+struct Gate {
+    pending: AtomicUsize,
+    signal: Signal,
+    metrics: Metrics,
+}
+
+impl Gate {
+    fn new(signal: Signal, metrics: &Metrics) -> Self {
+        metrics.show(signal);
+        Self { pending: AtomicUsize::new(0), signal, metrics: metrics.clone() }
+    }
+
+    /// Whether there is room for one more.
+    fn enter(&self) -> bool {
+        let room = |n: usize| (n < QUEUE_MAX).then_some(n + 1);
+        let entered = self.pending.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_ok();
+        if !entered {
+            self.count("dropped", 1);
+        }
+        entered
+    }
+
+    fn leave(&self, count: usize, result: &'static str) {
+        self.pending.fetch_sub(count, Ordering::AcqRel);
+        self.count(result, count);
+    }
+
+    fn count(&self, result: &'static str, count: usize) {
+        self.metrics.0.with_label_values(&[self.signal.0, result]).inc_by(count as u64);
+    }
+}
+
+/// Lets no more spans to the queue than it has room for, so that each that is lost is counted.
+#[derive(Debug)]
+struct Bounded {
+    inner: BatchSpanProcessor,
+    gate: Arc<Gate>,
+}
+
+impl SpanProcessor for Bounded {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.inner.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        // What is not sampled is not sent either.
+        if span.span_context.is_sampled() && self.gate.enter() {
+            self.inner.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// An exporter whose outcomes are counted, and logged when they change.
+#[derive(Debug)]
+struct Reported<E> {
+    inner: E,
+    caller: Arc<Caller>,
+    gate: Arc<Gate>,
+    fails: AtomicBool,
+}
+
+impl<E: SpanExporter> SpanExporter for Reported<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let count = batch.len();
+        let result = self.inner.export(batch).await;
+        self.gate.leave(count, if result.is_ok() { "sent" } else { "failed" });
+        let said = self.caller.said.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (&result, self.fails.swap(result.is_err(), Ordering::AcqRel)) {
+            (Err(e), false) => {
+                tracing::warn!(
+                    error = said.unwrap_or_else(|| e.to_string()),
+                    "telemetry cannot be sent by OTLP"
+                );
+            }
+            (Ok(()), true) => tracing::info!("telemetry is sent by OTLP again"),
+            _ => {}
+        }
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// Our HTTP client for OpenTelemetry's exporters. They call it on a thread of their own, which may wait.
+#[derive(Debug)]
+struct Caller {
+    trust: Option<Trust>,
+    deadline: Duration,
+    /// Why the last call got no answer: the exporters do not say it.
+    said: Mutex<Option<String>>,
+}
+
+impl HttpClient for Caller {
+    fn send_bytes<'life0, 'async_trait>(
+        &'life0 self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let answer = client::send_whole_blocking(Call {
+                method: head.method,
+                headers: head.headers,
+                body: Some(body.into()),
+                trust: self.trust.clone(),
+                deadline: self.deadline,
+                ..Call::get(head.uri.to_string())
+            });
+            let said = match &answer {
+                Ok(answer) if answer.status().is_success() => None,
+                Ok(answer) => Some(format!("the receiver answers {}", answer.status())),
+                Err(e) => Some(e.to_string()),
+            };
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+            Ok(answer?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_unless_somebody_names_an_endpoint() {
+        let with = |options: &Options, set: &[(&str, &str)]| {
+            let variable =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            options.is_on(TRACES, &variable)
+        };
+        let (none, file) =
+            (Options::default(), Options { endpoint: Some("http://a".into()), ..Options::default() });
+        assert!(!with(&none, &[]) && with(&file, &[]));
+        assert!(with(&none, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://b")]));
+        assert!(with(&none, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b/x")]));
+        assert!(!with(&none, &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://b/x")]));
+        assert!(!with(&none, &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]));
+        assert!(!with(&file, &[("OTEL_SDK_DISABLED", "TRUE")]));
+        assert!(!with(&file, &[("OTEL_TRACES_EXPORTER", "none")]));
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let gate = Gate::new(TRACES, &metrics);
+        let count = |result: &str| metrics.0.with_label_values(&["traces", result]).get();
+        assert!((0..QUEUE_MAX).all(|_| gate.enter()));
+        assert!(!gate.enter() && !gate.enter());
+        gate.leave(2, "failed");
+        assert!(gate.enter() && gate.enter() && !gate.enter());
+        gate.leave(QUEUE_MAX, "sent");
+        assert_eq!((count("sent"), count("failed"), count("dropped")), (QUEUE_MAX as u64, 2, 3));
+    }
+
+    #[test]
+    fn a_file_of_headers_is_read_line_by_line_and_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("headers");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Options { headers_file: Some(file.clone()), ..Options::default() }.headers()
+        };
+        let good = read("# key\nauthorization: Bearer s3c:ret\n\n X-Scope : a b\n").unwrap();
+        assert_eq!((good["authorization"].as_str(), good["X-Scope"].as_str()), ("Bearer s3c:ret", "a b"));
+        for bad in ["s3cret", "s3 cret: x", ": s3cret"] {
+            let said = read(bad).unwrap_err().to_string();
+            assert!(said.contains("otlp.headers_file") && !said.contains("s3"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Who may do what at the optimizer's pages, and how commands come to them over TLS.
+
+use crate::certificates::Certificates;
+use crate::stack::{HEADROOM, Optimizer, alert, eventually, get, notification};
+use headroom::client::trust::{Files, Trust};
+use headroom::client::{Call, send_blocking};
+use hyper::Method;
+use hyper::header::HeaderValue;
+use std::process::Command;
+
+fn call(optimizer: &Optimizer, method: &Method, page: &str, token: &str, body: Vec<u8>) -> u16 {
+    let authorization = Some(HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
+    let (method, body) = (method.clone(), Some(body));
+    let call = Call { method, authorization, body, ..Call::get(optimizer.url(page)) };
+    send_blocking(call).unwrap().0.as_u16()
+}
+
+#[test]
+fn the_token_for_reading_opens_what_changes_nothing_and_each_refusal_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("look");
+    std::fs::write(&file, "only-look\n").unwrap();
+    let optimizer = Optimizer::start("", &format!("  read_token_file: {}\n", file.display()));
+    let count = |reason: &str| {
+        let labels = format!("{{listener=\"optimizer\",reason=\"{reason}\"}}");
+        optimizer.metric(&format!("headroom_http_auth_failures_total{labels}"))
+    };
+    for reason in ["missing", "wrong", "forbidden"] {
+        assert!(count(reason) < 0.5, "a counter's zero is there from the start");
+    }
+    let reclaim = br#"{"target": "a", "bytes": 1}"#.to_vec();
+    for (method, page, body, writes, good) in [
+        (Method::GET, "/api/v1/actions", vec![], false, 200),
+        (Method::GET, "/api/v1/pause", vec![], false, 200),
+        (Method::PUT, "/api/v1/pause", vec![], true, 200),
+        (Method::DELETE, "/api/v1/pause", vec![], true, 200),
+        (Method::POST, "/api/v1/reclaim", reclaim, true, 400),
+        (Method::POST, "/api/v1/alerts", notification(&[alert("a", "ab", "firing")]), true, 200),
+    ] {
+        let with = |token: &str| call(&optimizer, &method, page, token, body.clone());
+        assert_eq!(with("only-look"), if writes { 403 } else { good }, "{method} {page}");
+        assert_eq!(with("let-me-in"), good, "{method} {page}");
+        assert_eq!(with("neither"), 401, "{method} {page}");
+    }
+    assert_eq!(get(&optimizer.url("/api/v1/actions")).unwrap().0, 401);
+    assert_eq!((count("missing"), count("wrong"), count("forbidden")), (1.0, 6.0, 4.0));
+    assert_eq!(optimizer.metric("headroom_optimizer_notifications_total{result=\"unauthorized\"}"), 2.0);
+    // The refused ones have left nothing: what is there came with the right token.
+    assert_eq!(optimizer.entries("").len(), 1);
+    // A reload brings another token, and the old one opens nothing.
+    std::fs::write(&file, "another\n").unwrap();
+    optimizer.running.signal(rustix::process::Signal::HUP);
+    eventually("the new token", 20, || {
+        (call(&optimizer, &Method::GET, "/api/v1/actions", "another", vec![]) == 200).then_some(())
+    });
+    assert_eq!(call(&optimizer, &Method::GET, "/api/v1/actions", "only-look", vec![]), 401);
+}
+
+#[test]
+fn commands_reach_an_optimizer_over_tls_that_they_trust() {
+    let certificates = Certificates::new();
+    let web = certificates.config(
+        "tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt, \
+         client_auth_type: RequireAndVerifyClientCert}\n",
+    );
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let files = |ca: &str, pair: &str| Files {
+        ca_file: Some(certificates.path(ca)),
+        cert_file: Some(certificates.path(&format!("{pair}.crt"))),
+        key_file: Some(certificates.path(&format!("{pair}.key"))),
+    };
+    let optimizer = Optimizer::start_over(
+        dir,
+        Trust::new(&files("ca.crt", "client")).unwrap(),
+        &format!("  web_config_file: {}\n  targets: [{{name: a, cgroup: /}}]\n", web.display()),
+    );
+    let url = format!("https://localhost:{}", optimizer.address.port());
+    let headroom = |arguments: &[&str], over: &[&str]| {
+        let config = optimizer.dir.path().join("headroom.yaml");
+        let mut command = Command::new(HEADROOM);
+        let output = command.args(arguments).args(over).arg("--config").arg(config).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), text.into_owned())
+    };
+    let (ca, cert, key) = (path("ca.crt"), path("client.crt"), path("client.key"));
+    let over = ["--ca-file", &ca, "--cert-file", &cert, "--key-file", &key];
+    let ready = format!("{url}/-/ready");
+    assert_eq!(headroom(&["check", "ready", &ready], &over), (0, "ready\n".into()));
+    // Its address comes from the configuration, and the scheme from the web configuration.
+    let reclaim = ["reclaim", "a", "--bytes", "1MiB", "--ladder", "app_hook", "--dry-run"];
+    let (code, said) = headroom(&reclaim, &over);
+    assert!(said.contains("run 1: "), "{code}: {said}");
+    let at = ["--url", &url];
+    let with_url = [&at[..], &over].concat();
+    assert_eq!(headroom(&["optimizer", "pause", "--reason", "tls"], &with_url), (0, "paused: tls\n".into()));
+    assert_eq!(headroom(&["optimizer", "status"], &with_url), (1, "paused: tls\n".into()));
+    assert_eq!(headroom(&["optimizer", "resume"], &with_url), (0, "not paused\n".into()));
+    // Neither whom we do not trust, nor who does not trust us.
+    let own = path("own.crt");
+    let (stranger, its_key) = (path("stranger.crt"), path("stranger.key"));
+    for (over, word) in [
+        (&["--ca-file", &own, "--cert-file", &cert, "--key-file", &key][..], "no TLS with"),
+        (&["--ca-file", &ca], "no usable answer"),
+        (&["--ca-file", &ca, "--cert-file", &stranger, "--key-file", &its_key], "no usable answer"),
+        (&["--ca-file", &key], "certificate"),
+    ] {
+        let (code, said) = headroom(&["check", "ready", &ready], over);
+        assert!(code == 2 && said.contains(word), "{over:?}: {code}: {said}");
+    }
+}
