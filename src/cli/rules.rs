@@ -57,15 +57,11 @@ impl Rules {
 fn list() -> Result<String> {
     let alerts = alerts()?;
     let width = alerts.iter().map(|a| a.name.len()).max().unwrap_or_default();
-    let mut out = String::new();
-    for a in &alerts {
-        out += &format!("{:width$}  {:8}  {}\n", a.name, a.severity, plain(&a.summary));
-    }
-    out += "\nThresholds, for `headroom rules write DIR --set NAME=VALUE`:\n";
-    for (name, value) in thresholds() {
-        out += &format!("  {name} = {value}\n");
-    }
-    Ok(out)
+    let line = |a: &Alert| format!("{:width$}  {:8}  {}", a.name, a.severity, plain(&a.summary));
+    let mut lines: Vec<String> = alerts.iter().map(line).collect();
+    lines.push("\nThresholds, for `headroom rules write DIR --set NAME=VALUE`:".into());
+    lines.extend(thresholds().map(|(name, value)| format!("  {name} = {value}")));
+    Ok(lines.join("\n") + "\n")
 }
 
 fn explain(name: &str) -> Result<String> {
@@ -74,20 +70,18 @@ fn explain(name: &str) -> Result<String> {
     let a = found.ok_or_else(|| {
         anyhow!("{name:?} is no alert of ours{}", near(name, alerts.iter().map(|a| &*a.name)))
     })?;
-    let mut out = format!("{} ({})\n\n{}\n\n", a.name, a.severity, plain(&a.description));
-    out += &format!("It fires when this has held for {}:\n\n", a.held);
-    for line in a.expr.trim().lines() {
-        out += &format!("    {line}\n");
-    }
+    let mut lines = vec![
+        format!("{} ({})\n\n{}\n", a.name, a.severity, plain(&a.description)),
+        format!("It fires when this has held for {}:\n", a.held),
+    ];
+    lines.extend(a.expr.trim().lines().map(|line| format!("    {line}")));
     let used: Vec<_> = thresholds().filter(|(name, _)| a.expr.contains(name)).collect();
     if !used.is_empty() {
-        out += "\nThresholds:\n";
+        lines.push("\nThresholds:".into());
+        lines.extend(used.iter().map(|(name, value)| format!("    {name} = {value}")));
     }
-    for (name, value) in used {
-        out += &format!("    {name} = {value}\n");
-    }
-    out += &format!("\nRunbook: {}\n", a.runbook);
-    Ok(out)
+    lines.push(format!("\nRunbook: {}\n", a.runbook));
+    Ok(lines.join("\n"))
 }
 
 fn write(directory: &Path, set: &[String], force: bool) -> Result<String> {
@@ -100,13 +94,13 @@ fn write(directory: &Path, set: &[String], force: bool) -> Result<String> {
             bail!("{} is there and differs; --force replaces it", path.display());
         }
     }
-    let mut out = String::new();
+    let mut written = Vec::new();
     for (name, text) in &files {
         let path = directory.join(name);
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
-        out += &format!("{}\n", path.display());
+        written.push(format!("{}\n", path.display()));
     }
-    Ok(out)
+    Ok(written.concat())
 }
 
 /// The files, with what `set` says in place of the thresholds of these names.
@@ -146,19 +140,19 @@ fn alerts() -> Result<Vec<Alert>> {
     let mut alerts = Vec::new();
     for (file, text) in RULES {
         let value: Value = serde_yaml::from_str(text).with_context(|| (*file).to_owned())?;
-        let groups = value["groups"].as_array().into_iter().flatten();
-        for rule in groups.filter_map(|g| g["rules"].as_array()).flatten() {
-            let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-            let Some(name) = rule["alert"].as_str() else { continue };
-            let notes = &rule["annotations"];
+        let groups = value.get("groups").and_then(Value::as_array).into_iter().flatten();
+        for rule in groups.filter_map(|g| g.get("rules")?.as_array()).flatten() {
+            let text =
+                |pointer: &str| rule.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let Some(name) = rule.get("alert").and_then(Value::as_str) else { continue };
             alerts.push(Alert {
                 name: name.to_owned(),
-                expr: text(&rule["expr"]),
-                held: text(&rule["for"]),
-                severity: text(&rule["labels"]["severity"]),
-                summary: text(&notes["summary"]),
-                description: text(&notes["description"]),
-                runbook: text(&notes["runbook_url"]),
+                expr: text("/expr"),
+                held: text("/for"),
+                severity: text("/labels/severity"),
+                summary: text("/annotations/summary"),
+                description: text("/annotations/description"),
+                runbook: text("/annotations/runbook_url"),
             });
         }
     }

@@ -194,7 +194,7 @@ impl Climb {
             return Err(Stop::Ended(tally.resolved()));
         }
         self.not_silenced(shared, tally)?;
-        let Some(action) = self.admitted(shared, name, tally)? else { return Ok(()) };
+        let Some(action) = self.admitted(shared, rung, tally)? else { return Ok(()) };
         let options = &self.settings.options;
         let observe = shared.traces.span("observe");
         let (members, mut before) = self.look_for(shared, action, &rung.with, tally)?;

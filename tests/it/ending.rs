@@ -150,7 +150,7 @@ fn a_successor_is_seen_and_its_memory_is_no_gain_and_after_three_times_it_is_eno
     eventually("it is full", 30, || child().filter(|pid| resident(*pid) > 80 * MIB));
     // Of the supervisor's family, dd is known by its arguments.
     let top = "process_groups: [{name: held, cmdline: ['bs=90M'], memory_budget: 1MiB}]";
-    let text = "  settle: 500ms\n  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB, allow_kill: true}\n  policies:\n  - \
+    let text = "  settle: 500ms\n  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB, allow_kill: true, breaker: {tries: 0}}\n  policies:\n  - \
                 {name: p, match: ['headroom_action=reclaim'], target_label: groupname, ladder: [{action: kill, with: {grace: 0s, \
                 observe: 100ms, only_growing: false}}]}\n  targets: [{name: held, process_group: held}]\n";
     let optimizer = Optimizer::start(top, text);

@@ -35,7 +35,7 @@ fn entry(marker: &str, hooks: &[(&str, String)]) -> (Value, Duration) {
     let list: Vec<String> = hooks.iter().map(|(kind, keys)| format!("{{kind: {kind}, {keys}}}")).collect();
     let top = format!("process_groups: [{{name: held, cmdline: ['{marker}'], memory_budget: 1MiB}}]");
     let keys = format!(
-        "  settle: 50ms\n  guards: {{cooldown: 0s, target_cooldown: 0s, actions_per_hour: 1000}}\n  policies:\n  - {{name: \
+        "  settle: 50ms\n  guards: {{cooldown: 0s, target_cooldown: 0s, actions_per_hour: 1000, breaker: {{tries: 0}}}}\n  policies:\n  - {{name: \
          ask, match: ['headroom_action=\"reclaim\"'], target_label: groupname, ladder: [{}]}}\n  targets:\n  - {{name: held, \
          process_group: held, hooks: [{}]}}\n",
         rungs.join(", "),

@@ -321,7 +321,7 @@ fn a_pod_is_evicted_as_the_budgets_allow_and_its_place_is_waited_for() {
     let server = server(&fake.https(&Certificates::new()), dir.path(), &certificates);
     let keys = format!("restart: {{kubernetes: {{namespace: shop, pod: cache-y, {server}}}}}");
     let entry = run(&optimizer(&holder.marker, "[restart]", &keys), "ab");
-    assert!(detail(&entry).contains("TLS: "), "{entry:#}");
+    assert!(detail(&entry).contains("no TLS with "), "{entry:#}");
     assert_eq!(fake.heads(), [""; 0]);
 }
 

@@ -29,8 +29,9 @@ impl Api {
             let options = &settings.options.guards.breaker;
             let mut lines = Vec::new();
             // One lock for each pair: whoever acts does not wait for all of them.
-            for (action, target) in shared.store.with(|j| j.tried(i64::MIN))? {
-                let tries = shared.store.with(|j| j.tries(&action, &target, TRIES_MAX))?;
+            for (action, target, kind) in shared.store.with(|j| j.tried(i64::MIN))? {
+                let tries = shared.store.with(|j| j.tries(&action, &target, kind.as_deref(), TRIES_MAX))?;
+                let action = kind.map_or_else(|| action.clone(), |kind| format!("{action} ({kind})"));
                 lines.extend(Line::new((action, target), &tries, now, options));
             }
             Ok::<_, StoreError>(Answer::json(NAME, &Report { lines }))

@@ -6,15 +6,18 @@ use crate::optimize::action::{self, Action};
 use crate::optimize::executor::Shared;
 use crate::optimize::guard::{Guard, boundary, breaker, protected};
 use crate::optimize::observe::Member;
+use crate::optimize::policy::Rung;
+use serde_json::Value;
 
 impl Climb {
     /// The action of a rung; `None`, with a note, if the next rung is to follow.
     pub(super) fn admitted(
         &self,
         shared: &Shared,
-        name: &str,
+        rung: &Rung,
         tally: &mut Tally,
     ) -> Result<Option<&'static dyn Action>, Stop> {
+        let name = rung.action.as_str();
         let Some(action) = action::find(name) else {
             tally.notes.push(format!("{name}: no such action"));
             return Ok(None);
@@ -25,8 +28,10 @@ impl Climb {
             tally.notes.push(format!("{name}: the guards do not allow it here"));
             return Ok(None);
         }
+        // Hooks of one target differ by their kind: one that gains nothing says nothing of the others.
+        let kind = rung.with.get("kind").and_then(Value::as_str);
         let depth = breaker::depth(&guards.breaker);
-        let tries = shared.store.with(|j| j.tries(name, &self.target.name, depth))?;
+        let tries = shared.store.with(|j| j.tries(name, &self.target.name, kind, depth))?;
         if let breaker::State::Open { why, .. } = breaker::state(&tries, (shared.clock)(), &guards.breaker) {
             self.refuse(shared, Guard::Breaker);
             tally.notes.push(format!("{name}: left out: {why}"));

@@ -27,9 +27,10 @@ impl Breakers {
         let since = now.saturating_sub(millis(options.pause.saturating_mul(2)));
         let open = shared.store.with(|j| {
             let mut open = Vec::new();
-            for (action, target) in j.tried(since)? {
-                let tries = j.tries(&action, &target, breaker::depth(options))?;
-                if let breaker::State::Open { .. } = breaker::state(&tries, now, options) {
+            for (action, target, kind) in j.tried(since)? {
+                let tries = j.tries(&action, &target, kind.as_deref(), breaker::depth(options))?;
+                let is_open = matches!(breaker::state(&tries, now, options), breaker::State::Open { .. });
+                if is_open && !open.contains(&(action.clone(), target.clone())) {
                     open.push((action, target));
                 }
             }

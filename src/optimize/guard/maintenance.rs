@@ -4,6 +4,10 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
+use std::path::Path;
+
+/// Where systems describe time zones.
+const ZONES: &str = "/usr/share/zoneinfo";
 
 /// A time of the week in which nothing is done.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -59,12 +63,26 @@ impl TryFrom<Written> for Window {
         let zone = match written.time_zone.as_str() {
             "UTC" => TimeZone::UTC,
             "local" => TimeZone::system(),
-            name => TimeZone::get(name).map_err(|e| format!("time_zone: {e}"))?,
+            name => named(name).map_err(|why| format!("time_zone: {name:?}: {why}"))?,
         };
         let days = written.days.iter().map(day).collect::<Result<Vec<_>, _>>()?;
         let days = if days.is_empty() { DAYS.map(|(_, day)| day).to_vec() } else { days };
         Ok(Self { days, from: time("from", &written.from)?, to: time("to", &written.to)?, zone })
     }
+}
+
+/// The system's own description of a time zone (RFC 9636), by its name (`Europe/Berlin`). It is read by itself: a library's
+/// database of zones would look through all of them, for each process that only wants to know its own.
+fn named(name: &str) -> Result<TimeZone, String> {
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
+    };
+    if !name.split('/').all(plain) {
+        return Err("no name of a time zone, such as Europe/Berlin".into());
+    }
+    let path = Path::new(ZONES).join(name);
+    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    TimeZone::tzif(name, &bytes).map_err(|e| e.to_string())
 }
 
 impl Window {
@@ -149,6 +167,11 @@ mod tests {
         assert!(error(r#"{"from": "25:00", "to": "02:00"}"#).contains("from"));
         assert!(error(r#"{"from": "01:00", "to": "2"}"#).contains("to:"));
         assert!(error(r#"{"from": "01:00", "to": "02:00", "time_zone": "Mars/Base"}"#).contains("time_zone"));
+        let name =
+            |name: &str| error(&format!(r#"{{"from": "01:00", "to": "02:00", "time_zone": "{name}"}}"#));
+        assert!(name("../../etc/passwd").contains("no name of a time zone"));
+        assert!(name("Europe").contains("/usr/share/zoneinfo/Europe"));
+        assert!(name("tzdata.zi").contains("no name of a time zone"));
         assert!(error(r#"{"from": "01:00", "until": "02:00"}"#).contains("until"));
     }
 }
