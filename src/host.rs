@@ -171,6 +171,11 @@ pub fn read_once(path: &Path) -> Result<Option<String>, HostError> {
     Ok(kept.read_bytes()?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
+/// The same for what is no text.
+pub fn read_bytes_once(path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+    Ok(Kept::new(path.to_owned()).read_bytes()?.map(<[u8]>::to_vec))
+}
+
 /// The names in a directory, sorted; `None` where there is no such directory.
 pub fn children(path: &Path) -> Result<Option<Vec<String>>, HostError> {
     let mut names = Vec::new();

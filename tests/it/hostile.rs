@@ -202,7 +202,7 @@ pub(crate) fn target(holder: &Holder, hook: &Hook, more: &str) -> (String, Strin
     let top =
         format!("process_groups: [{{name: held, cmdline: ['{}'], memory_budget: 1MiB}}]", holder.marker);
     let optimizer = format!(
-        "{more}  guards: {{cooldown: 0s, target_cooldown: 0s, actions_per_hour: 1000, breaker: {{tries: 0}}}}\n  targets:\n  - {{name: held, \
+        "{more}  guards: {{cooldown: 0s, target_cooldown: 0s, actions_per_hour: 1000}}\n  targets:\n  - {{name: held, \
          process_group: held, hook: {{url: 'http://{}/reclaim', timeout: 2s}}}}\n",
         hook.address
     );

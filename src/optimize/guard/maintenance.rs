@@ -1,5 +1,6 @@
 //! Maintenance windows: times of the week in which nothing is done.
 
+use crate::host::read_bytes_once;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -81,7 +82,8 @@ fn named(name: &str) -> Result<TimeZone, String> {
         return Err("no name of a time zone, such as Europe/Berlin".into());
     }
     let path = Path::new(ZONES).join(name);
-    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let bytes = read_bytes_once(&path).map_err(|e| e.to_string())?;
+    let bytes = bytes.ok_or_else(|| format!("there is no {}", path.display()))?;
     TimeZone::tzif(name, &bytes).map_err(|e| e.to_string())
 }
 
