@@ -15,6 +15,7 @@ mod over;
 mod reclaim;
 #[cfg(target_os = "linux")]
 mod remote;
+#[cfg(target_os = "linux")]
 mod rules;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;

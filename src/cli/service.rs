@@ -26,7 +26,9 @@ use crate::serve::web::Web;
 use crate::serve::{Handler, Limits, Reload};
 use anyhow::{Context, Result};
 use prometheus::{Gauge, IntGauge, Opts, Registry};
-pub(super) use state::{make_state_dir, make_token, state_dir, token_path};
+pub(super) use state::{make_state_dir, state_dir};
+#[cfg(target_os = "linux")]
+pub(super) use state::{make_token, token_path};
 use state::{token_file, tokens};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
