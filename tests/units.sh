@@ -104,7 +104,7 @@ drop_ins() {
         # The drop-in replaces and does not add: what one asks for is what there is.
         case $ladder in
         app_hook)
-            grep -q 'CAP_' "$dir/capabilities.conf" && { echo 'app_hook has capabilities'; status=1; }
+            grep -q '^[A-Z].*CAP_' "$dir/capabilities.conf" && { echo 'app_hook has capabilities'; status=1; }
             tight "$work/headroom-optimizer.service" || status=1
             ;;
         esac
