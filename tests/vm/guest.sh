@@ -76,7 +76,7 @@ groups() {
 state_dir: /tmp/state
 optimizer:
   token_file: token
-  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB, allow_kill: true}
+  guards: {cooldown: 0s, target_cooldown: 0s, min_gain: 16MiB, allow_kill: true, blast_radius: {targets: 0}}
   settle: 1s
   policies:
   - name: batch
