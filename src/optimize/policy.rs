@@ -57,6 +57,15 @@ impl Policy {
 /// The part of a target that a stall asks for, where its rule names no bytes: a tenth.
 const STALL_DIVISOR: u64 = 10;
 
+/// What is wanted beyond a threshold that was crossed, as a part of it. Who asks for the very threshold gets a target that
+/// stands at it, or a page above it, and an alert that goes on or comes back at once.
+const MARGIN_DIVISOR: u64 = 10;
+
+/// What is wanted of somebody who is `over_bytes` over `threshold_bytes`; 0 if nobody is.
+const fn with_margin(over_bytes: u64, threshold_bytes: u64) -> u64 {
+    if over_bytes == 0 { 0 } else { over_bytes.saturating_add(threshold_bytes / MARGIN_DIVISOR) }
+}
+
 /// What must be so, as Headroom itself measures it, for an action to begin; and by how much, which is what is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
@@ -73,23 +82,22 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// The bytes that would end the trouble, `freed_bytes` of them being given back already; `None` if there is none.
+    /// The bytes that would end the trouble with a margin, `freed_bytes` of them being given back already; `None` if there
+    /// is none.
     pub fn need(&self, seen: &Observation, target: &Target, freed_bytes: u64) -> Option<u64> {
         let bytes = match self {
             Self::OverBudget => {
-                let holds = seen.target.as_ref()?.bytes;
-                holds.saturating_sub(target.memory_budget?.as_u64())
+                let (holds, budget) = (seen.target.as_ref()?.bytes, target.memory_budget?.as_u64());
+                with_margin(holds.saturating_sub(budget), budget)
             }
             Self::AvailableBelow(ratio) => {
-                let total = seen.machine.total_bytes as f64;
-                let short = total.mul_add(*ratio, -(seen.machine.available_bytes as f64));
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
                     reason = "a cast keeps to the bounds, and 0 is no trouble"
                 )]
-                let short = short as u64;
-                short
+                let least = (seen.machine.total_bytes as f64 * ratio) as u64;
+                with_margin(least.saturating_sub(seen.machine.available_bytes), least)
             }
             // No bytes are wanted; the least that there is stands for it.
             Self::CpuBusyAbove(ratio) => u64::from(seen.machine.cpu_busy_ratio? > *ratio),
@@ -340,6 +348,21 @@ mod tests {
         let need = |bytes, still| Condition::Stalled(bytes).need(&seen(still), &Target::default(), 70);
         assert_eq!((need(80, Some(true)), need(0, Some(true))), (Some(80), Some(50)));
         assert_eq!((need(80, Some(false)), need(80, None), need(0, None)), (None, None, None));
+    }
+
+    #[test]
+    fn who_is_over_a_threshold_is_asked_for_a_margin_and_who_is_at_it_for_nothing() {
+        use crate::optimize::observe::{Machine, TargetMemory};
+        let seen = |bytes, available_bytes| Observation {
+            target: Some(TargetMemory { bytes, ..TargetMemory::default() }),
+            machine: Machine { total_bytes: 1000, available_bytes, ..Machine::default() },
+            ..Observation::default()
+        };
+        let target = Target { memory_budget: Some(ByteSize::b(200)), ..Target::default() };
+        let over = |bytes| Condition::OverBudget.need(&seen(bytes, 0), &target, 0);
+        assert_eq!((over(200), over(201), over(300)), (None, Some(21), Some(120)));
+        let short = |available| Condition::AvailableBelow(0.1).need(&seen(0, available), &target, 0);
+        assert_eq!((short(100), short(99), short(0)), (None, Some(11), Some(110)));
     }
 
     #[test]
