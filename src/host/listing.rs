@@ -11,7 +11,8 @@ use std::path::PathBuf;
 const ENTRIES_MAX: usize = 50_000;
 
 /// A directory that is listed again and again. An entry's item is made when the entry appears and dropped when it
-/// goes; an entry of the same name with another inode is another entry: a device that was plugged in anew, or renamed.
+/// goes; an entry of the same name with another inode, or of another kind (file systems soon use an inode's number
+/// again), is another entry: a device that was plugged in anew, or renamed.
 #[derive(Debug)]
 pub struct Listing<T> {
     path: PathBuf,
@@ -28,6 +29,7 @@ pub struct Listing<T> {
 struct Entry<T> {
     name: String,
     inode: u64,
+    kind: FileType,
     seen: bool,
     item: Option<T>,
 }
@@ -107,7 +109,8 @@ impl<T> Listing<T> {
         directory.entries_until(path, |entry| {
             let sorted = entries.get(..known).unwrap_or_default();
             let at = sorted.binary_search_by(|known| known.name.as_str().cmp(entry.name)).ok();
-            let same = at.and_then(|at| entries.get_mut(at)).filter(|known| known.inode == entry.inode);
+            let is_same = |known: &&mut Entry<T>| (known.inode, known.kind) == (entry.inode, entry.kind);
+            let same = at.and_then(|at| entries.get_mut(at)).filter(is_same);
             if let Some(same) = same {
                 same.seen = true;
             } else if entries.len() >= ENTRIES_MAX {
@@ -115,7 +118,8 @@ impl<T> Listing<T> {
             } else {
                 let is_file = entry.kind == FileType::RegularFile;
                 let item = make(path.join(entry.name), entry.name, is_file);
-                entries.push(Entry { name: entry.name.to_owned(), inode: entry.inode, seen: true, item });
+                let name = entry.name.to_owned();
+                entries.push(Entry { name, inode: entry.inode, kind: entry.kind, seen: true, item });
             }
             Ok(())
         })
