@@ -9,31 +9,12 @@ cache=$target/deb-root.tar
 SUITE=bookworm
 PATH=$PATH:/usr/sbin:/sbin
 
-failed=0
-# check NAME COMMAND…: ok or FAIL, and what the command said if it failed.
-check() {
-    name=$1
-    shift
-    if said=$("$@" 2>&1); then
-        echo "ok    $name"
-    else
-        failed=1
-        echo "FAIL  $name"
-        printf '%s\n' "$said" | tail -n 20 | sed 's/^/        /'
-    fi
-}
-
-skip() {
-    echo "SKIPPED: $*" >&2
-}
+# shellcheck source=tests/common.sh
+. "$root/tests/common.sh"
 
 main() {
-    binary=${1:-}
     command -v dpkg-deb >/dev/null || { skip 'no dpkg-deb: the package is not built'; return 0; }
-    if [ -z "$binary" ]; then
-        cargo build --quiet --locked --manifest-path "$root/Cargo.toml"
-        binary=$target/debug/headroom
-    fi
+    binary=$(built "$root" "${1:-}")
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     check 'it is built' build "$work/deb"

@@ -17,19 +17,8 @@ if ! python3 -c 'import yaml' 2>/dev/null; then
     exit 2
 fi
 
-failed=0
-# check NAME COMMAND…: ok or FAIL, and what the command said if it failed.
-check() {
-    name=$1
-    shift
-    if said=$("$@" 2>&1); then
-        echo "ok    $name"
-    else
-        failed=1
-        echo "FAIL  $name"
-        printf '%s\n' "$said" | sed 's/^/        /'
-    fi
-}
+# shellcheck source=tests/common.sh
+. tests/common.sh
 
 # route RECEIVERS LABEL=VALUE…: the receivers that an alert with these labels reaches, in this order.
 route() {

@@ -9,33 +9,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 EXPOSURE_MAX=28
 PORT=19177
 
-failed=0
-# check NAME COMMAND…: ok or FAIL, and what the command said if it failed.
-check() {
-    name=$1
-    shift
-    if said=$("$@" 2>&1); then
-        echo "ok    $name"
-    else
-        failed=1
-        echo "FAIL  $name"
-        printf '%s\n' "$said" | tail -n 20 | sed 's/^/        /'
-    fi
-}
-
-skip() {
-    echo "SKIPPED: $*" >&2
-}
+# shellcheck source=tests/common.sh
+. "$root/tests/common.sh"
 
 main() {
-    binary=${1:-}
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    if [ -z "$binary" ]; then
-        cargo build --quiet --locked --manifest-path "$root/Cargo.toml"
-        binary=${CARGO_TARGET_DIR:-$root/target}/debug/headroom
-    fi
-    binary=$(realpath "$binary")
+    binary=$(built "$root" "${1:-}")
     if ! command -v systemd-analyze >/dev/null; then
         skip 'no systemd-analyze (package systemd): the units are not checked'
         return 0

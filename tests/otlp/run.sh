@@ -9,30 +9,11 @@ here=$root/tests/otlp
 kept=${CARGO_TARGET_DIR:-$root/target}/otlp
 TOKEN=a-token-of-the-tests
 
-failed=0
-# check NAME COMMAND…: ok or FAIL, and what the command said if it failed.
-check() {
-    name=$1
-    shift
-    if said=$("$@" 2>&1); then
-        echo "ok    $name"
-    else
-        failed=1
-        echo "FAIL  $name"
-        printf '%s\n' "$said" | tail -n 20 | sed 's/^/        /'
-    fi
-}
-
-skip() {
-    echo "SKIPPED: $*" >&2
-}
+# shellcheck source=tests/common.sh
+. "$root/tests/common.sh"
 
 main() {
-    binary=${1:-}
-    if [ -z "$binary" ]; then
-        cargo build --quiet --locked --manifest-path "$root/Cargo.toml"
-        binary=${CARGO_TARGET_DIR:-$root/target}/debug/headroom
-    fi
+    binary=$(built "$root" "${1:-}")
     work=$(mktemp -d)
     pids=
     trap finish EXIT
