@@ -142,6 +142,12 @@ pub fn own_open_files_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
+/// How much memory this process may map, in bytes; [`u64::MAX`] where there is no limit.
+pub fn own_virtual_memory_limit() -> u64 {
+    super::counted::call();
+    rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(u64::MAX)
+}
+
 /// The `status` of a process; `None` when it is not there.
 pub fn status_of(host: &Host, pid: u32) -> Result<Option<Status>, HostError> {
     parsed(&mut Tree::new(&host.procfs), &[&pid.to_string(), "status"], status)
