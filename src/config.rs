@@ -339,7 +339,7 @@ impl Config {
         let Paths { procfs, sysfs, rootfs, udev_data } = self.paths.clone();
         let here = procfs == Path::new("/proc") && sysfs == Path::new("/sys");
         let arrivals = if here { Arrivals::of_this_machine() } else { Arrivals::default() };
-        Host { procfs, sysfs, rootfs, udev_data, arrivals }
+        Host { procfs, sysfs, rootfs, udev_data, arrivals, ..Host::default() }
     }
 }
 

@@ -176,6 +176,7 @@ mod tests {
             "process_open_fds",
             "process_max_fds",
             "process_virtual_memory_bytes",
+            "process_virtual_memory_max_bytes",
             "process_resident_memory_bytes",
             "process_start_time_seconds",
         ] {

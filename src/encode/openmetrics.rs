@@ -26,9 +26,9 @@ impl Encoder for OpenMetricsEncoder {
         self.lines.clear(scheme);
     }
 
-    fn finish(&mut self) -> &[u8] {
+    fn finish(&mut self) -> &mut Vec<u8> {
         self.lines.page.extend_from_slice(b"# EOF\n");
-        &self.lines.page
+        &mut self.lines.page
     }
 }
 

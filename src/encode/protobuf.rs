@@ -46,9 +46,9 @@ impl Encoder for ProtobufEncoder {
         self.scheme = scheme;
     }
 
-    fn finish(&mut self) -> &[u8] {
+    fn finish(&mut self) -> &mut Vec<u8> {
         self.close();
-        &self.page
+        &mut self.page
     }
 }
 

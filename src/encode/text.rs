@@ -36,8 +36,8 @@ impl Encoder for TextEncoder {
         self.lines.clear(scheme);
     }
 
-    fn finish(&mut self) -> &[u8] {
-        &self.lines.page
+    fn finish(&mut self) -> &mut Vec<u8> {
+        &mut self.lines.page
     }
 }
 

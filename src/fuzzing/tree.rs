@@ -185,7 +185,9 @@ impl Rig {
     fn page(&self, collector: &mut dyn Collector, name: &str) -> Option<String> {
         let mut out = TextEncoder::default();
         let mark = out.mark();
-        let result = collector.collect(&self.host, &mut out);
+        // What another collector has just read is not what this one reads.
+        let host = Host { stat: crate::host::Recent::default(), ..self.host.clone() };
+        let result = collector.collect(&host, &mut out);
         let page = String::from_utf8_lossy(out.page()).into_owned();
         assert!(result.is_ok() || out.mark() == mark, "{name} failed after it wrote {page}");
         result.ok()?;
