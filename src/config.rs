@@ -430,7 +430,7 @@ mod tests {
             ),
             (
                 "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
-                "optimizer.targets[0].hook.url: `http://…@x/` is not an address that can be called: it holds a user",
+                "optimizer.targets[0].hook.url: `http://…@x` is not an address that can be called: it holds a user",
             ),
             (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",

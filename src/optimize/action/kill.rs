@@ -7,7 +7,7 @@ mod choice;
 mod deed;
 
 use super::{
-    ActError, Action, Explanation, Limit, Plan, Refusal, Scene, Wants, Watch, guard, intent, options,
+    ActError, Action, Explanation, Limit, Plan, Refusal, Scene, Target, Wants, Watch, guard, intent, options,
 };
 use crate::host::Host;
 use crate::host::capability;
@@ -150,7 +150,13 @@ impl Action for Kill {
         }
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         deed::end(&intent(plan)?, hand, watch)
     }
 }

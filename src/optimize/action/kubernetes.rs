@@ -32,7 +32,7 @@ impl Api {
         path: &str,
         body: Option<(&Value, &'static str)>,
     ) -> Result<(StatusCode, Value), String> {
-        let failed = |why: String| format!("Kubernetes at {}: {why}", self.0.url);
+        let failed = |why: String| format!("Kubernetes at {}: {why}", self.0.shown());
         let mut call = self.0.call(path).map_err(failed)?;
         call.method = method;
         if let Some((body, content_type)) = body {

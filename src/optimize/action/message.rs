@@ -43,13 +43,13 @@ impl Message {
 
 /// Sends JSON to a server, which has to accept it.
 pub(super) fn post(to: &Endpoint, path: &str, body: &impl Serialize) -> Result<String, String> {
-    let failed = |why: String| format!("{}: {why}", to.url);
+    let failed = |why: String| format!("{}: {why}", to.shown());
     let mut call = to.call(path).map_err(failed)?;
     call.method = Method::POST;
     call.body = Some(serde_json::to_vec(body).map_err(|e| failed(e.to_string()))?);
     let (status, body) = client::send_blocking(call).map_err(|e| failed(e.to_string()))?;
     if status.is_success() {
-        return Ok(format!("{} accepted it ({status})", to.url));
+        return Ok(format!("{} accepted it ({status})", to.shown()));
     }
     let note: String = String::from_utf8_lossy(&body).trim().chars().take(NOTE_CHARS_MAX).collect();
     Err(failed(format!("answered {status}: {note:?}")))

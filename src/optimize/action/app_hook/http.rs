@@ -33,7 +33,8 @@ pub(super) fn ask(
     deadline: Duration,
     watch: &Watch<'_>,
 ) -> Result<String, String> {
-    let place = unix.map_or_else(|| url.to_owned(), |p| format!("{} at {}", url, p.display()));
+    let shown = client::shown(url);
+    let place = unix.map_or_else(|| shown.clone(), |p| format!("{shown} at {}", p.display()));
     let failed = |why: String| format!("the hook {place}: {why}");
     let token = token_file.map(Token::from_file).transpose().map_err(|e| failed(e.to_string()))?;
     let call = Call {
