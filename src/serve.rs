@@ -72,6 +72,8 @@ pub struct Answer {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What follows the body, over HTTP/2.
     pub trailers: Box<[(HeaderName, HeaderValue)]>,
+    /// Whether somebody is refused who is known and has not this right. It is counted; other answers 403 are not.
+    pub forbids: bool,
 }
 
 impl Answer {
@@ -89,6 +91,7 @@ impl Answer {
             body: body.into(),
             headers: Vec::new(),
             trailers: Box::default(),
+            forbids: false,
         }
     }
 
@@ -104,6 +107,7 @@ impl Answer {
             body: body.into(),
             headers: Vec::new(),
             trailers: Box::default(),
+            forbids: false,
         }
     }
 
@@ -138,7 +142,8 @@ impl Answer {
 
     /// 403 for a request whose token is right and does not reach so far.
     pub fn forbidden(handler: &'static str) -> Self {
-        Self::text(handler, StatusCode::FORBIDDEN, "this token may read and not write")
+        let answer = Self::text(handler, StatusCode::FORBIDDEN, "this token may read and not write");
+        Self { forbids: true, ..answer }
     }
 
     /// 503: not now, but perhaps in a few seconds.

@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
+/// The page at which the configuration is read again.
+const RELOAD: &str = "/-/reload";
 /// Entries on a page of the record, if the request does not say.
 const PAGE: usize = 50;
 
@@ -77,16 +79,22 @@ impl Handler for Api {
             "/-/healthy" => only_get("healthy", method)
                 .unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy")),
             "/-/ready" => only_get("ready", method).unwrap_or_else(|| self.ready()),
-            "/-/reload" => reload(self.reload.as_ref(), method).await,
+            RELOAD => reload(self.reload.as_ref(), method).await,
             "/" => only_get("landing", method)
                 .unwrap_or_else(|| Answer::text("landing", StatusCode::OK, LANDING)),
             _ => Answer::not_found(),
         }
     }
 
-    /// Webhook and record ask for the token by themselves, and it opens the other pages too.
+    /// Webhook and record ask for the token by themselves, and it opens the other pages too; the one for reading only those
+    /// that change nothing.
     fn admits(&self, request: &Request<Incoming>) -> bool {
-        request.uri().path().starts_with("/api/") || self.right(request).is_some()
+        let path = request.uri().path();
+        match self.right(request) {
+            Some(Right::Write) => true,
+            Some(Right::Read) => path != RELOAD,
+            None => path.starts_with("/api/"),
+        }
     }
 }
 

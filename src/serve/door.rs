@@ -144,7 +144,7 @@ impl Door {
     /// Counts a page's own refusal, and makes it shorter for who was refused too often. The right secret is never
     /// refused for the wrong ones of others: it is long, so nobody finds it by trying.
     pub(super) fn after(&self, visit: &Visit, tried: bool, answer: Answer) -> Answer {
-        if answer.status == StatusCode::FORBIDDEN {
+        if answer.forbids {
             self.count("forbidden");
         }
         if answer.status != StatusCode::UNAUTHORIZED {

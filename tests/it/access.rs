@@ -45,6 +45,9 @@ fn the_token_for_reading_opens_what_changes_nothing_and_each_refusal_is_counted(
     assert_eq!(get(&optimizer.url("/api/v1/actions")).unwrap().0, 401);
     assert_eq!((count("missing"), count("wrong"), count("forbidden")), (1.0, 6.0, 4.0));
     assert_eq!(optimizer.metric("headroom_optimizer_notifications_total{result=\"unauthorized\"}"), 2.0);
+    // An ordinary 403 is no refusal of anybody.
+    assert_eq!(call(&optimizer, &Method::POST, "/-/reload", "let-me-in", vec![]), 403);
+    assert_eq!(count("forbidden"), 4.0);
     // The refused ones have left nothing: what is there came with the right token.
     assert_eq!(optimizer.entries("").len(), 1);
     // A reload brings another token, and the old one opens nothing.
@@ -54,6 +57,20 @@ fn the_token_for_reading_opens_what_changes_nothing_and_each_refusal_is_counted(
         (call(&optimizer, &Method::GET, "/api/v1/actions", "another", vec![]) == 200).then_some(())
     });
     assert_eq!(call(&optimizer, &Method::GET, "/api/v1/actions", "only-look", vec![]), 401);
+}
+
+#[test]
+fn where_users_are_asked_the_token_for_reading_opens_no_reload() {
+    let certificates = Certificates::new();
+    let web = certificates.config(&format!("basic_auth_users: {{ann: {}}}\n", crate::web::HASH));
+    let read = certificates.path("look");
+    std::fs::write(&read, "only-look\n").unwrap();
+    let keys = format!("  web_config_file: {}\n  read_token_file: {}\n", web.display(), read.display());
+    let optimizer = Optimizer::start("reload_endpoint: true\n", &keys);
+    let with = |method: &Method, page: &str, token: &str| call(&optimizer, method, page, token, vec![]);
+    assert_eq!(with(&Method::GET, "/metrics", "only-look"), 200);
+    assert_eq!(with(&Method::POST, "/-/reload", "only-look"), 401);
+    assert_eq!(with(&Method::POST, "/-/reload", "let-me-in"), 200);
 }
 
 #[test]
