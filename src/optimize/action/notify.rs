@@ -6,13 +6,11 @@ use super::message::{Message, post};
 use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, backoff, intent};
 use crate::host::hand::Hand;
 use crate::optimize::policy::endpoint::Endpoint;
+use crate::optimize::policy::handover::ALERTNAME;
 use crate::optimize::verify::Effect;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
-
-/// The name of the alert that Alertmanager gets.
-const ALERTNAME: &str = "HeadroomInvestigate";
 
 /// Hands over to people.
 pub struct Notify;
