@@ -401,6 +401,43 @@ fn others_are_told_by_json_and_people_by_an_alert_in_the_real_alertmanager() {
 }
 
 #[test]
+fn nobody_elses_answer_is_waited_for_once_all_is_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 16, "");
+    let hangs = || {
+        Fake::new(|head, _| match head {
+            h if h.ends_with("/json") => {
+                (200, "{\"State\": {\"Running\": true, \"StartedAt\": \"0\"}}".to_owned())
+            }
+            _ => {
+                std::thread::sleep(std::time::Duration::from_mins(5));
+                (200, String::new())
+            }
+        })
+    };
+    let socket = dir.path().join("engine.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|s| hangs().serve(s)));
+    let (webhook, api) = (hangs().http(), hangs().http());
+    for (ladder, keys) in [
+        ("[scale]", format!("scale: {{webhook: {{url: '{webhook}', timeout: 50s}}}}")),
+        ("[restart]", format!("restart: {{docker: slow, socket: {}, within: 50s}}", socket.display())),
+        ("[restart]", format!("restart: {{kubernetes: {{pod: a, server: {{url: '{api}', timeout: 50s}}}}}}")),
+    ] {
+        let optimizer = optimizer(&holder.marker, ladder, &keys);
+        optimizer.notify(&[alert("held", "ab", "firing")], 200);
+        eventually("the action begins", 30, || {
+            optimizer.running.output().contains("action begins").then_some(())
+        });
+        std::fs::write(optimizer.dir.path().join("state/paused"), "by a test\n").unwrap();
+        let detail = eventually("the step's end, long before the other's time is over", 30, || {
+            optimizer.entries("limit=1").first()?["steps"][0]["detail"].as_str().map(str::to_owned)
+        });
+        assert!(detail.contains("no answer was waited for: paused: by a test"), "{keys}: {detail}");
+    }
+}
+
+#[test]
 fn a_webhooks_address_is_called_and_stands_in_no_record_and_no_log() {
     let dir = tempfile::tempdir().unwrap();
     let holder = Holder::start(dir.path(), "/dev/zero", 16, "");

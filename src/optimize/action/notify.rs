@@ -75,14 +75,14 @@ impl Action for Notify {
         plan: &Value,
         target: &Target,
         _: &mut Hand,
-        _: &Watch<'_>,
+        watch: &Watch<'_>,
     ) -> Result<String, ActError> {
         let Said { message, ends_at_millis } = intent(plan)?;
         let notify = target.notify.as_ref();
-        let webhook = notify.and_then(|n| n.webhook.as_ref()).map(|to| post(to, "", &message));
+        let webhook = notify.and_then(|n| n.webhook.as_ref()).map(|to| post(to, "", &message, watch));
         let alertmanager = notify.and_then(|n| n.alertmanager.as_ref());
         let alert =
-            alertmanager.map(|to| post(to, "/api/v2/alerts", &alert(&message, ends_at_millis)));
+            alertmanager.map(|to| post(to, "/api/v2/alerts", &alert(&message, ends_at_millis), watch));
         // One of two that hears it is enough for a person to come; what failed is said all the same.
         let all: Vec<_> = [webhook, alert].into_iter().flatten().collect();
         let heard = all.iter().any(Result::is_ok);

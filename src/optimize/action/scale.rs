@@ -72,13 +72,13 @@ impl Action for Scale {
         plan: &Value,
         target: &Target,
         _: &mut Hand,
-        _: &Watch<'_>,
+        watch: &Watch<'_>,
     ) -> Result<String, ActError> {
         let Said { message } = intent(plan)?;
         let scale = target.scale.as_ref();
         match scale.map(|s| (&s.webhook, &s.kubernetes)) {
-            Some((Some(webhook), _)) => post(webhook, "", &message),
-            Some((None, Some(workload))) => replicas(workload),
+            Some((Some(webhook), _)) => post(webhook, "", &message, watch),
+            Some((None, Some(workload))) => replicas(workload, watch),
             Some((None, None)) | None => Err("nobody is configured to be asked".to_owned()),
         }
         .map_err(ActError::Failed)
@@ -86,8 +86,8 @@ impl Action for Scale {
 }
 
 /// Sets the number of replicas, if nobody else has changed it since it was read.
-fn replicas(of: &Workload) -> Result<String, String> {
-    let api = Api(of.server());
+fn replicas(of: &Workload, watch: &Watch<'_>) -> Result<String, String> {
+    let api = Api { server: of.server(), watch };
     let path = format!("/apis/apps/v1/namespaces/{}/{}/{}/scale", of.namespace, of.kind.plural(), of.name);
     let scale = api.must(Method::GET, &path, None)?;
     // An absent number is 0, as everywhere in the API.
