@@ -4,6 +4,7 @@ use super::{Scene, Watch};
 use crate::client;
 use crate::matching::Labels;
 use crate::optimize::policy::endpoint::Endpoint;
+use crate::optimize::trace;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,7 @@ pub(super) fn post(
     let failed = |why: String| format!("{}: {why}", to.shown());
     let mut call = to.call(path).map_err(failed)?;
     call.method = Method::POST;
+    call.headers = trace::onward();
     call.body = Some(serde_json::to_vec(body).map_err(|e| failed(e.to_string()))?);
     let answer = client::send_watched(call, &|| watch.end()).map_err(|e| failed(e.to_string()))?;
     let (status, body) = (answer.status(), answer.into_body());

@@ -3,6 +3,7 @@
 use super::{NOTE_CHARS_MAX, Request};
 use crate::client::{self, Call};
 use crate::optimize::action::Watch;
+use crate::optimize::trace;
 use crate::serve::token::Token;
 use bytesize::ByteSize;
 use hyper::Method;
@@ -41,6 +42,7 @@ pub(super) fn ask(
         method: Method::POST,
         authorization: token.and_then(|t| t.header()),
         body: Some(serde_json::to_vec(request).map_err(|e| failed(e.to_string()))?),
+        headers: trace::onward(),
         deadline,
         unix: unix.map(Path::to_owned),
         answer_bytes_max: ANSWER_BYTES_MAX,
