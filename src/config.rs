@@ -266,6 +266,7 @@ impl Config {
             return error("optimizer.grafana.url".into(), e.to_string());
         }
         self.optimizer.check_alertmanager()?;
+        self.optimizer.check_callers()?;
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {

@@ -24,6 +24,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use reply::Reply;
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -140,9 +141,10 @@ impl Answer {
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    /// 403 for a request whose token is right and does not reach so far.
+    /// 403 for a request whose token, user or certificate is known and does not reach so far.
     pub fn forbidden(handler: &'static str) -> Self {
-        let answer = Self::text(handler, StatusCode::FORBIDDEN, "this token may read and not write");
+        let why = "this token, user or certificate may not do that here";
+        let answer = Self::text(handler, StatusCode::FORBIDDEN, why);
         Self { forbids: true, ..answer }
     }
 
@@ -173,6 +175,15 @@ impl Answer {
         response.headers_mut().extend(self.headers);
         response
     }
+}
+
+/// Who sends a request, as far as it is known: among the request's extensions, for pages that look who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The user of the web configuration whose password was right.
+    pub user: Option<String>,
+    /// The names in the certificate that was shown and verified.
+    pub sans: Arc<[String]>,
 }
 
 /// Answers the requests of one listener.

@@ -1,6 +1,7 @@
 //! What a person asks for: a run of their own, and the emergency stop.
 
-use super::{Api, Right, STORE_WAIT};
+use super::access::Right;
+use super::{Api, STORE_WAIT};
 use crate::optimize::policy::{Policy, Rung};
 use crate::optimize::request::{Origin, Request as Wish};
 use crate::optimize::trace::Arrival;
