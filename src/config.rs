@@ -266,6 +266,7 @@ impl Config {
             return error("optimizer.grafana.url".into(), e.to_string());
         }
         self.optimizer.check_alertmanager()?;
+        self.optimizer.check_callers()?;
         self.check_targets()?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
@@ -430,7 +431,7 @@ mod tests {
             ),
             (
                 "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
-                "optimizer.targets[0].hook.url: `http://…@x/` is not an address that can be called: it holds a user",
+                "optimizer.targets[0].hook.url: `http://…@x` is not an address that can be called: it holds a user",
             ),
             (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",

@@ -29,6 +29,8 @@ const QUEUE_MAX: usize = 2048;
 const BATCH_MAX: usize = 512;
 /// The longest that a span waits for others.
 const DELAY: Duration = Duration::from_secs(2);
+/// How long a request may take, with its repeats, if nobody says.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Attributes and events of a span.
 const PER_SPAN_MAX: u32 = 64;
 /// The longest file of headers that is read, in bytes.
@@ -146,7 +148,7 @@ impl Options {
         let ca_file = self.ca_file.clone().or_else(|| named("OTEL_EXPORTER_OTLP_CERTIFICATE"));
         // Read now, so that a bad file stops the start; a plain address needs none.
         let trust = ca_file.map(|ca| Trust::new(&Files { ca_file: Some(ca), ..Files::default() }));
-        let deadline = self.timeout.unwrap_or(Duration::from_secs(10));
+        let deadline = self.timeout.or_else(|| told_timeout(variable)).unwrap_or(TIMEOUT);
         Ok(Caller { trust: trust.transpose().map_err(error)?, deadline, said: Mutex::default() })
     }
 
@@ -164,6 +166,15 @@ impl Options {
             .map(|line| header(line).ok_or_else(|| error("a line is not of the form `name: value`")))
             .collect()
     }
+}
+
+/// How long a request may take by the environment, in milliseconds; the signal's own variable comes first.
+fn told_timeout(variable: Variable<'_>) -> Option<Duration> {
+    ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+        .iter()
+        .filter_map(|name| variable(name))
+        .find_map(|text| text.trim().parse().ok().filter(|&millis| millis > 0))
+        .map(Duration::from_millis)
 }
 
 fn header(line: &str) -> Option<(String, String)> {
@@ -370,6 +381,23 @@ mod tests {
         assert!(!with(&none, &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]));
         assert!(!with(&file, &[("OTEL_SDK_DISABLED", "TRUE")]));
         assert!(!with(&file, &[("OTEL_TRACES_EXPORTER", "none")]));
+    }
+
+    #[test]
+    fn the_environment_may_say_how_long_a_request_takes_and_the_file_says_it_last() {
+        let deadline = |options: &Options, set: &[(&str, &str)]| {
+            let variable =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            options.caller(&variable).unwrap().deadline.as_millis()
+        };
+        let none = Options::default();
+        let file = Options { timeout: Some(Duration::from_secs(3)), ..Options::default() };
+        let (all, traces) = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
+        assert_eq!(deadline(&none, &[]), 10_000);
+        assert_eq!(deadline(&none, &[(all, "700")]), 700);
+        assert_eq!(deadline(&none, &[(all, "700"), (traces, "300")]), 300);
+        assert_eq!(deadline(&none, &[(all, "700"), (traces, "soon")]), 700);
+        assert_eq!(deadline(&file, &[(all, "700")]), 3000);
     }
 
     #[test]

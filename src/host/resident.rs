@@ -7,6 +7,7 @@ use crate::sys;
 use rustix::process::{Resource, getrlimit, setpriority_process};
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
 /// CAP_IPC_LOCK in the masks of /proc/PID/status.
 const IPC_LOCK: u32 = 14;
@@ -47,6 +48,11 @@ pub fn spare(hand: &mut Hand, score: i32) -> io::Result<()> {
     let path = Path::new(OOM_SCORE_ADJ);
     let now = read_once(path).ok().flatten().and_then(|t| t.trim().parse::<i32>().ok());
     if now.is_some_and(|now| now <= score) { Ok(()) } else { hand.write(path, &score.to_string()) }
+}
+
+/// Lets a program that is about to start have none of this, and none of this process's capabilities.
+pub fn be_ordinary(command: &mut Command) {
+    sys::child::ordinary(command);
 }
 
 #[cfg(test)]

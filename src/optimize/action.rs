@@ -79,8 +79,15 @@ pub trait Action: Send + Sync {
     }
 
     /// Does it. The only effect; called once, after the intent is on the disk. Returns what is worth a note.
+    /// What may be a secret (a webhook's address) is in no plan, but taken from the `target`'s configuration.
     /// Between its small steps it asks `watch` whether it may go on.
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError>;
+    fn execute(
+        &self,
+        plan: &Value,
+        target: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError>;
 
     /// What the measurements before and after say.
     fn verify(&self, before: &Observation, after: &Observation, min_gain_bytes: u64) -> Verdict {

@@ -339,7 +339,7 @@ impl Climb {
         let held = || shared.held();
         let watch = Watch::new(rung.action.time_max(), &held);
         let act = shared.traces.span("act");
-        let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);
+        let done = rung.action.execute(&rung.plan.intent, &self.target, &mut hand, &watch);
         drop(act);
         if let Some(alarm) = &self.alarm {
             alarm.acted();

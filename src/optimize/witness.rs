@@ -30,8 +30,8 @@ pub struct Reading {
     pub machine: Totals,
     /// Groups of targets, by the target's name.
     pub groups: Vec<(String, Totals)>,
-    /// Applications' own metrics, by the target's name.
-    pub own: Vec<(String, f64)>,
+    /// Applications' own metrics, by the target's name, and when each was there.
+    pub own: Vec<(String, i64, f64)>,
 }
 
 /// The last readings, oldest first.
@@ -68,8 +68,9 @@ impl Board {
         let median = |from: i64, to: i64| {
             let mut values: Vec<f64> = kept
                 .iter()
-                .filter(|r| (from..to).contains(&r.machine.at_millis))
-                .filter_map(|r| r.own.iter().find(|(name, _)| name == target).map(|(_, v)| *v))
+                .filter_map(|r| r.own.iter().find(|(name, ..)| name == target))
+                .filter(|(_, at, _)| (from..to).contains(at))
+                .map(|(.., value)| *value)
                 .collect();
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied()
@@ -91,7 +92,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
         while !shared.stopping() {
             let settings = shared.settings();
             if !settings.options.targets.is_empty()
-                && let Some(reading) = read(&settings, (shared.clock)(), &mut troubles)
+                && let Some(reading) = read(&settings, &shared.clock, &mut troubles)
             {
                 shared.witness.note(reading);
             }
@@ -105,13 +106,13 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
     })
 }
 
-fn read(settings: &Settings, now: i64, troubles: &mut own::Troubles) -> Option<Reading> {
-    let targets = &settings.options.targets;
+fn read(settings: &Settings, clock: &dyn Fn() -> i64, troubles: &mut own::Troubles) -> Option<Reading> {
+    let (targets, now) = (&settings.options.targets, clock());
     // What cannot be read is read again; what is missing is judged by nobody.
     let machine = settings.observer.totals(now).ok()?;
     let group = |t: &Target| Some((t.name.clone(), settings.observer.group_totals(t, now).ok()??));
     let groups = targets.iter().filter_map(group).collect();
-    let own = targets.iter().filter_map(|t| Some((t.name.clone(), troubles.read(t)?))).collect();
+    let own = troubles.round(targets, own::ROUND, clock);
     Some(Reading { machine, groups, own })
 }
 
@@ -125,7 +126,7 @@ mod tests {
         Reading {
             machine: totals,
             groups: vec![("t".into(), totals)],
-            own: own.map(|v| ("t".to_owned(), v)).into_iter().collect(),
+            own: own.map(|v| ("t".to_owned(), seconds * 1000, v)).into_iter().collect(),
         }
     }
 
@@ -151,6 +152,11 @@ mod tests {
         }
         let own = board.own("t", (62_000, 80_000, 130_000), 2.0);
         assert_eq!((own.before, own.during, own.after), (Some(2.0), Some(5.0), Some(7.0)));
+        // What an application said late, in the round that began before the step, is from during the step.
+        let mut late = reading(61, 0, Some(90.0));
+        late.own[0].1 = 66_000;
+        board.0.lock().unwrap().insert(4, late);
+        assert_eq!(board.own("t", (62_000, 80_000, 130_000), 2.0).during, Some(90.0));
         assert_eq!(board.own("u", (62_000, 80_000, 130_000), 2.0).before, None);
     }
 

@@ -121,6 +121,12 @@ pub fn btrfs_device_errors(_: BorrowedFd<'_>, _: u64) -> io::Result<[u64; BTRFS_
 /// Nothing: a child is not told here when its parent ends.
 pub fn end_with_parent(_: &mut Command) {}
 
+/// Nothing to take away: this system has no such rights, and no program of ours runs with a rank.
+pub mod child {
+    /// The command stays as it is.
+    pub fn ordinary(_: &mut std::process::Command) {}
+}
+
 /// What is asked about a network device with [`ethtool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ethtool {

@@ -3,7 +3,7 @@
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst` (cgroup.freeze),
 //! `Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst`.
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Wants, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Wants, Watch, intent, options};
 use crate::host::cgroup::Version;
 use crate::host::cgroup::control::{is_frozen, stands_still};
 use crate::host::hand::Hand;
@@ -126,7 +126,13 @@ impl Action for Freeze {
         Ok(Plan::new(None, &intent)?.leased(lease.min(LEASE_MAX)))
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let (count, place) = (intent.processes.len(), intent.directory.display());
         intent.switch(hand, true).map_err(|e| ActError::Failed(format!("cannot freeze {place}: {e}")))?;

@@ -5,7 +5,7 @@
 
 mod effects;
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Wants, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Wants, Watch, intent, options};
 use crate::host::Host;
 use crate::host::capability;
 use crate::host::cgroup::Version;
@@ -178,7 +178,13 @@ impl Action for Renice {
         Ok(())
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         effects::set(&intent(plan)?, hand, watch)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: `Documentation/admin-guide/cgroup-v2.rst`. Version 1 has nothing like it: its only limit ends in kills.
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, intent, options};
 use crate::host::hand::Hand;
 use crate::host::{Host, may_write, read_once};
 use crate::optimize::verify::Effect;
@@ -123,7 +123,7 @@ impl Action for Squeeze {
         may_write(&path).map_err(|e| Refusal(format!("{} cannot be written: {e}", path.display())))
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(&self, plan: &Value, _: &Target, hand: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let (path, high) = (intent.file(), ByteSize::b(intent.high_bytes).display().iec());
         let failed = |e: &dyn std::fmt::Display| ActError::Failed(format!("{}: {e}", path.display()));
