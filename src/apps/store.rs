@@ -141,6 +141,11 @@ impl Store {
         (self.limits, self.stale_after) = (limits, stale_after);
     }
 
+    /// How many labels a series may have: nobody need read more of them.
+    pub fn labels_max(&self) -> usize {
+        self.limits.labels
+    }
+
     /// What is held now.
     pub fn totals(&self) -> Totals {
         Totals { applications: self.applications.len(), series: self.series, bytes: self.bytes }
@@ -410,7 +415,9 @@ impl Store {
     }
 
     fn room(&self, application: u32) -> Room {
-        let (series, bytes) = self.applications.get(&application).map_or((0, 0), |a| (a.series, a.bytes));
+        // One that is not known any more has no room: nobody would count what it held.
+        let held = self.applications.get(&application).map(|a| (a.series, a.bytes));
+        let (series, bytes) = held.unwrap_or((usize::MAX, usize::MAX));
         let limits = &self.limits;
         Room {
             series: limits.series.saturating_sub(self.series),

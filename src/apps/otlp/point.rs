@@ -8,7 +8,7 @@ use super::wire::{Fields, Malformed, Wire, fixed64s, varints, zigzag32};
 use crate::apps::Input;
 use crate::apps::held::{BUCKETS_MAX, EXPONENTIAL_BUCKETS_MAX, Mode};
 use crate::apps::limits::Refusal;
-use crate::apps::store::{About, Point, Sender, Store};
+use crate::apps::store::{About, Labels, Point, Sender, Store};
 use crate::metric::{Exemplar, Exponential, Histogram, Run, Summary, Value};
 use std::fmt::Write;
 
@@ -67,7 +67,8 @@ pub(super) struct Frame<'f> {
     pub(super) sender: &'f Sender,
     pub(super) about: About<'f>,
     pub(super) names: Names,
-    pub(super) scope: &'f [Label<'f>],
+    /// The labels of the scope.
+    pub(super) scope: &'f Labels<'f>,
     pub(super) series: Series,
 }
 
@@ -97,15 +98,20 @@ impl Frame<'_> {
             Series::Exponential(_) => Numbers { attributes: 1, exemplars: 11, flags: 10 },
             Series::Summary => Numbers { attributes: 7, exemplars: 0, flags: 8 },
         };
-        let read = self.read(&numbers, bytes);
-        let labels: Vec<(&str, &str)> =
-            self.scope.iter().chain(&read.attributes).map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+        let read = match self.read(&numbers, bytes, store.labels_max()) {
+            Ok(read) => read,
+            Err(refusal) => {
+                store.refuse(Input::Otlp, refusal, 1);
+                return Err(refusal);
+            }
+        };
         if read.flags & NO_VALUE != 0 {
-            return store.remove(self.sender, &self.about, &labels);
+            return store.remove(self.sender, &self.about, &self.labels(&read));
         }
         let mut put = |value: Value<'_>, mode| {
             let Read { start_nanos, at_nanos, exemplars, .. } = &read;
             let (start_nanos, at_nanos) = (*start_nanos, *at_nanos);
+            let labels = self.labels(&read);
             let point = Point { mode, start_nanos, at_nanos, exemplars, ..Point::new(&labels, value) };
             store.put(self.sender, &self.about, &point)
         };
@@ -125,12 +131,26 @@ impl Frame<'_> {
         })
     }
 
-    fn read<'a>(&self, numbers: &Numbers, bytes: &'a [u8]) -> Read<'a> {
+    fn labels<'a>(&'a self, read: &'a Read<'_>) -> Vec<(&'a str, &'a str)> {
+        let mut labels = Vec::with_capacity(self.scope.len() + read.attributes.len());
+        labels.extend_from_slice(self.scope);
+        labels.extend(read.attributes.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
+        labels
+    }
+
+    /// What is no value; attributes without one are none, and of the others there are at most `most`.
+    fn read<'a>(&self, numbers: &Numbers, bytes: &'a [u8], most: usize) -> Result<Read<'a>, Refusal> {
         let mut out = Read::default();
         for (number, wire) in Fields(bytes).flatten() {
             match wire {
                 Wire::Bytes(bytes) if number == numbers.attributes => {
-                    out.attributes.push(label(self.names, bytes));
+                    let label = label(self.names, bytes);
+                    if !label.1.is_empty() {
+                        out.attributes.push(label);
+                    }
+                    if out.attributes.len() > most {
+                        return Err(Refusal::Labels);
+                    }
                 }
                 Wire::Bytes(bytes) if number == numbers.exemplars => {
                     out.exemplars.extend(self.exemplar(bytes));
@@ -141,7 +161,7 @@ impl Frame<'_> {
                 _ => {}
             }
         }
-        out
+        Ok(out)
     }
 
     fn exemplar(&self, bytes: &[u8]) -> Option<Exemplar> {

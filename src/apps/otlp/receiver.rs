@@ -37,6 +37,13 @@ pub struct Receiver {
     token: Option<Token>,
     clock: Clock,
     in_flight: Arc<Semaphore>,
+    decoding: Arc<Semaphore>,
+}
+
+/// A body, and what it takes of the bytes in flight, which it gives back when it is dropped.
+struct Body {
+    bytes: Vec<u8>,
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 /// OTLP over HTTP.
@@ -51,7 +58,9 @@ impl Receiver {
         let bytes = usize::try_from(options.in_flight_max.as_u64()).unwrap_or(usize::MAX);
         let permits = (bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
         let in_flight = Arc::new(Semaphore::new(permits));
-        Self { applications, options: options.clone(), token, clock, in_flight }
+        // One at a time: they would wait for the store, and each holds what it unpacked.
+        let decoding = Arc::new(Semaphore::new(1));
+        Self { applications, options: options.clone(), token, clock, in_flight, decoding }
     }
 
     /// What the listeners allow.
@@ -67,11 +76,7 @@ impl Receiver {
         usize::try_from(self.options.body_max.as_u64()).unwrap_or(usize::MAX)
     }
 
-    /// The body, and what it takes of the bytes in flight, which it gives back when it is dropped.
-    async fn body(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Fault> {
+    async fn body(&self, request: Request<Incoming>) -> Result<Body, Fault> {
         let most = self.body_max() + FRAME_BYTES;
         let read = async {
             let (mut body, mut out, mut held) = (request.into_body(), Vec::new(), None);
@@ -84,7 +89,7 @@ impl Receiver {
                 self.hold(&mut held, bytes.len())?;
                 out.extend_from_slice(&bytes);
             }
-            Ok((out, held))
+            Ok(Body { bytes: out, _held: held })
         };
         tokio::time::timeout(Limits::default().body, read).await.unwrap_or(Err(Fault::TooSlow))
     }
@@ -97,6 +102,23 @@ impl Receiver {
             None => *held = Some(more),
         }
         Ok(())
+    }
+
+    /// Does what takes long with a body on a thread for that: scrapes and other requests are answered meanwhile.
+    async fn apart(
+        &self,
+        body: Body,
+        work: impl FnOnce(&Self, &[u8]) -> Result<Outcome, Fault> + Send + 'static,
+    ) -> Result<Outcome, Fault> {
+        let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(|_| Fault::Busy)?;
+        let receiver = self.clone();
+        let work = move || {
+            let _turn = turn;
+            work(&receiver, &body.bytes)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
+            Err(if e.is_panic() { Fault::Malformed("it could not be read".into()) } else { Fault::Busy })
+        })
     }
 
     fn receive(&self, form: Form, packing: Packing, body: &[u8]) -> Result<Outcome, Fault> {
@@ -141,7 +163,7 @@ impl Handler for Http {
             return answers::http(form, &Err(Fault::Packing));
         };
         let result = match self.0.body(request).await {
-            Ok((body, _held)) => self.0.receive(form, packing, &body),
+            Ok(body) => self.0.apart(body, move |own, bytes| own.receive(form, packing, bytes)).await,
             Err(fault) => Err(fault),
         };
         answers::http(form, &result)
@@ -171,8 +193,13 @@ impl Handler for Grpc {
         let encoding = header(request.headers(), &HeaderName::from_static("grpc-encoding"));
         let packing = Packing::named(encoding);
         let result = match self.0.body(request).await {
-            Ok((body, _held)) => message(&body, packing)
-                .and_then(|(packing, message)| self.0.receive(Form::Protobuf, packing, message)),
+            Ok(body) => {
+                let work = move |own: &Receiver, bytes: &[u8]| {
+                    let (packing, message) = message(bytes, packing)?;
+                    own.receive(Form::Protobuf, packing, message)
+                };
+                self.0.apart(body, work).await
+            }
             Err(fault) => Err(fault),
         };
         answers::grpc(&result)
@@ -203,6 +230,36 @@ fn message(body: &[u8], packing: Option<Packing>) -> Result<(Packing, &[u8]), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A receiver without listeners.
+    fn receiver(options: &Options) -> Receiver {
+        let applications = Applications::new(&crate::apps::Options::default());
+        Receiver::new(applications, options, None, || 0)
+    }
+
+    #[test]
+    fn who_waits_for_the_store_leaves_all_else_to_go_on() {
+        use std::sync::mpsc::channel;
+        let receiver = receiver(&Options::default());
+        let (other, told) = channel();
+        let (begun, is_begun) = channel();
+        let applications = receiver.applications.clone();
+        let page = std::thread::spawn(move || {
+            let _store = applications.lock();
+            begun.send(()).unwrap();
+            told.recv_timeout(Duration::from_secs(30)).is_ok()
+        });
+        is_begun.recv().unwrap();
+        let json = br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"x","gauge":{"dataPoints":[{"asInt":1}]}}]}]}]}"#;
+        let body = Body { bytes: json.to_vec(), _held: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let outcome = runtime.block_on(async {
+            let request = receiver.apart(body, |own, bytes| own.receive(Form::Json, Packing::None, bytes));
+            tokio::join!(request, async { other.send(()).unwrap() }).0
+        });
+        assert_eq!(outcome.map(|outcome| outcome.taken), Ok(1));
+        assert!(page.join().unwrap(), "nothing else was done while a request waited for the store");
+    }
 
     #[test]
     fn a_call_has_one_message() {

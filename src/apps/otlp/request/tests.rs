@@ -196,3 +196,75 @@ fn what_is_no_request_leaves_nothing_behind() {
     assert!(bench.samples().is_empty());
     assert_eq!(receive(&bench.0, Names::Utf8, &good, arrival).unwrap().taken, 1);
 }
+
+/// A request of one application as bytes: these messages in its one scope, and these points in its one gauge.
+fn of_points(scope: &[u8], points: &[u8]) -> Vec<u8> {
+    use super::super::wire::put_bytes;
+    let (mut metric, mut metrics, mut request) = (Vec::new(), Vec::new(), Vec::new());
+    put_bytes(&mut metric, 1, b"g");
+    put_bytes(&mut metric, 5, points);
+    put_bytes(&mut metrics, 1, scope);
+    put_bytes(&mut metrics, 2, &metric);
+    let mut resource = Vec::new();
+    put_bytes(&mut resource, 2, &metrics);
+    put_bytes(&mut request, 1, &resource);
+    request
+}
+
+/// This field with these bytes, so often.
+fn fields(number: u32, content: &[u8], count: usize) -> Vec<u8> {
+    let mut one = Vec::new();
+    super::super::wire::put_bytes(&mut one, number, content);
+    one.repeat(count)
+}
+
+#[test]
+fn what_has_too_many_attributes_is_not_read_to_their_end() {
+    let bench = Bench::new(Limits::default());
+    let arrival = Arrival { now: Instant::now(), wall_nanos: WALL };
+    let receive = |scope: &[u8], points: &[u8]| {
+        receive(&bench.0, Names::Underscores, &of_points(scope, points), arrival).unwrap().refused
+    };
+    // A key and a value of one letter each.
+    let pair = [fields(1, b"k", 1), fields(2, &fields(1, b"v", 1), 1)].concat();
+    assert_eq!(receive(&fields(3, &pair, 41), &fields(1, &[], 7)), [(Refusal::Labels, 7)].into());
+    assert_eq!(receive(&fields(3, &pair, 40), &fields(1, &[], 7)), [(Refusal::Malformed, 7)].into());
+    assert_eq!(receive(&[], &fields(1, &fields(7, &pair, 41), 2)), [(Refusal::Labels, 2)].into());
+    // What has no value is no label, and costs no more than its bytes.
+    assert_eq!(receive(&fields(3, &[], 9000), &fields(1, &[], 9000)), [(Refusal::Malformed, 9000)].into());
+    assert_eq!(receive(&[], &fields(1, &fields(7, &[], 9000), 2)), [(Refusal::Malformed, 2)].into());
+    // Names of a scope that come again and again are one.
+    let value = [&[0x31][..], &7_u64.to_le_bytes()].concat();
+    assert!(receive(&fields(1, b"lib", 9000), &fields(1, &value, 1)).is_empty());
+}
+
+#[test]
+fn a_page_does_not_wait_for_a_whole_request() {
+    const POINTS: usize = 20_000;
+    let points: Vec<u8> = (0..POINTS)
+        .flat_map(|i| {
+            let value = fields(2, &fields(1, i.to_string().as_bytes(), 1), 1);
+            let attribute = [fields(1, b"id", 1), value].concat();
+            let point = [&[0x31][..], &7_u64.to_le_bytes(), &fields(7, &attribute, 1)].concat();
+            fields(1, &point, 1)
+        })
+        .collect();
+    let request = of_points(&[], &points);
+    // Whether the other thread gets a processor meanwhile is not for us to say: it has many tries.
+    let seen = (0..200).any(|_| {
+        let bench = Bench::new(Limits::default());
+        let applications = bench.0.clone();
+        let page = std::thread::spawn(move || {
+            loop {
+                let series = applications.lock().totals().series;
+                if series > 0 {
+                    return series;
+                }
+            }
+        });
+        let arrival = Arrival { now: Instant::now(), wall_nanos: WALL };
+        assert_eq!(receive(&bench.0, Names::Underscores, &request, arrival).unwrap().taken, POINTS as u64);
+        page.join().unwrap() < POINTS
+    });
+    assert!(seen, "the store was never left to anybody before the request was over");
+}
