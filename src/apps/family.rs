@@ -17,9 +17,9 @@ const SERIES_BYTES: usize = 224;
 /// The longest help; a longer one is cut.
 const HELP_BYTES_MAX: usize = 1024;
 /// The labels of exemplars may have so many letters together, as OpenMetrics says.
-const EXEMPLAR_LETTERS_MAX: usize = 128;
+pub(super) const EXEMPLAR_LETTERS_MAX: usize = 128;
 /// Exemplars of one series: those of so many buckets.
-const EXEMPLARS_MAX: usize = 8;
+pub(super) const EXEMPLARS_MAX: usize = 8;
 /// The first labels of every family: they belong to the application and are not in the key.
 const OWN: [&str; 2] = ["job", "instance"];
 

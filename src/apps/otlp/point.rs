@@ -6,10 +6,12 @@ use super::naming;
 use super::request::messages;
 use super::wire::{Fields, Malformed, Wire, fixed64s, varints, zigzag32};
 use crate::apps::Input;
+use crate::apps::family::{EXEMPLAR_LETTERS_MAX, EXEMPLARS_MAX};
 use crate::apps::held::{BUCKETS_MAX, EXPONENTIAL_BUCKETS_MAX, Mode};
 use crate::apps::limits::Refusal;
 use crate::apps::store::{About, Labels, Point, Sender, Store};
 use crate::metric::{Exemplar, Exponential, Histogram, Run, Summary, Value};
+use std::collections::VecDeque;
 use std::fmt::Write;
 
 /// Of the scales of exponential histograms those that Prometheus has: what is finer becomes coarser, and what is coarser
@@ -141,6 +143,8 @@ impl Frame<'_> {
     /// What is no value; attributes without one are none, and of the others there are at most `most`.
     fn read<'a>(&self, numbers: &Numbers, bytes: &'a [u8], most: usize) -> Result<Read<'a>, Refusal> {
         let mut out = Read::default();
+        // Of exemplars the last ones would be held: no more of them are read.
+        let mut exemplars: VecDeque<&[u8]> = VecDeque::new();
         for (number, wire) in Fields(bytes).flatten() {
             match wire {
                 Wire::Bytes(bytes) if number == numbers.attributes => {
@@ -153,7 +157,10 @@ impl Frame<'_> {
                     }
                 }
                 Wire::Bytes(bytes) if number == numbers.exemplars => {
-                    out.exemplars.extend(self.exemplar(bytes));
+                    if exemplars.len() == EXEMPLARS_MAX {
+                        exemplars.pop_front();
+                    }
+                    exemplars.push_back(bytes);
                 }
                 Wire::Varint(flags) if number == numbers.flags => out.flags = flags,
                 Wire::Fixed64(nanos) if number == 2 => out.start_nanos = nanos,
@@ -161,30 +168,36 @@ impl Frame<'_> {
                 _ => {}
             }
         }
+        out.exemplars = exemplars.into_iter().filter_map(|bytes| self.exemplar(bytes)).collect();
         Ok(out)
     }
 
     fn exemplar(&self, bytes: &[u8]) -> Option<Exemplar> {
         let value = number(bytes, (3, 6)).ok()?;
         let mut out = Exemplar { value, ..Exemplar::default() };
+        let (mut span, mut trace) = (&[][..], &[][..]);
         for (number, wire) in Fields(bytes).flatten() {
             match (number, wire) {
                 (2, Wire::Fixed64(nanos)) => {
                     let near = nanos.abs_diff(self.sender.wall_nanos) <= EXEMPLAR_NANOS_MAX;
                     out.at_millis = i64::try_from(nanos / 1_000_000).ok().filter(|_| near && nanos > 0);
                 }
-                (4, Wire::Bytes(id)) if !id.is_empty() => out.labels.push(("span_id".into(), hex(id))),
-                (5, Wire::Bytes(id)) if !id.is_empty() => out.labels.push(("trace_id".into(), hex(id))),
+                (4, Wire::Bytes(id)) => span = id,
+                (5, Wire::Bytes(id)) => trace = id,
                 _ => {}
             }
         }
+        let ids = [("trace_id", trace), ("span_id", span)].into_iter().filter(|(_, id)| !id.is_empty());
+        out.labels.extend(ids.map(|(name, id)| (name.to_owned(), hex(id))));
+        let letters = |name: &str, value: &str| name.chars().count() + value.chars().count();
+        let mut used: usize = out.labels.iter().map(|(name, value)| letters(name, value)).sum();
         for attribute_bytes in messages(bytes, 7) {
             let (key, value) = attribute(attribute_bytes);
             // Labels of exemplars are underscored in every case: not all formats have quotes for them.
             let name = naming::label(Names::Underscores, key);
-            let letters = |(n, v): &(String, String)| n.chars().count() + v.chars().count();
-            let used: usize = out.labels.iter().map(letters).sum();
-            if !name.is_empty() && used + name.chars().count() + value.chars().count() <= 128 {
+            let more = letters(&name, &value);
+            if !name.is_empty() && used + more <= EXEMPLAR_LETTERS_MAX {
+                used += more;
                 out.labels.push((name.into_owned(), value.into_owned()));
             }
         }
