@@ -6,6 +6,7 @@ pub mod limits;
 pub mod otlp;
 mod own;
 pub mod store;
+mod taken;
 
 use crate::collect::applications::Shown;
 use crate::metric::Sink;

@@ -4,6 +4,7 @@ use super::Input;
 use super::family::{Family, Key, Series, clash, joined, name_bytes};
 use super::held::{self, Held, Mode};
 use super::limits::{Limits, Refusal};
+use super::taken::{is_taken, parts_of};
 use crate::metric::{Exemplar, Kind, Sink, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -479,19 +480,6 @@ fn is_old(series: &Series, sender: &Sender, point: &Point<'_>) -> bool {
         Mode::Add if point.start_nanos > 0 => point.start_nanos < held,
         Mode::Add => point.at_nanos <= held,
     }
-}
-
-fn parts_of(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Histogram => &["_bucket", "_sum", "_count"],
-        Kind::Summary => &["_sum", "_count"],
-        _ => &[],
-    }
-}
-
-/// Whether another collector has the name, or one that this family's series would have.
-fn is_taken(out: &dyn Sink, name: &str, kind: Kind) -> bool {
-    out.has_family(name) || parts_of(kind).iter().any(|part| out.has_family(&format!("{name}{part}")))
 }
 
 #[cfg(test)]

@@ -160,6 +160,10 @@ fn a_family_that_another_collector_has_is_left_out() {
     bench.gauge("a", "h_count", &[], 1.0).unwrap();
     bench.put("a", "h", Kind::Histogram, &Point::new(&[], Value::Histogram(&histogram))).unwrap();
     bench.put("a", "node", Kind::Histogram, &Point::new(&[], Value::Histogram(&histogram))).unwrap();
+    for later in ["headroom_apps_series", "headroom.build.info", "node_scrape_collector_success"] {
+        bench.gauge("a", later, &[], 7.0).unwrap();
+    }
+    bench.gauge("a", "headroom_kit_held_bytes", &[], 7.0).unwrap();
     let mut out = TextEncoder::default();
     for name in ["taken", "node_sum"] {
         out.family(&Desc::gauge(name, "T.", &[]));
@@ -168,8 +172,11 @@ fn a_family_that_another_collector_has_is_left_out() {
     let page = String::from_utf8(out.page().to_vec()).unwrap();
     assert!(
         page.contains("h_count{job=\"a\",instance=\"i\"} 1\n")
-            && page.contains("headroom_apps_families_hidden 3\n")
+            && page.contains("headroom_apps_families_hidden 6\n")
     );
+    let sevens: Vec<&str> = page.lines().filter(|line| line.ends_with("} 7")).collect();
+    assert_eq!(sevens, ["headroom_kit_held_bytes{job=\"a\",instance=\"i\"} 7"]);
+    assert_eq!(page.matches("# TYPE headroom_apps_series ").count(), 1, "{page}");
     assert!(!page.contains("taken{") && !page.contains("node_bucket{"), "{page}");
 }
 
