@@ -56,7 +56,8 @@ impl Receiver {
     /// A receiver that fills the store; with a token, only who has it may come in.
     pub fn new(applications: Applications, options: &Options, token: Option<Token>, clock: Clock) -> Self {
         let bytes = usize::try_from(options.in_flight_max.as_u64()).unwrap_or(usize::MAX);
-        let permits = (bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
+        // What a frame has besides comes on top, so that a body that may be taken always can be.
+        let permits = bytes.saturating_add(FRAME_BYTES).div_ceil(PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
         let in_flight = Arc::new(Semaphore::new(permits));
         // One at a time: they would wait for the store, and each holds what it unpacked.
         let decoding = Arc::new(Semaphore::new(1));
@@ -86,7 +87,7 @@ impl Receiver {
                 if out.len() + bytes.len() > most {
                     return Err(Fault::TooLong(self.body_max()));
                 }
-                self.hold(&mut held, bytes.len())?;
+                self.hold(&mut held, out.len() + bytes.len())?;
                 out.extend_from_slice(&bytes);
             }
             Ok(Body { bytes: out, _held: held })
@@ -94,8 +95,11 @@ impl Receiver {
         tokio::time::timeout(Limits::default().body, read).await.unwrap_or(Err(Fault::TooSlow))
     }
 
+    /// Holds as much as so many bytes take, whatever the pieces in which they came.
     fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Fault> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let before = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let permits = bytes.div_ceil(PERMIT_BYTES).saturating_sub(before);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.in_flight).try_acquire_many_owned(permits).map_err(|_| Fault::Busy)?;
         match held {
             Some(held) => held.merge(more),
@@ -259,6 +263,20 @@ mod tests {
         });
         assert_eq!(outcome.map(|outcome| outcome.taken), Ok(1));
         assert!(page.join().unwrap(), "nothing else was done while a request waited for the store");
+    }
+
+    #[test]
+    fn a_body_in_many_pieces_takes_no_more_than_in_one() {
+        let max = bytesize::ByteSize::kib(4);
+        let receiver = receiver(&Options { body_max: max, in_flight_max: max, ..Options::default() });
+        let (mut held, mut others) = (None, None);
+        for bytes in 1..=2048 {
+            assert_eq!(receiver.hold(&mut held, bytes), Ok(()), "{bytes} bytes");
+        }
+        assert_eq!(receiver.hold(&mut others, 2048), Ok(()));
+        assert_eq!(receiver.hold(&mut others, 4096), Err(Fault::Busy));
+        drop(held);
+        assert_eq!(receiver.hold(&mut others, 4096 + FRAME_BYTES), Ok(()), "the largest, alone");
     }
 
     #[test]
