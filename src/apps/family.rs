@@ -28,10 +28,19 @@ const OWN: [&str; 2] = ["job", "instance"];
 pub(super) struct Family {
     pub(super) kind: Kind,
     help: Box<str>,
-    names: Vec<Box<str>>,
+    /// The application that was the first to send it, which is charged for what all share.
+    owner: u32,
+    names: Vec<Name>,
     places: HashMap<Box<str>, u16>,
     /// By application and labels, in the form of [`Key`].
     pub(super) series: BTreeMap<Box<[u8]>, Series>,
+}
+
+/// The name of a label, and the application that brought it.
+#[derive(Debug)]
+struct Name {
+    text: Box<str>,
+    owner: u32,
 }
 
 /// One series.
@@ -62,10 +71,10 @@ pub(super) struct Key<'a> {
 }
 
 impl Family {
-    pub(super) fn new(kind: Kind, help: &str) -> Self {
+    pub(super) fn new(kind: Kind, help: &str, owner: u32) -> Self {
         let places = OWN.iter().zip(0..).map(|(name, place)| ((*name).into(), place)).collect();
-        let names = OWN.iter().map(|name| (*name).into()).collect();
-        Self { kind, help: shown_help(help).into(), names, places, series: BTreeMap::new() }
+        let names = OWN.iter().map(|name| Name { text: (*name).into(), owner }).collect();
+        Self { kind, help: shown_help(help).into(), owner, names, places, series: BTreeMap::new() }
     }
 
     /// What a new family of this name takes.
@@ -73,20 +82,18 @@ impl Family {
         FAMILY_BYTES + 2 * name.len() + shown_help(help).len()
     }
 
-    /// What the names of its labels take.
-    pub(super) fn names_bytes(&self) -> usize {
-        self.names.iter().skip(OWN.len()).map(|name| name_bytes(name)).sum()
+    /// What the family takes without its series, by the application that is charged for it.
+    pub(super) fn shared(&self, name: &str) -> impl Iterator<Item = (u32, usize)> {
+        let names = self.names.iter().skip(OWN.len());
+        let own = (self.owner, Self::bytes_of(name, &self.help));
+        std::iter::once(own).chain(names.map(|name| (name.owner, name_bytes(&name.text))))
     }
 
-    pub(super) fn help_bytes(&self) -> usize {
-        self.help.len()
-    }
-
-    /// Adds the names that a key needs.
-    pub(super) fn add_names(&mut self, fresh: &[&str]) {
+    /// Adds the names that a key of this application needs.
+    pub(super) fn add_names(&mut self, fresh: &[&str], owner: u32) {
         for name in fresh {
             let Ok(place) = u16::try_from(self.names.len()) else { return };
-            self.names.push((*name).into());
+            self.names.push(Name { text: (*name).into(), owner });
             self.places.insert((*name).into(), place);
         }
     }
@@ -98,7 +105,7 @@ impl Family {
         application: impl Fn(u32) -> (&'a str, &'a str),
         out: &mut dyn Sink,
     ) {
-        let labels: Vec<&str> = self.names.iter().map(AsRef::as_ref).collect();
+        let labels: Vec<&str> = self.names.iter().map(|name| &*name.text).collect();
         out.family(&Desc { name, help: &self.help, kind: self.kind, labels: &labels, sparse: true });
         let mut values = vec![""; labels.len()];
         for (key, series) in &self.series {

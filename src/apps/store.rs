@@ -1,5 +1,8 @@
 //! The store of what applications send: every limit is looked at before anything is kept, and all that is kept is counted.
 
+mod expiry;
+mod room;
+
 use super::Input;
 use super::family::{Family, Key, Series, clash, joined, name_bytes};
 use super::held::{self, Held, Mode};
@@ -302,18 +305,20 @@ impl Store {
         let is_new = !self.families.contains_key(about.name);
         let shared = fresh.iter().map(|name| name_bytes(name)).sum::<usize>()
             + if is_new { Family::bytes_of(about.name, about.help) } else { 0 };
-        if let Err(refusal) = self.room(sender.application).check_all(lines, bytes, shared) {
+        // What all share is charged to the first who sends it: otherwise long names would be free.
+        let bytes = bytes + shared;
+        if let Err(refusal) = self.room(sender.application).check(lines, bytes) {
             if !self.expire_if_due(now_millis) {
                 return Err(refusal);
             }
             // The family may have gone with what was stale, and with it the places of its labels.
             return self.try_put(sender, about, point);
         }
-        let family =
-            self.families.entry(about.name.into()).or_insert_with(|| Family::new(about.kind, about.help));
-        family.add_names(fresh);
+        let owner = sender.application;
+        let new = || Family::new(about.kind, about.help, owner);
+        let family = self.families.entry(about.name.into()).or_insert_with(new);
+        family.add_names(fresh, owner);
         family.series.insert(key.into(), series);
-        self.bytes += shared;
         self.count(sender.application, (0, 0), (lines, bytes));
         Ok(())
     }
@@ -356,53 +361,6 @@ impl Store {
         super::own::write(self, hidden, out);
     }
 
-    /// Forgets what was not sent for too long.
-    fn expire(&mut self, now_millis: u64) {
-        self.expired_at_millis = now_millis;
-        let limit = u64::try_from(self.stale_after.as_millis()).unwrap_or(u64::MAX);
-        let is_stale = |seen: u64| now_millis.saturating_sub(seen) > limit;
-        let (mut gone, mut families_gone) = (Vec::new(), 0);
-        self.families.retain(|name, family| {
-            family.series.retain(|key, series| {
-                let stale = is_stale(series.seen_millis);
-                if stale {
-                    let number = key.first_chunk().map_or(0, |number| u32::from_be_bytes(*number));
-                    gone.push((number, (series.held.series(), series.bytes)));
-                }
-                !stale
-            });
-            if family.series.is_empty() {
-                families_gone += Family::bytes_of(name, "") + family.help_bytes() + family.names_bytes();
-            }
-            !family.series.is_empty()
-        });
-        self.bytes = self.bytes.saturating_sub(families_gone);
-        self.counts.expired += gone.len() as u64;
-        for (number, before) in gone {
-            self.count(number, before, (0, 0));
-        }
-        let mut bytes_gone = 0;
-        self.applications.retain(|_, application| {
-            let stays = application.series > 0 || !is_stale(application.seen_millis);
-            if !stays {
-                bytes_gone += application_bytes(&application.job, &application.instance);
-            }
-            stays
-        });
-        self.bytes = self.bytes.saturating_sub(bytes_gone);
-        let applications = &self.applications;
-        self.numbers.retain(|_, number| applications.contains_key(number));
-    }
-
-    /// The same where room is wanted, not more often than makes sense; whether it was done.
-    fn expire_if_due(&mut self, now_millis: u64) -> bool {
-        let due = now_millis.saturating_sub(self.expired_at_millis) >= EXPIRE_MILLIS_MIN;
-        if due {
-            self.expire(now_millis);
-        }
-        due
-    }
-
     fn count(&mut self, application: u32, before: (usize, usize), after: (usize, usize)) {
         let step = |total: &mut usize, before: usize, after: usize| {
             *total = (*total + after).saturating_sub(before);
@@ -415,51 +373,8 @@ impl Store {
         }
     }
 
-    fn room(&self, application: u32) -> Room {
-        // One that is not known any more has no room: nobody would count what it held.
-        let held = self.applications.get(&application).map(|a| (a.series, a.bytes));
-        let (series, bytes) = held.unwrap_or((usize::MAX, usize::MAX));
-        let limits = &self.limits;
-        Room {
-            series: limits.series.saturating_sub(self.series),
-            own_series: limits.series_per_application.saturating_sub(series),
-            bytes: limits.memory_bytes().saturating_sub(self.bytes),
-            own_bytes: limits.memory_bytes_per_application().saturating_sub(bytes),
-        }
-    }
-
     fn millis(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What there is room for.
-#[derive(Clone, Copy)]
-struct Room {
-    series: usize,
-    own_series: usize,
-    bytes: usize,
-    own_bytes: usize,
-}
-
-impl Room {
-    fn check(self, series: usize, bytes: usize) -> Result<(), Refusal> {
-        self.check_all(series, bytes, 0)
-    }
-
-    /// `shared` is what is of no application: the names of families and labels.
-    fn check_all(self, series: usize, bytes: usize, shared: usize) -> Result<(), Refusal> {
-        if series > self.own_series {
-            Err(Refusal::ApplicationSeries)
-        } else if series > self.series {
-            Err(Refusal::Series)
-        } else if bytes > self.own_bytes {
-            Err(Refusal::ApplicationMemory)
-        } else if bytes + shared > self.bytes {
-            Err(Refusal::Memory)
-        } else {
-            Ok(())
-        }
     }
 }
 

@@ -253,6 +253,32 @@ fn histograms_that_make_no_sense_are_refused() {
     }
 }
 
+#[test]
+fn what_all_share_is_charged_to_the_first_who_sends_it_until_it_is_gone() {
+    let limits = Limits { memory_per_application: ByteSize::kib(16), ..Limits::default() };
+    let mut bench = Bench::new(limits);
+    let help = "h".repeat(1024);
+    let put = |bench: &mut Bench, job: &str, name: &str| {
+        let sender = bench.sender(job);
+        let about = About { name, help: &help, kind: Kind::Gauge };
+        bench.store.put(&sender, &about, &Point::new(&[], Value::U64(1)))
+    };
+    let names: Vec<String> = (0..100).map(|i| format!("{}{i}", "n".repeat(200))).collect();
+    let taken = names.iter().filter(|name| put(&mut bench, "a", name).is_ok()).count();
+    assert!((4..9).contains(&taken), "{taken} families of 2 KiB each in 16 KiB");
+    assert_eq!(put(&mut bench, "a", &names[99]), Err(Refusal::ApplicationMemory));
+    // Others have what is theirs, and are not charged for the names of the first.
+    for name in &names[..taken] {
+        put(&mut bench, "b", name).unwrap();
+    }
+    let sender = bench.sender("b");
+    assert!(bench.store.applications[&sender.application].bytes < 4096);
+    bench.now += STALE + Duration::from_secs(1);
+    bench.page();
+    assert_eq!(bench.store.totals(), Totals::default());
+    assert_eq!(put(&mut bench, "a", &names[99]), Ok(()));
+}
+
 /// A point as a number of small choices.
 type Choice = (u8, u8, u8, u8, u16);
 
@@ -309,6 +335,21 @@ proptest! {
                 prop_assert!(application.series <= limits.series_per_application);
             }
         }
+        // Each application is charged for its series and for what it was the first to send, and no other is.
+        let mut charged: HashMap<u32, usize> = HashMap::new();
+        for (name, family) in &bench.store.families {
+            for (key, series) in &family.series {
+                *charged.entry(u32::from_be_bytes(key[..4].try_into().unwrap())).or_default() += series.bytes;
+            }
+            family.shared(name).for_each(|(owner, bytes)| *charged.entry(owner).or_default() += bytes);
+        }
+        for (number, application) in &bench.store.applications {
+            let (charged, held) = (charged.get(number).copied().unwrap_or(0), application.bytes);
+            prop_assert_eq!(charged, held);
+        }
+        let own = |a: &Application| application_bytes(&a.job, &a.instance);
+        let all = charged.values().sum::<usize>() + bench.store.applications.values().map(own).sum::<usize>();
+        prop_assert_eq!(all, bench.store.bytes);
         // What is counted is what is there.
         let all = || bench.store.families.values().flat_map(|family| family.series.values());
         prop_assert_eq!(all().map(|s| s.held.series()).sum::<usize>(), bench.store.series);
