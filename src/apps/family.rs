@@ -7,6 +7,7 @@ use crate::encode::name::{Of, Scheme, is_legacy};
 use crate::metric::{Besides, Desc, Exemplar, Kind, Sink};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 
 /// What one family takes, without its texts.
 const FAMILY_BYTES: usize = 512;
@@ -34,6 +35,8 @@ pub(super) struct Family {
     places: HashMap<Box<str>, u16>,
     /// By application and labels, in the form of [`Key`].
     pub(super) series: BTreeMap<Box<[u8]>, Series>,
+    /// Whether series went since the names were last looked through.
+    pub(super) is_thinned: bool,
 }
 
 /// The name of a label, and the application that brought it.
@@ -74,7 +77,8 @@ impl Family {
     pub(super) fn new(kind: Kind, help: &str, owner: u32) -> Self {
         let places = OWN.iter().zip(0..).map(|(name, place)| ((*name).into(), place)).collect();
         let names = OWN.iter().map(|name| Name { text: (*name).into(), owner }).collect();
-        Self { kind, help: shown_help(help).into(), owner, names, places, series: BTreeMap::new() }
+        let (help, series) = (shown_help(help).into(), BTreeMap::new());
+        Self { kind, help, owner, names, places, series, is_thinned: false }
     }
 
     /// What a new family of this name takes.
@@ -96,6 +100,58 @@ impl Family {
             self.names.push(Name { text: (*name).into(), owner });
             self.places.insert((*name).into(), place);
         }
+    }
+
+    /// How many names of labels an application brought.
+    pub(super) fn names_of(&self, application: u32) -> usize {
+        self.names.iter().skip(OWN.len()).filter(|name| name.owner == application).count()
+    }
+
+    /// The keys of an application's series.
+    pub(super) fn keys_of(&self, application: u32) -> impl Iterator<Item = &[u8]> {
+        let first = application.to_be_bytes();
+        let from = (Bound::Included(&first[..]), Bound::Unbounded);
+        self.series
+            .range::<[u8], _>(from)
+            .map(|(key, _)| &**key)
+            .take_while(move |key| key.starts_with(&first))
+    }
+
+    /// Forgets names of labels that no series has any more, so that there is room for others; what they took, by the
+    /// application that was charged for it.
+    pub(super) fn forget_unused_names(&mut self) -> Vec<(u32, usize)> {
+        if !std::mem::take(&mut self.is_thinned) {
+            return Vec::new();
+        }
+        let mut used: HashSet<usize> = (0..OWN.len()).collect();
+        for key in self.series.keys() {
+            let mut rest = key.get(4..).unwrap_or_default();
+            while let Some((place, _, behind)) = next_label(rest) {
+                used.insert(place);
+                rest = behind;
+            }
+        }
+        if used.len() == self.names.len() {
+            return Vec::new();
+        }
+        // Names keep their order, and so do labels within a key and keys among each other.
+        let (mut moved, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, name) in std::mem::take(&mut self.names).into_iter().enumerate() {
+            moved.push(u16::try_from(kept.len()).unwrap_or(u16::MAX));
+            if used.contains(&place) {
+                kept.push(name);
+            } else {
+                gone.push((name.owner, name_bytes(&name.text)));
+            }
+        }
+        self.places = kept.iter().map(|name| name.text.clone()).zip(0..).collect();
+        self.names = kept;
+        let series = std::mem::take(&mut self.series).into_iter().map(|(mut key, series)| {
+            renumber(&mut key, &moved);
+            (key, series)
+        });
+        self.series = series.collect();
+        gone
     }
 
     /// Writes the family; `application` knows job and instance of each number.
@@ -130,6 +186,19 @@ impl Family {
             };
             out.sample_with(&values, series.held.value(), &besides);
         }
+    }
+}
+
+/// Puts new places into a key.
+fn renumber(key: &mut [u8], moved: &[u16]) {
+    let mut rest = key.get_mut(4..).unwrap_or_default();
+    while let Some((place, behind)) = std::mem::take(&mut rest).split_first_chunk_mut::<2>() {
+        if let Some(now) = moved.get(usize::from(u16::from_be_bytes(*place))) {
+            *place = now.to_be_bytes();
+        }
+        let Some((length, behind)) = behind.split_first_chunk_mut::<2>() else { return };
+        let length = usize::from(u16::from_be_bytes(*length));
+        rest = behind.get_mut(length..).unwrap_or_default();
     }
 }
 

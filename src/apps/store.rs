@@ -191,11 +191,31 @@ impl Store {
     /// Keeps a point, or says why not. Both are counted.
     pub fn put(&mut self, sender: &Sender, about: &About<'_>, point: &Point<'_>) -> Result<(), Refusal> {
         let result = self.try_put(sender, about, point);
+        self.counted(sender.input, result)
+    }
+
+    fn counted(&mut self, input: Input, result: Result<(), Refusal>) -> Result<(), Refusal> {
         match result {
-            Ok(()) => *self.counts.points.entry(sender.input).or_default() += 1,
-            Err(refusal) => self.refuse(sender.input, refusal, 1),
+            Ok(()) => *self.counts.points.entry(input).or_default() += 1,
+            Err(refusal) => self.refuse(input, refusal, 1),
         }
         result
+    }
+
+    /// [`Store::put`] where an application has one series in a family: those with other labels disappear.
+    pub fn put_only(&mut self, sender: &Sender, about: &About<'_>, point: &Point<'_>) -> Result<(), Refusal> {
+        let mut result = self.try_put(sender, about, point);
+        if let Some(family) = self.families.get(about.name).filter(|family| family.kind == about.kind) {
+            let keys: Vec<Box<[u8]>> = family.keys_of(sender.application).map(Into::into).collect();
+            if keys.len() > usize::from(result.is_ok()) {
+                for key in &keys {
+                    self.forget(sender.application, about.name, key);
+                }
+                // What was there before may have been in its way.
+                result = self.try_put(sender, about, point);
+            }
+        }
+        self.counted(sender.input, result)
     }
 
     /// Counts points that were refused before they came to the store.
@@ -315,6 +335,10 @@ impl Store {
             return self.try_put(sender, about, point);
         }
         let owner = sender.application;
+        let brought = self.families.get(about.name).map_or(0, |family| family.names_of(owner));
+        if !fresh.is_empty() && brought + fresh.len() > self.limits.names_per_application() {
+            return Err(Refusal::Labels);
+        }
         let new = || Family::new(about.kind, about.help, owner);
         let family = self.families.entry(about.name.into()).or_insert_with(new);
         family.add_names(fresh, owner);
@@ -325,20 +349,24 @@ impl Store {
 
     /// Forgets a series: its application says that there is no value any more.
     pub fn remove(&mut self, sender: &Sender, about: &About<'_>, labels: &Labels<'_>) -> Result<(), Refusal> {
-        let Some(family) = self.families.get_mut(about.name).filter(|family| family.kind == about.kind)
-        else {
-            return Ok(());
-        };
+        let family = self.families.get(about.name).filter(|family| family.kind == about.kind);
+        let Some(family) = family else { return Ok(()) };
         let key = Key::new(about.kind, Some(family), labels, &self.limits)?;
         if !key.fresh.is_empty() {
             return Ok(());
         }
         let mut bytes = Vec::new();
         key.write(sender.application, &mut bytes);
-        if let Some(series) = family.series.remove(bytes.as_slice()) {
-            self.count(sender.application, (series.held.series(), series.bytes), (0, 0));
-        }
+        self.forget(sender.application, about.name, &bytes);
         Ok(())
+    }
+
+    fn forget(&mut self, application: u32, family: &str, key: &[u8]) {
+        let Some(family) = self.families.get_mut(family) else { return };
+        if let Some(series) = family.series.remove(key) {
+            family.is_thinned = true;
+            self.count(application, (series.held.series(), series.bytes), (0, 0));
+        }
     }
 
     /// Writes all that is held and not stale. Families whose names others have are left out.

@@ -35,6 +35,8 @@ pub struct Outcome {
     pub taken: u64,
     /// How many were not, by reason.
     pub refused: BTreeMap<Refusal, u64>,
+    /// How many resources have no `target_info`, by reason; these are no points.
+    pub unshown: BTreeMap<Refusal, u64>,
 }
 
 impl Outcome {
@@ -42,13 +44,20 @@ impl Outcome {
     pub fn rejected(&self) -> u64 {
         self.refused.values().sum()
     }
+
+    /// Whether all was taken.
+    pub fn is_whole(&self) -> bool {
+        self.refused.is_empty() && self.unshown.is_empty()
+    }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (refusal, points)) in self.refused.iter().enumerate() {
+        let points = self.refused.iter().map(|all| ("not taken", all));
+        let resources = self.unshown.iter().map(|all| ("without target_info", all));
+        for (at, (what, (refusal, count))) in points.chain(resources).enumerate() {
             let between = if at > 0 { "; " } else { "" };
-            write!(f, "{between}{points} not taken: {refusal}")?;
+            write!(f, "{between}{count} {what}: {refusal}")?;
         }
         Ok(())
     }
@@ -154,8 +163,12 @@ impl Receiving<'_> {
         let labels: Vec<(&str, &str)> =
             resource.others.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
         let about = About { name: "target_info", help: "Target metadata.", kind: Kind::Gauge };
-        // It is no point of the request's own: the store counts it if it is refused, the answer does not.
-        _ = self.turn.store().put(sender, &about, &Point::new(&labels, Value::U64(1)));
+        // It is no point of the request's own: the answer says why it is not there, and does not count it. One for each
+        // application: what a process said before it began anew is not true any more.
+        let point = Point::new(&labels, Value::U64(1));
+        if let Err(refusal) = self.turn.store().put_only(sender, &about, &point) {
+            *self.outcome.unshown.entry(refusal).or_default() += 1;
+        }
     }
 
     fn metric(&mut self, sender: &Sender, scope: &Labels<'_>, bytes: &[u8]) {

@@ -18,8 +18,11 @@ impl Store {
                     gone.push((number, (series.held.series(), series.bytes)));
                     expired += 1;
                 }
+                family.is_thinned |= stale;
                 !stale
             });
+            let unused = family.forget_unused_names();
+            gone.extend(unused.into_iter().map(|(owner, bytes)| (owner, (0, bytes))));
             if family.series.is_empty() {
                 gone.extend(family.shared(name).map(|(owner, bytes)| (owner, (0, bytes))));
             }

@@ -279,6 +279,62 @@ fn what_all_share_is_charged_to_the_first_who_sends_it_until_it_is_gone() {
     assert_eq!(put(&mut bench, "a", &names[99]), Ok(()));
 }
 
+#[test]
+fn no_application_has_all_the_names_of_a_family_and_unused_ones_are_free_again() {
+    let mut bench = Bench::new(Limits { labels: 32, ..Limits::default() });
+    let put = |bench: &mut Bench, job: &str, at: usize| {
+        let name = format!("{job}{at}");
+        bench.gauge(job, "x", &[("all", job), (&name, "v")], 1.0)
+    };
+    // 256 names: `all`, and 64 of each of them but the first, which brought `all`, and the last, for which 63 are left.
+    for (job, want) in [("a", 63), ("b", 64), ("c", 64), ("d", 64), ("e", 0)] {
+        let results: Vec<_> = (0..100).map(|at| put(&mut bench, job, at)).collect();
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), want, "{job}");
+        assert_eq!(results.last(), Some(&Err(Refusal::Labels)));
+    }
+    let of = |page: &str, job: &str| -> Vec<String> {
+        page.lines().filter(|l| l.contains(&format!("job=\"{job}\""))).map(str::to_owned).collect()
+    };
+    let before = of(&bench.page(), "c");
+    assert_eq!(before.len(), 64);
+    bench.now += STALE;
+    for (job, count) in [("a", 1), ("c", 64), ("d", 64)] {
+        (0..count).for_each(|at| put(&mut bench, job, at).unwrap());
+    }
+    bench.now += Duration::from_secs(1);
+    // All of b is gone, and nearly all of a: there is room for e, and what stays is what it was.
+    assert_eq!(of(&bench.page(), "c"), before);
+    assert_eq!((0..100).filter(|at| put(&mut bench, "e", *at).is_ok()).count(), 64);
+    for at in 0..64 {
+        put(&mut bench, "c", at).unwrap();
+    }
+    assert_eq!(of(&bench.page(), "c"), before, "known under the same labels, and not there twice");
+    assert_eq!(of(&bench.page(), "a"), ["x{job=\"a\",instance=\"i\",all=\"a\",a0=\"v\"} 1"]);
+    bench.now += STALE + Duration::from_secs(1);
+    bench.page();
+    assert_eq!(bench.store.totals(), Totals::default());
+}
+
+#[test]
+fn where_there_is_one_series_those_with_other_labels_disappear() {
+    let mut bench = Bench::new(Limits { series_per_application: 1, labels: 2, ..Limits::default() });
+    let only = |bench: &mut Bench, job: &str, labels: &Labels<'_>| {
+        let sender = bench.sender(job);
+        let about = About { name: "target_info", help: "H.", kind: Kind::Gauge };
+        bench.store.put_only(&sender, &about, &Point::new(labels, Value::U64(1)))
+    };
+    for (job, labels) in
+        [("a", &[("v", "1")][..]), ("b", &[("v", "1")]), ("a", &[("v", "2")]), ("a", &[("v", "2")])]
+    {
+        only(&mut bench, job, labels).unwrap();
+    }
+    let b = "target_info{job=\"b\",instance=\"i\",v=\"1\"} 1\n";
+    assert_eq!(bench.page(), format!("target_info{{job=\"a\",instance=\"i\",v=\"2\"}} 1\n{b}"));
+    assert_eq!(only(&mut bench, "a", &[("v", "1"), ("w", "1"), ("x", "1")]), Err(Refusal::Labels));
+    assert_eq!(bench.page(), b, "what was said before is not true any more");
+    assert!(bench.page_in(Scheme::Underscores).contains("headroom_apps_points_total{input=\"otlp\"} 4\n"));
+}
+
 /// A point as a number of small choices.
 type Choice = (u8, u8, u8, u8, u16);
 

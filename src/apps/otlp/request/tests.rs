@@ -268,3 +268,22 @@ fn a_page_does_not_wait_for_a_whole_request() {
     });
     assert!(seen, "the store was never left to anybody before the request was over");
 }
+
+#[test]
+fn a_resource_with_too_many_attributes_has_no_target_info_and_the_answer_says_so() {
+    let bench = Bench::new(Limits { labels: 2, ..Limits::default() });
+    let gauge = r#"{"name":"g","gauge":{"dataPoints":[{"asInt":1}]}}"#;
+    let outcome = bench.send(gauge);
+    assert!(outcome.is_whole(), "{outcome}");
+    let attributes: Vec<String> =
+        (0..3).map(|i| format!(r#"{{"key":"k{i}","value":{{"stringValue":"v"}}}}"#)).collect();
+    let json = format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{}]}},"scopeMetrics":[{{"metrics":[{gauge}]}}]}}]}}"#,
+        attributes.join(",")
+    );
+    let request = json::request(json.as_bytes(), 1 << 20).unwrap();
+    let arrival = Arrival { now: Instant::now(), wall_nanos: WALL };
+    let outcome = receive(&bench.0, Names::Underscores, &request, arrival).unwrap();
+    assert_eq!((outcome.taken, outcome.rejected()), (1, 0));
+    assert_eq!(outcome.unshown, [(Refusal::Labels, 1)].into());
+}
