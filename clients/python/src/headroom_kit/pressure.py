@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import logging
+import math
 import os
 import select
 import socket
@@ -70,8 +71,8 @@ class PressureWatch:
                     wait = RETRY_SECONDS_MIN
                     self._follow(source)
                 self._say("the other side has gone")
-            except (OSError, ValueError) as error:
-                self._say(str(error))
+            except Exception as error:  # noqa: BLE001 - without this thread nothing is watched, and nobody is told
+                self._say(str(error) or type(error).__name__)
             self._rest(wait)
             wait = min(wait * 2, RETRY_SECONDS_MAX)
 
@@ -94,8 +95,11 @@ class PressureWatch:
     def _rest(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         left = seconds
+        # Not select(), which knows no descriptor above 1023: services have many files.
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
         while left > 0 and not self._closed:
-            select.select([self._wake_read], [], [], left)
+            poll.poll(math.ceil(left * 1000))
             left = deadline - time.monotonic()
 
     def _say(self, error: Optional[str]) -> None:
