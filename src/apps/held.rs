@@ -33,7 +33,11 @@ impl Held {
             Value::U64(value) => Self::Number(value as f64),
             Value::F64(value) => Self::Number(value),
             Value::Histogram(value) => Self::Histogram(Box::new(value.clone())),
-            Value::Exponential(value) => Self::Exponential(Box::new(value.clone())),
+            Value::Exponential(value) => {
+                let mut value = Box::new(value.clone());
+                value.fold();
+                Self::Exponential(value)
+            }
             Value::Summary(value) => Self::Summary(Box::new(value.clone())),
         }
     }

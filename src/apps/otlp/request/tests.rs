@@ -145,6 +145,17 @@ fn exponential_histograms_have_bounds_in_text_and_become_coarser_where_they_must
         let metric = exponential(20).replace("\"offset\":0", &format!("\"offset\":{offset}"));
         assert_eq!(bench.send(&metric).taken, 1, "{offset}");
     }
+    // A threshold that lies among the buckets does not make counts fall from one bound to the next.
+    let within = exponential(0).replace("\"name\":\"e\"", "\"name\":\"within\"");
+    let within = within.replace("\"zeroCount\":1", "\"zeroCount\":1,\"zeroThreshold\":1.5");
+    assert_eq!(bench.send(&within).taken, 1);
+    let samples = bench.samples();
+    let at = samples.iter().position(|line| line.starts_with("within_bucket")).unwrap();
+    assert_eq!(
+        samples[at..at + 3],
+        ["within_bucket{le=\"2\"} 2", "within_bucket{le=\"4\"} 4", "within_bucket{le=\"+Inf\"} 4"]
+    );
+    assert_eq!(bench.send(&exponential(0).replace("\"offset\":0", "\"offset\":2000")).refused.len(), 1);
     assert_eq!(bench.send(&exponential(-5)).refused, [(Refusal::Buckets, 1)].into());
     assert_eq!(bench.send(&exponential(i32::MAX)).refused, [(Refusal::Buckets, 1)].into());
 }
