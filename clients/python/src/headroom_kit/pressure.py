@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Optional
 
+from . import forked
 from .reclaim import BusyError, Reclaimer
 
 log = logging.getLogger("headroom_kit")
@@ -43,6 +44,8 @@ class PressureWatch:
         self._closed = False
         self._wake_read, self._wake_write = os.pipe()
         self._error: Optional[str] = None
+        self._source: Optional[_Source] = None
+        forked.renew(self)
         self._thread = threading.Thread(target=self._run, name="headroom-kit-pressure", daemon=True)
         self._thread.start()
 
@@ -50,6 +53,18 @@ class PressureWatch:
     def error(self) -> Optional[str]:
         """Why it does not watch at present; None if it does."""
         return self._error
+
+    def _after_fork(self) -> None:
+        # Who watches is the parent. Its pipe and its source are not to be kept open here.
+        if self._closed:
+            return
+        self._closed = True
+        self._error = "it is watched in the process that began it"
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
 
     def close(self) -> None:
         """Ends it; a function that runs is waited for."""
@@ -67,9 +82,13 @@ class PressureWatch:
         while not self._closed:
             try:
                 with _Source(self._path, self._write) as source:
+                    self._source = source
                     self._say(None)
                     wait = RETRY_SECONDS_MIN
-                    self._follow(source)
+                    try:
+                        self._follow(source)
+                    finally:
+                        self._source = None
                 self._say("the other side has gone")
             except Exception as error:  # noqa: BLE001 - without this thread nothing is watched, and nobody is told
                 self._say(str(error) or type(error).__name__)

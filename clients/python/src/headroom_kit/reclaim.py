@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Literal, Optional
 
+from . import forked
 from .allocator import GarbageCollector, MallocTrim, find_malloc_trim
 from .caller import Caller, Job
 from .part import FunctionPart, Part, Sample, Urgency
@@ -109,11 +110,19 @@ class Reclaimer:
         self._totals: dict[tuple[str, str], Totals] = {}
         self._requests: dict[str, int] = {}
         self._listeners: list[Callable[[PartOutcome], None]] = []
+        forked.renew(self)
         if allocator:
             self.add(GarbageCollector())
             malloc_trim = find_malloc_trim()
             if malloc_trim is not None:
                 self.add(MallocTrim(malloc_trim))
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._turn = threading.Lock()
+        # Threads that were away are not here, and would never come back.
+        self._away = _Away()
+        self._mute = _Away()
 
     def add(self, part: Part, *, weak: bool = False) -> None:
         """Registers a part; weakly if nobody should keep it for this registry's sake."""
