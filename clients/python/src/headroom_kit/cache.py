@@ -165,10 +165,12 @@ class Cache(Part, Generic[K, V]):
 
     def __delitem__(self, key: K) -> None:
         """Drops a value."""
+        dropped: list[_Entry[V]] = []
         with self._lock:
             if key not in self._entries:
                 raise KeyError(key)
-            self.pop(key)
+            self._expire(self._clock(), dropped)
+            self._drop(key, dropped)
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a value; asking does not count as using it."""

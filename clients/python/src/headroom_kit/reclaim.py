@@ -110,6 +110,7 @@ class Reclaimer:
         self._totals: dict[tuple[str, str], Totals] = {}
         self._requests: dict[str, int] = {}
         self._listeners: list[Callable[[PartOutcome], None]] = []
+        self._exported: list[object] = []
         forked.renew(self)
         if allocator:
             self.add(GarbageCollector())
@@ -162,6 +163,14 @@ class Reclaimer:
         """Calls a function with what came of each part that was asked."""
         with self._lock:
             self._listeners.append(listener)
+
+    def first_export(self, provider: object) -> bool:
+        """Whether these numbers are exported to that provider for the first time."""
+        with self._lock:
+            if any(known is provider for known in self._exported):
+                return False
+            self._exported.append(provider)
+            return True
 
     def reclaim(
         self,
