@@ -62,10 +62,16 @@ impl<'a> Desc<'a> {
 pub struct Histogram {
     /// Upper bound (inclusive) and the number of observations at or below it, ascending.
     pub buckets: Vec<(f64, u64)>,
-    /// The sum of all observations.
-    pub sum: f64,
+    /// The sum of all observations, if it is known.
+    pub sum: Option<f64>,
     /// The number of all observations; what the `+Inf` bucket holds.
     pub count: u64,
+}
+
+/// The sum of two sums. One that is not known, or is no number any more, leaves nothing to be known.
+pub fn sum_of(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    let sum = a? + b?;
+    sum.is_finite().then_some(sum)
 }
 
 /// A summary's state: quantiles, the sum and the count of all observations.

@@ -1,7 +1,7 @@
 //! The value that is held of one series: how the next one replaces it or adds to it, and what it takes.
 
 use super::limits::Refusal;
-use crate::metric::{Exponential, Histogram, Kind, Summary, Value};
+use crate::metric::{Exponential, Histogram, Kind, Summary, Value, sum_of};
 
 /// The most buckets of a histogram, and quantiles of a summary.
 pub(super) const BUCKETS_MAX: usize = 512;
@@ -73,7 +73,7 @@ impl Held {
                 for ((_, held), (_, next)) in held.buckets.iter_mut().zip(&next.buckets) {
                     *held = held.saturating_add(*next);
                 }
-                held.sum += next.sum;
+                held.sum = sum_of(held.sum, next.sum);
                 held.count = held.count.saturating_add(next.count);
             }
             (Self::Histogram(held), Value::Histogram(next), Mode::Set) => {
@@ -146,7 +146,7 @@ pub(super) fn check(kind: Kind, value: Value<'_>, mode: Mode) -> Result<(), Refu
             if value.buckets.len() > BUCKETS_MAX || !ascend || !last {
                 return Err(Refusal::Buckets);
             }
-            if mode == Mode::Add && !value.sum.is_finite() { Err(Refusal::Number) } else { Ok(()) }
+            Ok(())
         }
         (Kind::Histogram, Value::Exponential(value)) => {
             let most = value.positive.counts.len().max(value.negative.counts.len());
@@ -159,7 +159,7 @@ pub(super) fn check(kind: Kind, value: Value<'_>, mode: Mode) -> Result<(), Refu
             {
                 return Err(Refusal::Buckets);
             }
-            if mode == Mode::Add && !value.sum.is_finite() { Err(Refusal::Number) } else { Ok(()) }
+            Ok(())
         }
         (Kind::Summary, Value::Summary(value)) => {
             let ascend = value.quantiles.is_sorted_by(|a, b| a.0 < b.0);

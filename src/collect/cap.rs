@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_histogram_is_as_many_series_as_it_has_lines_and_is_whole_or_not_there() {
-        let histogram = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: 3.0, count: 2 };
+        let histogram = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: Some(3.0), count: 2 };
         let write = |out: &mut dyn Sink| {
             single(out, &Desc { kind: crate::metric::Kind::Histogram, ..B }, Value::Histogram(&histogram));
         };

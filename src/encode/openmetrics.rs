@@ -141,7 +141,7 @@ mod tests {
     fn bounds_and_quantiles_are_floats() {
         let text = page(Scheme::default(), |out| {
             out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
-            let h = Histogram { buckets: vec![(1.0, 1), (2.5, 2), (1e6, 3)], sum: 4.5, count: 3 };
+            let h = Histogram { buckets: vec![(1.0, 1), (2.5, 2), (1e6, 3)], sum: Some(4.5), count: 3 };
             out.sample(&[], Value::Histogram(&h));
             out.family(&Desc { name: "s", help: "S.", kind: Kind::Summary, labels: &[], sparse: false });
             out.sample(&[], Value::Summary(&Summary { quantiles: vec![(1.0, 7.0)], sum: 8.0, count: 2 }));
@@ -181,7 +181,7 @@ mod tests {
             out.family(&Desc::gauge("g", "G.", &[]));
             out.sample_with(&[], Value::U64(2), &besides);
             out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
-            let h = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: 4.5, count: 3 };
+            let h = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: Some(4.5), count: 3 };
             out.sample_with(&[], Value::Histogram(&h), &Besides { at_millis: None, ..besides });
         });
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();

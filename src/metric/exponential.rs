@@ -1,6 +1,6 @@
 //! Histograms whose bounds are powers of one base: how two become one, and what they are in buckets of another kind.
 
-use super::Histogram;
+use super::{Histogram, sum_of};
 
 /// Buckets in a row: that at `first + i` holds what is above `base^(first + i)` and at most `base^(first + i + 1)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct Exponential {
     pub positive: Run,
     /// Those below zero, by their absolute values.
     pub negative: Run,
-    /// The sum of all observations.
-    pub sum: f64,
+    /// The sum of all observations, if it is known.
+    pub sum: Option<f64>,
     /// The number of all observations.
     pub count: u64,
 }
@@ -173,7 +173,7 @@ impl Exponential {
         self.negative.add(&other.negative);
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
         self.zero_count = self.zero_count.saturating_add(other.zero_count);
-        self.sum += other.sum;
+        self.sum = sum_of(self.sum, other.sum);
         self.count = self.count.saturating_add(other.count);
         self.fold();
     }
@@ -267,10 +267,10 @@ mod tests {
     fn in_buckets_with_bounds_zeros_and_negatives_stand_where_they_belong() {
         let mut all = of(0, 0, &[1, 0, 2]);
         all.negative = Run { first: 0, counts: vec![3, 4] };
-        (all.zero_count, all.count, all.sum) = (5, 15, 1.5);
+        (all.zero_count, all.count, all.sum) = (5, 15, Some(1.5));
         let classic = all.classic();
         assert_eq!(classic.buckets, [(-2.0, 4), (-1.0, 7), (0.0, 12), (2.0, 13), (4.0, 13), (8.0, 15)]);
-        assert_eq!((classic.count, classic.sum), (15, 1.5));
+        assert_eq!((classic.count, classic.sum), (15, Some(1.5)));
     }
 
     #[test]

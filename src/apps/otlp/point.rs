@@ -121,9 +121,11 @@ impl Frame<'_> {
             Series::Sum(mode) | Series::Gauge(mode) => {
                 number(bytes, (4, 6)).map(|value| put(Value::F64(value), mode))
             }
-            Series::Histogram(mode) => histogram(bytes).map(|value| put(Value::Histogram(&value), mode)),
+            Series::Histogram(mode) => {
+                histogram(bytes, mode).map(|value| put(Value::Histogram(&value), mode))
+            }
             Series::Exponential(mode) => {
-                exponential(bytes).map(|value| put(Value::Exponential(&value), mode))
+                exponential(bytes, mode).map(|value| put(Value::Exponential(&value), mode))
             }
             Series::Summary => summary(bytes).map(|value| put(Value::Summary(&value), Mode::Set)),
         };
@@ -228,13 +230,13 @@ fn number(bytes: &[u8], (double, whole): (u32, u32)) -> Result<f64, Refusal> {
     value.ok_or(Refusal::Malformed)
 }
 
-fn histogram(bytes: &[u8]) -> Result<Histogram, Refusal> {
-    let (mut count, mut sum) = (0, f64::NAN);
+fn histogram(bytes: &[u8], mode: Mode) -> Result<Histogram, Refusal> {
+    let (mut count, mut sum) = (0, None);
     let (mut counts, mut bounds): (Vec<u64>, Vec<f64>) = (Vec::new(), Vec::new());
     for (number, wire) in Fields(bytes).flatten() {
         match (number, wire) {
             (4, Wire::Fixed64(value)) => count = value,
-            (5, Wire::Fixed64(bits)) => sum = f64::from_bits(bits),
+            (5, Wire::Fixed64(bits)) => sum = known(bits, mode),
             (6, Wire::Fixed64(value)) => counts.push(value),
             (7, Wire::Fixed64(bits)) => bounds.push(f64::from_bits(bits)),
             (6 | 7, Wire::Bytes(bytes)) if bytes.len() > 8 * (BUCKETS_MAX + 1) => {
@@ -267,16 +269,21 @@ fn histogram(bytes: &[u8]) -> Result<Histogram, Refusal> {
     Ok(Histogram { buckets, sum, count })
 }
 
+/// The sum of a histogram. In one that is added, a sum that is no number says nothing of all that were before.
+fn known(bits: u64, mode: Mode) -> Option<f64> {
+    Some(f64::from_bits(bits)).filter(|sum| mode == Mode::Set || sum.is_finite())
+}
+
 fn whole<T>(read: Result<T, Malformed>) -> Result<T, Refusal> {
     read.map_err(|Malformed| Refusal::Malformed)
 }
 
-fn exponential(bytes: &[u8]) -> Result<Exponential, Refusal> {
-    let mut out = Exponential { sum: f64::NAN, ..Exponential::default() };
+fn exponential(bytes: &[u8], mode: Mode) -> Result<Exponential, Refusal> {
+    let mut out = Exponential::default();
     for (number, wire) in Fields(bytes).flatten() {
         match (number, wire) {
             (4, Wire::Fixed64(value)) => out.count = value,
-            (5, Wire::Fixed64(bits)) => out.sum = f64::from_bits(bits),
+            (5, Wire::Fixed64(bits)) => out.sum = known(bits, mode),
             (6, Wire::Varint(value)) => out.scale = zigzag32(value),
             (7, Wire::Fixed64(value)) => out.zero_count = value,
             (8, Wire::Bytes(bytes)) => out.positive = run(bytes)?,

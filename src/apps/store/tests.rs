@@ -155,7 +155,7 @@ fn names_that_readers_could_not_tell_apart_become_one_label_with_both_values() {
 #[test]
 fn a_family_that_another_collector_has_is_left_out() {
     let mut bench = Bench::new(Limits::default());
-    let histogram = Histogram { buckets: vec![(1.0, 1)], sum: 1.0, count: 1 };
+    let histogram = Histogram { buckets: vec![(1.0, 1)], sum: Some(1.0), count: 1 };
     bench.gauge("a", "taken", &[], 1.0).unwrap();
     bench.gauge("a", "h_count", &[], 1.0).unwrap();
     bench.put("a", "h", Kind::Histogram, &Point::new(&[], Value::Histogram(&histogram))).unwrap();
@@ -224,7 +224,7 @@ fn a_clock_that_was_far_ahead_does_not_make_all_that_follows_old() {
 #[test]
 fn histograms_that_make_no_sense_are_refused() {
     let mut bench = Bench::new(Limits::default());
-    let good = Histogram { buckets: vec![(1.0, 1), (2.0, 3)], sum: 1.0, count: 4 };
+    let good = Histogram { buckets: vec![(1.0, 1), (2.0, 3)], sum: Some(1.0), count: 4 };
     let with = |buckets: &[(f64, u64)]| Histogram { buckets: buckets.to_vec(), ..good.clone() };
     let many: Vec<_> = (0..600_u32).map(|i| (f64::from(i), 1)).collect();
     for (value, want) in [
@@ -349,7 +349,7 @@ fn apply(bench: &mut Bench, (job, name, kind, label, size): Choice) {
     let labels = [(key.as_str(), value.as_str())];
     let labels = &labels[..usize::from(kind % 2)];
     let buckets: Vec<_> = (0..count).map(|i| (i as f64, i as u64)).collect();
-    let histogram = Histogram { count: count as u64, buckets, sum: 1.0 };
+    let histogram = Histogram { count: count as u64, buckets, sum: Some(1.0) };
     let positive = Run { first: i32::from(size % 800), counts: vec![1; count] };
     let exponential = Exponential { count: count as u64, positive, ..Exponential::default() };
     let exemplar = Exemplar { labels: vec![("t".into(), "x".repeat(count))], ..Exemplar::default() };

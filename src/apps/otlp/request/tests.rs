@@ -298,3 +298,38 @@ fn a_resource_with_too_many_attributes_has_no_target_info_and_the_answer_says_so
     assert_eq!((outcome.taken, outcome.rejected()), (1, 0));
     assert_eq!(outcome.unshown, [(Refusal::Labels, 1)].into());
 }
+
+#[test]
+fn a_sum_that_is_not_known_is_left_out_and_costs_no_count() {
+    let bench = Bench::new(Limits::default());
+    let delta = |from: u64, sum: &str| {
+        let (start, end) = (WALL + from, WALL + from + 10);
+        let point = format!(r#""startTimeUnixNano":"{start}","timeUnixNano":"{end}","count":"3"{sum}"#);
+        let kind = r#""aggregationTemporality":1,"dataPoints""#;
+        [
+            format!(r#"{{"name":"c","histogram":{{{kind}:[{{{point},"bucketCounts":["1","2"],"explicitBounds":[1]}}]}}}}"#),
+            format!(r#"{{"name":"e","exponentialHistogram":{{{kind}:[{{{point},"positive":{{"bucketCounts":[3]}}}}]}}}}"#),
+        ]
+        .join(",")
+    };
+    let lines = || -> Vec<String> {
+        let end = |line: &&String| line.contains("_sum") || line.contains("_count");
+        bench.samples().iter().filter(end).cloned().collect()
+    };
+    assert_eq!(bench.send(&delta(0, r#","sum":4"#)).taken, 2);
+    assert_eq!(bench.send(&delta(10, r#","sum":1"#)).taken, 2);
+    assert_eq!(lines(), ["c_sum 5", "c_count 6", "e_sum 5", "e_count 6"]);
+    // One observation that is no number, and then others.
+    assert_eq!(bench.send(&delta(20, r#","sum":"NaN""#)).taken, 2);
+    assert_eq!(bench.send(&delta(30, r#","sum":1"#)).taken, 2);
+    assert_eq!(lines(), ["c_count 12", "e_count 12"]);
+    // One that never says it: temperatures, for example, which are below zero as well.
+    let bench = Bench::new(Limits::default());
+    for from in [0, 10] {
+        assert_eq!(bench.send(&delta(from, "")).taken, 2);
+    }
+    let samples = bench.samples();
+    assert!(samples.contains(&"c_count 6".to_owned()) && !samples.iter().any(|l| l.contains("_sum")));
+    assert!(bench.send(&HISTOGRAM.replace("\"sum\":7.5,", "")).taken == 1);
+    assert!(!bench.samples().iter().any(|line| line.starts_with("d_seconds_sum")));
+}
