@@ -160,6 +160,12 @@ pub trait Sink {
     /// Whether a family of this name was opened in this pass.
     fn has_family(&self, name: &str) -> bool;
 
+    /// Whether a family of this name and kind would be one with a family of this pass: by its name, or by the one that it
+    /// has in this format.
+    fn is_taken(&self, name: &str, _kind: Kind) -> bool {
+        self.has_family(name)
+    }
+
     /// The present place, for [`Sink::rewind`]. It ends the open family: samples may follow only behind a new one.
     fn mark(&mut self) -> Mark;
 

@@ -16,6 +16,6 @@ pub(super) fn parts_of(kind: Kind) -> &'static [&'static str] {
 /// Whether another collector has the name, or one that this family's series would have, or may have it later.
 pub(super) fn is_taken(out: &dyn Sink, name: &str, kind: Kind) -> bool {
     is_later(&Scheme::Underscores.escape(name, Of::Family))
-        || out.has_family(name)
+        || out.is_taken(name, kind)
         || parts_of(kind).iter().any(|part| out.has_family(&format!("{name}{part}")))
 }

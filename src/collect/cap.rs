@@ -1,6 +1,6 @@
 //! A bound on the series of one collector, whatever the machine has: what is more is left out and counted.
 
-use crate::metric::{Besides, Desc, Mark, Sink, Value};
+use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -85,6 +85,10 @@ impl Sink for Cap<'_> {
 
     fn has_family(&self, name: &str) -> bool {
         self.out.has_family(name)
+    }
+
+    fn is_taken(&self, name: &str, kind: Kind) -> bool {
+        self.out.is_taken(name, kind)
     }
 
     fn mark(&mut self) -> Mark {

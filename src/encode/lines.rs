@@ -14,7 +14,7 @@ pub(super) type Bound = fn(f64) -> String;
 pub(super) struct Lines {
     pub(super) page: Vec<u8>,
     bound: Bound,
-    scheme: Scheme,
+    pub(super) scheme: Scheme,
     heads: Heads,
     families: Families,
 }

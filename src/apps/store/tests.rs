@@ -181,6 +181,21 @@ fn a_family_that_another_collector_has_is_left_out() {
 }
 
 #[test]
+fn a_gauge_and_a_counter_that_are_one_family_to_openmetrics_are_not_both_there() {
+    use crate::encode::openmetrics::OpenMetricsEncoder;
+    let mut bench = Bench::new(Limits::default());
+    bench.gauge("a", "q", &[], 1.0).unwrap();
+    bench.put("a", "q_total", Kind::Counter, &Point::new(&[], Value::U64(2))).unwrap();
+    assert_eq!(bench.page().lines().count(), 2);
+    let mut out = OpenMetricsEncoder::default();
+    bench.store.write(bench.now, &mut out);
+    let page = String::from_utf8(out.finish().to_vec()).unwrap();
+    assert_eq!(page.matches("# TYPE q ").count(), 1, "{page}");
+    assert!(page.contains("q{job=\"a\",instance=\"i\"} 1\n") && !page.contains("q_total"), "{page}");
+    assert!(page.contains("headroom_apps_families_hidden 1\n"), "{page}");
+}
+
+#[test]
 fn what_is_added_adds_up_and_what_is_older_or_overlaps_is_refused() {
     let mut bench = Bench::new(Limits::default());
     let add = |value, start_nanos, at_nanos| Point {

@@ -281,7 +281,7 @@ impl Merged {
 /// Whether another collector has this name, or one that a part of such a family would have.
 fn is_taken(name: &str, kind: Kind, out: &dyn Sink) -> bool {
     is_later(&legacy(name))
-        || out.has_family(name)
+        || out.is_taken(name, kind)
         || parts_of(kind).iter().any(|part| out.has_family(&format!("{name}{part}")))
 }
 
