@@ -19,8 +19,9 @@ const SERIES_BYTES: usize = 224;
 const HELP_BYTES_MAX: usize = 1024;
 /// The labels of exemplars may have so many letters together, as OpenMetrics says.
 pub(super) const EXEMPLAR_LETTERS_MAX: usize = 128;
-/// Exemplars of one series: those of so many buckets.
-pub(super) const EXEMPLARS_MAX: usize = 8;
+/// Exemplars of one series: one for each of so many buckets. SDKs send as many by default: 16 buckets, or 20 of an
+/// exponential histogram.
+pub(super) const EXEMPLARS_MAX: usize = 20;
 /// The first labels of every family: they belong to the application and are not in the key.
 const OWN: [&str; 2] = ["job", "instance"];
 
@@ -225,17 +226,19 @@ impl Series {
         self.bytes
     }
 
-    /// Takes the time and the exemplars of the last point. Exemplars stay until others of their bucket come.
+    /// Takes the time and the exemplars of the last point. An exemplar stays until another one of its bucket comes.
     pub(super) fn take_more(&mut self, at_millis: Option<i64>, exemplars: &[Exemplar]) {
         if at_millis.is_none() && exemplars.is_empty() && self.more.is_none() {
             return;
         }
-        let most = if matches!(self.held, Held::Number(_)) { 1 } else { EXEMPLARS_MAX };
+        let held = &self.held;
         let more = self.more.get_or_insert_default();
         more.at_millis = at_millis;
-        for exemplar in exemplars.iter().rev().take(most).rev().filter(|e| is_shown(e)) {
-            if more.exemplars.len() >= most {
-                more.exemplars.remove(0);
+        for exemplar in exemplars.iter().rev().take(EXEMPLARS_MAX).rev().filter(|e| is_shown(e)) {
+            let bucket = held.bucket(exemplar.value);
+            let former = more.exemplars.iter().position(|e| held.bucket(e.value).total_cmp(&bucket).is_eq());
+            if let Some(at) = former.or_else(|| (more.exemplars.len() >= EXEMPLARS_MAX).then_some(0)) {
+                more.exemplars.remove(at);
             }
             more.exemplars.push(exemplar.clone());
         }

@@ -88,6 +88,18 @@ impl Held {
         }
     }
 
+    /// The upper bound of the bucket in which a value lies, by which readers know it; all values are in one if there are none.
+    pub(super) fn bucket(&self, value: f64) -> f64 {
+        match self {
+            Self::Histogram(held) => {
+                let at = held.buckets.partition_point(|(bound, _)| *bound < value);
+                held.buckets.get(at).map_or(f64::INFINITY, |(bound, _)| *bound)
+            }
+            Self::Exponential(_) => Exponential::classic_bound(value),
+            Self::Number(_) | Self::Summary(_) => f64::INFINITY,
+        }
+    }
+
     /// How many series Prometheus makes of it, at most.
     pub(super) fn series(&self) -> usize {
         match self {

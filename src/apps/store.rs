@@ -320,14 +320,17 @@ impl Store {
             bytes: 0,
         };
         series.held.shrink();
-        series.take_more(point.at_millis, point.exemplars);
+        let room = self.room(sender.application);
+        if room.bytes.min(room.own_bytes) > MORE_BYTES_MAX {
+            series.take_more(point.at_millis, point.exemplars);
+        }
         let (lines, bytes) = (series.held.series(), series.measure(key));
         let is_new = !self.families.contains_key(about.name);
         let shared = fresh.iter().map(|name| name_bytes(name)).sum::<usize>()
             + if is_new { Family::bytes_of(about.name, about.help) } else { 0 };
         // What all share is charged to the first who sends it: otherwise long names would be free.
         let bytes = bytes + shared;
-        if let Err(refusal) = self.room(sender.application).check(lines, bytes) {
+        if let Err(refusal) = room.check(lines, bytes) {
             if !self.expire_if_due(now_millis) {
                 return Err(refusal);
             }

@@ -210,6 +210,12 @@ impl Exponential {
         Histogram { buckets, sum: self.sum, count }
     }
 
+    /// The larger bound, by its absolute value, of the bucket in which a value lies if there are bounds.
+    pub fn classic_bound(value: f64) -> f64 {
+        let step = f64::from(CLASSIC_SCALE).exp2();
+        ((value.abs().log2() * step).ceil() / step).exp2().copysign(value)
+    }
+
     /// How many observations the buckets hold.
     pub fn held(&self) -> u64 {
         self.positive.total().saturating_add(self.negative.total()).saturating_add(self.zero_count)
@@ -289,6 +295,14 @@ mod tests {
         sum.add(&Exponential { zero_threshold: 0.5, ..of(0, 0, &[1]) }, 160);
         assert_eq!((sum.zero_threshold, sum.zero_count, sum.held()), (0.5, 2, 5));
         assert_eq!(sum.positive, Run { first: -1, counts: vec![1, 2] });
+    }
+
+    #[test]
+    fn values_of_one_bucket_have_one_bound() {
+        for (value, bound) in [(2.0_f64, 2.0_f64), (1.5, 2.0), (1.0, 1.0), (-1.5, -2.0), (0.0, 0.0)] {
+            assert_eq!(Exponential::classic_bound(value).to_bits(), bound.to_bits(), "{value}");
+        }
+        assert!((1.4..1.5).contains(&Exponential::classic_bound(1.1)));
     }
 
     #[test]

@@ -196,6 +196,31 @@ fn a_gauge_and_a_counter_that_are_one_family_to_openmetrics_are_not_both_there()
 }
 
 #[test]
+fn each_bucket_keeps_the_last_exemplar_that_came_for_it() {
+    use crate::encode::openmetrics::OpenMetricsEncoder;
+    let mut bench = Bench::new(Limits::default());
+    let buckets = (1..=15).map(|bound| (f64::from(bound), 1)).collect();
+    let histogram = Histogram { buckets, sum: None, count: 1 };
+    let exemplar =
+        |value: f64, id: &str| Exemplar { labels: vec![("id".into(), id.into())], value, at_millis: None };
+    // One for each bucket, as SDKs send them; then many of one bucket alone.
+    let all: Vec<_> = (0..16).map(|at| exemplar(f64::from(at) + 0.5, "all")).collect();
+    let last: Vec<_> = (0..30).map(|at| exemplar(3.5, if at == 29 { "last" } else { "many" })).collect();
+    for exemplars in [&all, &last] {
+        let point = Point { exemplars, ..Point::new(&[], Value::Histogram(&histogram)) };
+        bench.put("a", "h", Kind::Histogram, &point).unwrap();
+        let point = Point { exemplars, ..Point::new(&[], Value::U64(1)) };
+        bench.put("a", "c_total", Kind::Counter, &point).unwrap();
+    }
+    let mut out = OpenMetricsEncoder::default();
+    bench.store.write(bench.now, &mut out);
+    let page = String::from_utf8(out.finish().to_vec()).unwrap();
+    let of = |id: &str| page.lines().filter(|line| line.contains(&format!("# {{id=\"{id}\"}}"))).count();
+    assert_eq!((of("all"), of("last"), of("many")), (15, 2, 0), "{page}");
+    assert!(page.contains("le=\"4.0\"} 1 # {id=\"last\"} 3.5\n"), "{page}");
+}
+
+#[test]
 fn what_is_added_adds_up_and_what_is_older_or_overlaps_is_refused() {
     let mut bench = Bench::new(Limits::default());
     let add = |value, start_nanos, at_nanos| Point {
