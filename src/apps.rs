@@ -6,6 +6,7 @@ pub mod limits;
 pub mod otlp;
 mod own;
 pub mod store;
+mod taken;
 
 use crate::collect::applications::Shown;
 use crate::metric::Sink;
@@ -56,13 +57,21 @@ impl Options {
 
 /// The store, shared by the inputs that fill it and the collector that shows it.
 #[derive(Clone, Debug)]
-pub struct Applications(Arc<Mutex<Store>>);
+pub struct Applications(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Held by whoever is the next to have the store. Without it, an input that takes the store again and again would have
+    /// it back before a page that waits for it has woken up.
+    next: Mutex<()>,
+    store: Mutex<Store>,
+}
 
 impl Applications {
     /// An empty store.
     pub fn new(options: &Options) -> Self {
         let store = Store::new(options.limits.clone(), options.stale_after, Instant::now());
-        Self(Arc::new(Mutex::new(store)))
+        Self(Arc::new(Shared { next: Mutex::new(()), store: Mutex::new(store) }))
     }
 
     /// Uses other limits from now on; what is held already stays.
@@ -72,7 +81,8 @@ impl Applications {
 
     /// The store, for moments only: a page waits for it.
     pub fn lock(&self) -> MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let _next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -37,8 +37,8 @@ fn write(out: &mut dyn Sink) {
         sparse: false,
     });
     let buckets = vec![(0.5, 1), (1.0, 2), (2.5e6, 300), (f64::INFINITY, 301)];
-    out.sample(&["a"], Value::Histogram(&Histogram { buckets, sum: 4.5, count: 301 }));
-    out.sample(&["b"], Value::Histogram(&Histogram::default()));
+    out.sample(&["a"], Value::Histogram(&Histogram { buckets, sum: Some(4.5), count: 301 }));
+    out.sample(&["b"], Value::Histogram(&Histogram { sum: Some(0.0), ..Histogram::default() }));
     out.family(&Desc {
         name: "made_size_bytes",
         help: "Sizes.",
