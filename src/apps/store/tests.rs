@@ -39,7 +39,7 @@ impl Bench {
         let mut out = TextEncoder::default();
         out.clear(scheme);
         self.store.write(self.now, &mut out);
-        String::from_utf8(out.finish().to_vec()).unwrap()
+        String::from_utf8(out.finish().clone()).unwrap()
     }
 
     /// The samples of the page, without those of the store itself.
@@ -189,7 +189,7 @@ fn a_gauge_and_a_counter_that_are_one_family_to_openmetrics_are_not_both_there()
     assert_eq!(bench.page().lines().count(), 2);
     let mut out = OpenMetricsEncoder::default();
     bench.store.write(bench.now, &mut out);
-    let page = String::from_utf8(out.finish().to_vec()).unwrap();
+    let page = String::from_utf8(out.finish().clone()).unwrap();
     assert_eq!(page.matches("# TYPE q ").count(), 1, "{page}");
     assert!(page.contains("q{job=\"a\",instance=\"i\"} 1\n") && !page.contains("q_total"), "{page}");
     assert!(page.contains("headroom_apps_families_hidden 1\n"), "{page}");
@@ -214,7 +214,7 @@ fn each_bucket_keeps_the_last_exemplar_that_came_for_it() {
     }
     let mut out = OpenMetricsEncoder::default();
     bench.store.write(bench.now, &mut out);
-    let page = String::from_utf8(out.finish().to_vec()).unwrap();
+    let page = String::from_utf8(out.finish().clone()).unwrap();
     let of = |id: &str| page.lines().filter(|line| line.contains(&format!("# {{id=\"{id}\"}}"))).count();
     assert_eq!((of("all"), of("last"), of("many")), (15, 2, 0), "{page}");
     assert!(page.contains("le=\"4.0\"} 1 # {id=\"last\"} 3.5\n"), "{page}");
