@@ -277,6 +277,30 @@ pub fn end_with_parent(command: &mut Command) {
     }
 }
 
+/// Lets a child have none of this process's rights: no ambient capabilities, nothing that a set-user-id program would add,
+/// the user and group of `login` where one is given, without other groups, and no exception from the out-of-memory killer.
+///
+/// Source: capabilities(7), prctl(2) (`PR_SET_NO_NEW_PRIVS`, `PR_CAP_AMBIENT`).
+pub fn without_privileges(command: &mut Command, login: Option<(u32, u32)>) {
+    let prepare = move || {
+        rustix::thread::clear_ambient_capability_set()?;
+        rustix::thread::set_no_new_privs(true)?;
+        // What spares this process when memory is short is not for others. Where it may not be set, it is above 0 anyway.
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+        if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", flags, rustix::fs::Mode::empty()) {
+            let _refused = rustix::io::write(&file, b"0");
+        }
+        Ok(())
+    };
+    if let Some((uid, gid)) = login {
+        command.uid(uid).gid(gid);
+    }
+    // SAFETY: between fork and exec only system calls are made (prctl, open, write, close); nothing is allocated and no lock is taken.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
 /// What is asked about a network device with [`ethtool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ethtool {

@@ -121,6 +121,14 @@ pub fn btrfs_device_errors(_: BorrowedFd<'_>, _: u64) -> io::Result<[u64; BTRFS_
 /// Nothing: a child is not told here when its parent ends.
 pub fn end_with_parent(_: &mut Command) {}
 
+/// The user and group of `login`; there are no capabilities here.
+pub fn without_privileges(command: &mut Command, login: Option<(u32, u32)>) {
+    use std::os::unix::process::CommandExt;
+    if let Some((uid, gid)) = login {
+        command.uid(uid).gid(gid);
+    }
+}
+
 /// What is asked about a network device with [`ethtool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ethtool {
