@@ -5,12 +5,14 @@ mod held;
 pub mod limits;
 pub mod otlp;
 mod own;
+pub mod probe;
 pub mod store;
 mod taken;
 
 use crate::collect::applications::Shown;
 use crate::metric::Sink;
 use limits::Limits;
+use probe::board::Board;
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +29,8 @@ pub struct Options {
     pub limits: Limits,
     /// OpenTelemetry's protocol.
     pub otlp: otlp::Options,
+    /// What is asked of components that have no metrics.
+    pub probes: Vec<probe::Probe>,
 }
 
 impl Default for Options {
@@ -35,6 +39,7 @@ impl Default for Options {
             stale_after: Duration::from_mins(5),
             limits: Limits::default(),
             otlp: otlp::Options::default(),
+            probes: Vec::new(),
         }
     }
 }
@@ -42,7 +47,7 @@ impl Default for Options {
 impl Options {
     /// Whether any input is configured. Without one there is neither a store nor its collector.
     pub fn any(&self) -> bool {
-        self.otlp.any()
+        self.otlp.any() || !self.probes.is_empty()
     }
 
     /// What is wrong with the options, by its key below `applications`, if anything is.
@@ -51,13 +56,14 @@ impl Options {
             return Err(("stale_after".into(), "at least 1s".into()));
         }
         self.limits.check().map_err(|(key, why)| (format!("limits.{key}"), why))?;
+        probe::check(&self.probes)?;
         self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))
     }
 }
 
-/// The store, shared by the inputs that fill it and the collector that shows it.
+/// The store, shared by the inputs that fill it and the collector that shows it; and what was found by asking.
 #[derive(Clone, Debug)]
-pub struct Applications(Arc<Shared>);
+pub struct Applications(Arc<Shared>, Board);
 
 #[derive(Debug)]
 struct Shared {
@@ -71,7 +77,13 @@ impl Applications {
     /// An empty store.
     pub fn new(options: &Options) -> Self {
         let store = Store::new(options.limits.clone(), options.stale_after, Instant::now());
-        Self(Arc::new(Shared { next: Mutex::new(()), store: Mutex::new(store) }))
+        Self(Arc::new(Shared { next: Mutex::new(()), store: Mutex::new(store) }), Board::default())
+    }
+
+    /// The same, which shows a board besides.
+    #[must_use]
+    pub fn with(self, board: Board) -> Self {
+        Self(self.0, board)
     }
 
     /// Uses other limits from now on; what is held already stays.
@@ -88,7 +100,10 @@ impl Applications {
 
 impl Shown for Applications {
     fn write(&self, out: &mut dyn Sink) {
-        self.lock().write(Instant::now(), out);
+        let now = Instant::now();
+        // First, so that no application can take these names.
+        self.1.write(now, out);
+        self.lock().write(now, out);
     }
 }
 
@@ -101,8 +116,6 @@ pub enum Input {
     Statsd,
     /// An application's own page.
     Scrape,
-    /// What was found by asking.
-    Probe,
 }
 
 impl Input {
@@ -112,7 +125,6 @@ impl Input {
             Self::Otlp => "otlp",
             Self::Statsd => "statsd",
             Self::Scrape => "scrape",
-            Self::Probe => "probe",
         }
     }
 }

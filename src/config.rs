@@ -7,7 +7,7 @@ pub(crate) mod process_names;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{apps, client, collect, exporter, optimize, otlp, stack};
+use crate::{apps, client, collect, exporter, optimize, otlp, services, stack};
 use message::text_error;
 pub(crate) use near::nearest;
 use near::unknown;
@@ -40,6 +40,8 @@ pub struct Config {
     pub process_groups: Vec<Rule>,
     /// What applications send.
     pub applications: apps::Options,
+    /// What services should be like.
+    pub services: Vec<services::Service>,
     /// The exporter.
     pub exporter: exporter::Options,
     /// The optimizer.
@@ -186,12 +188,13 @@ impl Config {
         let tokens =
             [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file, &mut received.token_file];
         let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file];
+        let probes = self.applications.probes.iter_mut().flat_map(apps::probe::Probe::files);
         let files = tokens.into_iter().chain(web).chain(otlp);
         let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
         let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
         let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
         let hooks = hooks.map(|h| &mut h.token_file);
-        for file in files.chain(hooks).flatten().chain(grafana) {
+        for file in files.chain(hooks).flatten().chain(grafana).chain(probes) {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);
             }
@@ -205,6 +208,10 @@ impl Config {
             if target.memory_budget.is_none() {
                 target.memory_budget = group.map(|g| bytesize::ByteSize::b(g.memory_budget_bytes()));
             }
+        }
+        for service in self.services.iter_mut().filter(|service| service.memory_budget.is_none()) {
+            let group = self.process_groups.iter().find(|g| Some(&g.name) == service.process_group.as_ref());
+            service.memory_budget = group.map(|g| bytesize::ByteSize::b(g.memory_budget_bytes()));
         }
         self.check().map_err(|(key, why)| ConfigError::Value { path: path.map(Path::to_owned), key, why })
     }
@@ -268,6 +275,8 @@ impl Config {
         self.optimizer.check_alertmanager()?;
         self.optimizer.check_callers()?;
         self.check_targets()?;
+        let groups: Vec<&str> = self.process_groups.iter().map(|g| g.name.as_str()).collect();
+        services::check(&self.services, &groups)?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
             let key = |field: &str| format!("optimizer.policies[{i}].{field}");

@@ -1,5 +1,6 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
+pub(super) mod probes;
 mod receivers;
 mod state;
 
@@ -7,6 +8,8 @@ use super::sockets::{bind, bind_all, inherited};
 use super::telemetry::Telemetry;
 use super::{Common, load};
 use crate::apps::Applications;
+use crate::apps::probe::board::Board;
+use crate::apps::probe::prober::Prober;
 use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
@@ -96,6 +99,9 @@ pub(super) struct Service {
     scrapes: Option<ScrapeThread>,
     /// What applications sent; none if no input is configured.
     applications: Option<Applications>,
+    /// What is known of probed components, and who asks them.
+    health: Board,
+    prober: Prober,
     executor: Option<Executor>,
     telemetry: Telemetry,
     tokens: Option<Arc<Mutex<Tokens>>>,
@@ -122,6 +128,8 @@ impl Service {
             reloads,
             scrapes: None,
             applications: None,
+            health: Board::default(),
+            prober: Prober::default(),
             executor: None,
             telemetry: Telemetry::default(),
             tokens: None,
@@ -180,14 +188,16 @@ impl Service {
 
     fn start_exporter(&mut self, reload: Option<Reload>) -> Result<Exporter> {
         let options = &self.config.applications;
-        self.applications = options.any().then(|| Applications::new(options));
+        self.applications = options.any().then(|| Applications::new(options).with(self.health.clone()));
+        let probes = probes::ready(&self.config)?;
+        self.probe(probes);
         let scrapes = {
             let age_max = self.config.exporter.page_age_max;
             ScrapeThread::start(self.scraper(&self.config)?, age_max)?
         };
         self.scrapes = Some(scrapes.clone());
         node_exporter_build_info(&self.registry)?;
-        Ok(Exporter::new(&self.config.exporter, scrapes, reload))
+        Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload))
     }
 
     fn scraper(&self, config: &Config) -> Result<Scraper> {
@@ -328,6 +338,11 @@ impl Service {
         let state_dir_changed = next.state_dir != self.config.state_dir;
         // Journal and token stay where Alertmanager and the last start know them.
         next.state_dir.clone_from(&self.config.state_dir);
+        let probes = probes::ready(&next)?;
+        if self.scrapes.is_some() && self.applications.is_none() && next.applications.any() {
+            let fresh = Applications::new(&next.applications);
+            self.applications = Some(fresh.with(self.health.clone()));
+        }
         let scraper = match &self.scrapes {
             Some(_) => Some(self.scraper(&next)?),
             None => None,
@@ -352,6 +367,9 @@ impl Service {
             }
         }
         self.config = next;
+        if self.scrapes.is_some() {
+            self.probe(probes);
+        }
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use rule::Matcher;
 pub use rule::{MEMORY_BUDGET_DEFAULT, Rule, RuleError};
 use std::borrow::Cow;
 use std::io;
-pub use users::{Users, number_of};
+pub use users::{Users, login_of, number_of};
 
 /// The longest group name, in bytes; a label that a process can fill must have a limit.
 pub const GROUP_NAME_BYTES_MAX: usize = 256;

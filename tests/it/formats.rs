@@ -74,9 +74,9 @@ fn each_format_has_the_page_that_was_looked_at() {
             assert!(encoder.has_family("taken_back"));
             encoder.rewind(mark);
             assert!(encoder.has_family("made_bytes") && !encoder.has_family("taken_back"));
-            let page = encoder.finish();
+            let page = encoder.finish().clone();
             if std::env::var_os("UPDATE").is_some() {
-                std::fs::write(dir.join(file), page).unwrap();
+                std::fs::write(dir.join(file), &page).unwrap();
             }
             let expected = std::fs::read(dir.join(file)).unwrap_or_default();
             assert!(expected == page, "{file} differs; see `UPDATE=1`");

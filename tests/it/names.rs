@@ -74,6 +74,7 @@ fn known() -> BTreeMap<String, Family> {
     pages.push(live_page());
     pages.push(known_later());
     pages.push(of_applications());
+    pages.push(of_probes());
     for page in pages {
         for (name, family) in families(&page) {
             let known: &mut Family = all.entry(name).or_default();
@@ -113,6 +114,20 @@ fn of_applications() -> String {
     store.refuse(Input::Otlp, Refusal::Series, 1);
     let mut out = TextEncoder::default();
     store.write(now + std::time::Duration::from_mins(10), &mut out);
+    String::from_utf8(out.page().to_vec()).unwrap()
+}
+
+/// What is said of a component that was probed, by each way.
+fn of_probes() -> String {
+    use headroom::apps::probe::{Probe, prober};
+    use headroom::apps::{Applications, Options as Apps};
+    use headroom::collect::applications::Shown;
+    let probe = Probe { component: "a".into(), command: vec!["true".into()], ..Probe::default() };
+    let ready = prober::ready(&[probe], &Host::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let board = runtime.block_on(prober::once(ready, || 1));
+    let mut out = TextEncoder::default();
+    Applications::new(&Apps::default()).with(board).write(&mut out);
     String::from_utf8(out.page().to_vec()).unwrap()
 }
 
