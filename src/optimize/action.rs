@@ -87,6 +87,17 @@ pub trait Action: Send + Sync {
         judge(self.effect(), before, after, min_gain_bytes)
     }
 
+    /// Whether what two plans of it with a lease have set is the same thing. Then the later one is undone first: it found
+    /// what the earlier one had set, and puts that back.
+    fn collides(&self, _plan: &Value, _other: &Value) -> bool {
+        false
+    }
+
+    /// Whether to undo it may take long, so that nothing else may wait for it.
+    fn is_slow_to_undo(&self) -> bool {
+        false
+    }
+
     /// Puts back what an interrupted [`Action::execute`] may have left behind, or what a plan with a lease has done;
     /// says what, if anything. To put back twice does no harm.
     fn undo(&self, _plan: &Value, _hand: &mut Hand) -> Result<Option<String>, ActError> {

@@ -2,6 +2,9 @@
 
 mod aftermath;
 mod breakers;
+#[cfg(test)]
+pub(super) mod engine;
+mod standing;
 mod undo;
 
 use super::action;
@@ -22,6 +25,7 @@ use super::trace::Traces;
 use super::{Options, guard, proactive, sockets, witness};
 use crate::host::Host;
 use crate::host::hand::{Audience, Hand, Writers};
+use standing::Standing;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -75,6 +79,8 @@ pub struct Shared {
     pub pressure: pressure::Board,
     /// What was usual before.
     pub witness: witness::Board,
+    /// Effects that stand until they are undone.
+    pub(super) standing: Standing,
     /// What Alertmanager says of silences.
     pub(super) silences: Silences,
     /// The thread of the proactive mode.
@@ -110,6 +116,7 @@ impl Shared {
     fn nudge(&self) {
         self.pressure.nudge();
         self.bell.ring();
+        self.standing.nudge();
         if let Some(thread) = self.proactive.get() {
             thread.unpark();
         }
@@ -129,6 +136,11 @@ impl Shared {
     /// Whether what an interruption left behind is known. What was begun before could be taken for it.
     pub(super) fn recovered(&self) -> bool {
         self.recovered.load(Ordering::Relaxed)
+    }
+
+    /// Shows how many effects stand.
+    pub(super) fn count_standing(&self) {
+        self.metrics.leases.set(i64::try_from(self.standing.count()).unwrap_or(i64::MAX));
     }
 
     /// Why no action may go on, if that is so.
@@ -230,6 +242,7 @@ impl Executor {
             only_after,
             pressure: pressure::Board::default(),
             witness: witness::Board::default(),
+            standing: Standing::default(),
             silences: Silences::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
@@ -245,8 +258,8 @@ impl Executor {
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || run(&work, &inbox))?;
         pressure::start(&shared, alone)?;
-        let threads =
-            vec![thread, proactive::start(&shared)?, witness::start(&shared)?, sockets::start(&shared)?];
+        let (undo, proactive) = (undo::start(&shared)?, proactive::start(&shared)?);
+        let threads = vec![thread, undo, proactive, witness::start(&shared)?, sockets::start(&shared)?];
         Ok(Self { shared, threads })
     }
 
@@ -302,7 +315,6 @@ impl Retention {
 
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
-    let mut leases = undo::Leases::default();
     let mut breakers = breakers::Breakers::default();
     let mut retention = Retention::default();
     while !shared.stopping() {
@@ -311,7 +323,7 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             shared.recovered.store(true, Ordering::Relaxed);
             retention.go_on(shared)?;
             aftermath::look(shared)?;
-            leases.go_on(shared)?;
+            undo::look(shared)?;
             breakers.go_on(shared)?;
             shared.metrics.writes(&shared.writers);
             shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));

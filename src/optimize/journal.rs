@@ -20,6 +20,7 @@ use super::request::Request;
 use crate::matching::Labels;
 pub use aftermath::Due;
 pub use history::History;
+pub use lease::Leased;
 pub use past::Past;
 use rows::{entry, step};
 use rusqlite::{Connection, params};

@@ -140,6 +140,11 @@ impl Action for Freeze {
         Ok(format!("{place} stands still, with {count} processes"))
     }
 
+    fn collides(&self, plan: &Value, other: &Value) -> bool {
+        let of = |plan| intent::<Intent>(plan).ok().map(|i| i.directory);
+        of(plan) == of(other)
+    }
+
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {
         let intent: Intent = intent(plan)?;
         if !is_frozen(intent.version(), &intent.directory)? {

@@ -1,4 +1,4 @@
-//! What the record knows of an action: when it was last done, what came of it, and whether its effect still stands.
+//! What the record knows of an action: when it was last done, and what came of it.
 
 use super::{Journal, JournalError};
 use rusqlite::{OptionalExtension, params};
@@ -12,8 +12,8 @@ pub struct History {
     pub last_verdict: Option<String>,
     /// When its last steps on this target began, newest first, and what the measurement said.
     pub on_target: Vec<(i64, Option<String>)>,
-    /// Whether an effect of it on this target stands until it is undone.
-    pub standing: bool,
+    /// The plans of its effects that stand, on whatever target. Whoever undoes them knows; the record says when they began.
+    pub standing: Vec<serde_json::Value>,
 }
 
 /// Steps on a target that are of use.
@@ -33,10 +33,6 @@ impl Journal {
         let on_target = on_target
             .query_map(params![action, target, STEPS_MAX], |r| Ok((r.get(0)?, r.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        let mut standing = self.db.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM step WHERE lease_until IS NOT NULL AND action = ?1 AND target = ?2)",
-        )?;
-        let standing = standing.query_row(params![action, target], |r| r.get(0))?;
-        Ok(History { last_at, last_verdict, on_target, standing })
+        Ok(History { last_at, last_verdict, on_target, ..History::default() })
     }
 }

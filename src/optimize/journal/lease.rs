@@ -14,26 +14,19 @@ pub struct Leased {
     pub plan: String,
 }
 
+// Ordered by `id` itself, SQLite would rather look at each step that there ever was than at the few that stand.
+pub(super) const LEASES_DUE: &str = "SELECT step.id, action, plan FROM step
+    JOIN run ON run.id = step.run JOIN episode USING (fingerprint, starts_at)
+    WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR begun_at > ?1 OR resolved_at IS NOT NULL)
+    ORDER BY +step.id DESC LIMIT 1000";
+
 impl Journal {
-    /// Effects whose time is over at `now`, or whose episode has ended, a few at a time; and those that begin only later
-    /// than now: the clock was set back, and nobody knows when their time would come. The last comes first, and none
-    /// before a later one of its kind on its target: that one found what this one had set, and puts that back.
+    /// Effects whose time is over at `now`, or whose episode has ended, the last first; and those that begin only later
+    /// than now: the clock was set back, and nobody knows when their time would come.
     pub fn leases_due(&self, now: i64) -> Result<Vec<Leased>, JournalError> {
-        let sql = "SELECT step.id, action, plan FROM step
-                   JOIN run ON run.id = step.run JOIN episode USING (fingerprint, starts_at)
-                   WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR begun_at > ?1 OR resolved_at IS NOT NULL)
-                   AND NOT EXISTS (SELECT 1 FROM step AS later WHERE later.lease_until IS NOT NULL
-                       AND later.action = step.action AND later.target = step.target AND later.id > step.id)
-                   ORDER BY step.id DESC LIMIT 64";
-        let mut query = self.db.prepare_cached(sql)?;
+        let mut query = self.db.prepare_cached(LEASES_DUE)?;
         let row = |r: &rusqlite::Row<'_>| Ok(Leased { step: r.get(0)?, action: r.get(1)?, plan: r.get(2)? });
         Ok(query.query_map([now], row)?.collect::<Result<_, _>>()?)
-    }
-
-    /// How many effects stand.
-    pub fn leases_standing(&self) -> Result<i64, JournalError> {
-        let sql = "SELECT count(*) FROM step WHERE lease_until IS NOT NULL";
-        Ok(self.db.query_row(sql, [], |r| r.get(0))?)
     }
 
     /// All effects that stand are due now: the process that watched over them has ended, or is about to.
@@ -46,12 +39,6 @@ impl Journal {
         let sql =
             "UPDATE step SET lease_until = NULL, detail = coalesce(detail || '; ', '') || ?2 WHERE id = ?1";
         self.db.execute(sql, params![step, note])?;
-        Ok(())
-    }
-
-    /// The effect could not be undone now; it is tried again at `until`.
-    pub fn undo_later(&mut self, step: i64, until: i64) -> Result<(), JournalError> {
-        self.db.execute("UPDATE step SET lease_until = ?2 WHERE id = ?1", [step, until])?;
         Ok(())
     }
 
