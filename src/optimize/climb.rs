@@ -350,12 +350,10 @@ impl Climb {
         let verify = shared.traces.span("verify");
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
-            _ if done.is_err() && rung.action.effect() == Effect::HandsOver => {
-                Verdict::NoGain { why: "nobody has accepted it".into() }
-            }
             Ok(after) => rung.action.verify(rung.before, after, min_gain),
             Err(e) => Verdict::Unknown { why: e.to_string() },
         };
+        let verdict = if done.is_err() { verdict.of_failed(rung.action.effect()) } else { verdict };
         let (state, detail) = match &done {
             Ok(note) => (StepState::Done, note.clone()),
             Err(e) => (StepState::Failed, e.to_string()),
@@ -456,3 +454,6 @@ fn signed(bytes: u64) -> i64 {
 fn json(observation: &Observation) -> Option<String> {
     serde_json::to_string(observation).ok()
 }
+
+#[cfg(test)]
+mod tests;
