@@ -232,6 +232,13 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_lease_from_wherever_is_cut() {
+        let mut stage = stage(|_| {});
+        stage.with = json!({"lease": "10h"});
+        assert_eq!(Squeeze.plan(&stage.scene()).unwrap().lease, Some(LEASE_MAX));
+    }
+
+    #[test]
     fn what_somebody_else_has_set_meanwhile_stays() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("memory.high");
