@@ -300,6 +300,9 @@ impl Config {
             check_ladder(&rule.ladder).map_err(|(place, why)| (key(place), why))?;
         }
         optimize::proactive::check(&self.optimizer.proactive, &self.optimizer.targets)?;
+        if self.optimizer.settle > optimize::SETTLE_MAX {
+            return error("optimizer.settle".into(), "at most 1m: other runs wait meanwhile".into());
+        }
         if self.optimizer.retention.as_secs() < 24 * 3600 {
             return error(
                 "optimizer.retention".into(),
@@ -463,6 +466,7 @@ mod tests {
                 "optimizer.pressure.rules[0].ladder[1].with: `deadline`",
             ),
             ("  retention: 1h\n", "optimizer.retention"),
+            ("  settle: 61s\n", "optimizer.settle"),
         ] {
             let error = with(text).unwrap_err();
             assert!(error.contains(want), "{text:?} gave {error:?}, not {want:?}");
