@@ -279,6 +279,12 @@ pub fn find(name: &str) -> Option<&'static dyn Action> {
     REGISTRY.iter().copied().find(|a| a.name() == name)
 }
 
+/// Whether its tries on a target say whether the next one may gain something there. Of what is handed over to others
+/// none does: that a message was not delivered three times is no reason to tell nobody for an hour.
+pub fn is_judged(name: &str) -> bool {
+    find(name).is_none_or(|a| a.effect() != Effect::HandsOver)
+}
+
 #[cfg(test)]
 mod scenes;
 

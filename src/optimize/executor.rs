@@ -4,6 +4,7 @@ mod aftermath;
 mod breakers;
 #[cfg(test)]
 pub(super) mod engine;
+mod retention;
 mod standing;
 mod undo;
 
@@ -11,8 +12,7 @@ use super::action;
 use super::climb::{Climb, Ending};
 use super::grafana::Annotations;
 use super::guard::{Admission, admit, millis};
-use super::journal::expiry::Sweep;
-use super::journal::{Ended, OpenRun, Waiting};
+use super::journal::{Ended, OpenRun, Past, Waiting};
 use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pause::Pause;
@@ -37,8 +37,6 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(500);
 /// Between two parts of a sweep through the journal.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
-/// How often old runs are forgotten.
-const EXPIRE_EVERY: Duration = Duration::from_hours(1);
 /// How long the end waits for annotations.
 const ANNOTATIONS_GRACE: Duration = Duration::from_secs(1);
 /// Runs looked at in one turn.
@@ -185,6 +183,12 @@ impl Shared {
         }
     }
 
+    /// How many runs act, and whether one of them does on the target.
+    fn business(&self, target: &str) -> (usize, bool) {
+        let busy = self.busy();
+        (busy.len(), busy.contains(target))
+    }
+
     /// Whether a run acts on the target.
     pub(super) fn is_busy(&self, target: &str) -> bool {
         self.busy().contains(target)
@@ -287,36 +291,10 @@ impl Executor {
     }
 }
 
-/// Forgets what is too old, in parts, between other work.
-#[derive(Default)]
-struct Retention {
-    sweep: Option<Sweep>,
-    done_at: Option<Instant>,
-}
-
-impl Retention {
-    fn go_on(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        let Some(sweep) = self.sweep else {
-            if self.done_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
-                self.sweep = Some(Sweep::begin());
-            }
-            return Ok(());
-        };
-        let before = (shared.clock)().saturating_sub(millis(shared.settings().options.retention));
-        self.sweep = shared.store.with(|j| j.expire(before, sweep))?.next;
-        self.done_at = Some(Instant::now());
-        Ok(())
-    }
-
-    fn is_busy(&self) -> bool {
-        self.sweep.is_some()
-    }
-}
-
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
     let mut breakers = breakers::Breakers::default();
-    let mut retention = Retention::default();
+    let mut retention = retention::Retention::default();
     while !shared.stopping() {
         let mut turn = || -> Result<bool, StoreError> {
             recovery.go_on(shared)?;
@@ -347,9 +325,10 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
 /// Decides on the runs whose turn it is; true if there may be more that need not wait.
 fn decide_all(shared: &Arc<Shared>) -> Result<bool, StoreError> {
     let horizon = shared.settings().options.guards.horizon_millis();
-    let open = shared.store.with(|j| j.runnable((shared.clock)(), horizon, TURN))?;
+    let after = shared.only_after.unwrap_or(0);
+    let open = shared.store.with(|j| j.runnable(after, ((shared.clock)(), horizon), TURN))?;
     let mut waiting = Vec::new();
-    for run in open.iter().filter(|run| shared.only_after.is_none_or(|last| run.id > last)) {
+    for run in &open {
         waiting.extend(consider(shared, run)?);
     }
     if !waiting.is_empty() {
@@ -380,6 +359,11 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
     if shared.pause.why().is_some() {
         let until = now.saturating_add(millis(guard::ASK_AGAIN));
         return Ok(Some(wait(shared, run, guard::Guard::Paused, until, (&policy.name, &target.name))));
+    }
+    // Most runs that wait do so for others: that needs no look into the record.
+    let (active, busy) = shared.business(&target.name);
+    if let Admission::Defer { guard, until } = admit(now, &Past::default(), active, busy, &options.guards) {
+        return Ok(Some(wait(shared, run, guard, until, (&policy.name, &target.name))));
     }
     let past = shared.store.with(|j| j.past(run.id, &target.name, &guard::windows(now, &options.guards)))?;
     let admits = |active, busy| admit(now, &past, active, busy, &options.guards);

@@ -19,17 +19,17 @@ pub struct History {
 /// Steps on a target that are of use.
 const STEPS_MAX: i64 = 16;
 
+pub(super) const LAST: &str = "SELECT begun_at, verdict FROM step WHERE action = ?1 ORDER BY id DESC LIMIT 1";
+pub(super) const ON_TARGET: &str = "SELECT begun_at, CASE state WHEN 'failed' THEN 'failed' ELSE verdict END
+    FROM step WHERE action = ?1 AND target = ?2 ORDER BY id DESC LIMIT ?3";
+
 impl Journal {
     /// The past of an action, as the one about to act on `target` wants to know it.
     pub fn history(&self, action: &str, target: &str) -> Result<History, JournalError> {
-        let mut last = self.db.prepare_cached(
-            "SELECT begun_at, verdict FROM step WHERE id = (SELECT max(id) FROM step WHERE action = ?1)",
-        )?;
+        let mut last = self.db.prepare_cached(LAST)?;
         let last = last.query_row([action], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
         let (last_at, last_verdict) = last.unwrap_or_default();
-        let mut on_target = self.db.prepare_cached(
-            "SELECT begun_at, CASE state WHEN 'failed' THEN 'failed' ELSE verdict END FROM step WHERE action = ?1 AND target = ?2 ORDER BY id DESC LIMIT ?3",
-        )?;
+        let mut on_target = self.db.prepare_cached(ON_TARGET)?;
         let on_target = on_target
             .query_map(params![action, target, STEPS_MAX], |r| Ok((r.get(0)?, r.get(1)?)))?
             .collect::<Result<_, _>>()?;

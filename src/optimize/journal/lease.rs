@@ -20,6 +20,12 @@ pub(super) const LEASES_DUE: &str = "SELECT step.id, action, plan FROM step
     WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR begun_at > ?1 OR resolved_at IS NOT NULL)
     ORDER BY +step.id DESC LIMIT 1000";
 
+pub(super) const END_LEASES: &str = "UPDATE step SET lease_until = 0 WHERE lease_until IS NOT NULL";
+
+// The window is short, and an action's steps may be many.
+pub(super) const STEPS_OF: &str =
+    "SELECT count(*) FROM step WHERE begun_at BETWEEN ?2 AND ?3 AND +action = ?1";
+
 impl Journal {
     /// Effects whose time is over at `now`, or whose episode has ended, the last first; and those that begin only later
     /// than now: the clock was set back, and nobody knows when their time would come.
@@ -31,7 +37,7 @@ impl Journal {
 
     /// All effects that stand are due now: the process that watched over them has ended, or is about to.
     pub fn end_leases(&mut self) -> Result<usize, JournalError> {
-        Ok(self.db.execute("UPDATE step SET lease_until = 0 WHERE lease_until IS NOT NULL", [])?)
+        Ok(self.db.execute(END_LEASES, [])?)
     }
 
     /// The effect is undone; `note` says how.
@@ -44,8 +50,7 @@ impl Journal {
 
     /// How many steps of an action were begun in a window, on whatever target.
     pub fn steps_of(&self, action: &str, window: (i64, i64)) -> Result<u64, JournalError> {
-        let sql = "SELECT count(*) FROM step WHERE begun_at BETWEEN ?2 AND ?3 AND action = ?1";
-        let count: i64 = self.db.query_row(sql, params![action, window.0, window.1], |r| r.get(0))?;
+        let count: i64 = self.db.query_row(STEPS_OF, params![action, window.0, window.1], |r| r.get(0))?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 }

@@ -56,7 +56,7 @@ fn resolved_ends_a_run_that_has_not_acted() {
     j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
     let notified = j.notify(&[alert(Status::Resolved, "a", 10)], 2).unwrap();
     assert_eq!((notified.queued.len(), notified.resolved.len()), (0, 1));
-    assert_eq!(j.runnable(3, 100, 9).unwrap(), []);
+    assert_eq!(j.runnable(0, (3, 100), 9).unwrap(), []);
     assert_eq!(j.entries(&all()).unwrap()[0].result.as_deref(), Some("resolved"));
 }
 
@@ -66,7 +66,7 @@ fn a_firing_that_arrives_after_its_end_queues_nothing() {
     j.notify(&[alert(Status::Resolved, "a", 10)], 1).unwrap();
     let late = j.notify(&[alert(Status::Firing, "a", 10), alert(Status::Firing, "a", 9)], 2).unwrap();
     assert_eq!((late.queued.len(), late.resolved.len()), (0, 2));
-    assert_eq!(j.runnable(3, 100, 9).unwrap(), []);
+    assert_eq!(j.runnable(0, (3, 100), 9).unwrap(), []);
     assert_eq!(j.notify(&[alert(Status::Firing, "a", 11)], 3).unwrap().queued.len(), 1);
 }
 
@@ -75,7 +75,7 @@ fn a_newer_firing_ends_the_older_episode() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Firing, "a", 10)], 1).unwrap();
     j.notify(&[alert(Status::Firing, "a", 20)], 2).unwrap();
-    let runs = j.runnable(3, 100, 9).unwrap();
+    let runs = j.runnable(0, (3, 100), 9).unwrap();
     assert_eq!(runs.iter().map(|r| r.resolved).collect::<Vec<_>>(), [true, false]);
 }
 
@@ -92,10 +92,10 @@ fn a_step_without_an_outcome_is_interrupted_and_not_begun_again() {
     assert_eq!(j.unfinished().unwrap(), unfinished);
     assert_eq!(j.unfinished().unwrap(), unfinished, "a second end before all is put back loses nothing");
     j.requeue().unwrap();
-    assert_eq!(j.runnable(7, 100, 9).unwrap(), [], "its run waits until all is put back");
+    assert_eq!(j.runnable(0, (7, 100), 9).unwrap(), [], "its run waits until all is put back");
     j.interrupt(1, 5).unwrap();
     assert_eq!(j.unfinished().unwrap(), []);
-    let run = j.runnable(7, 100, 9).unwrap().remove(0);
+    let run = j.runnable(0, (7, 100), 9).unwrap().remove(0);
     assert_eq!((run.rungs_begun, run.interrupted), (vec![0], true));
     assert_eq!(j.entries(&all()).unwrap()[0].steps[0].state, "interrupted");
 }
@@ -196,8 +196,8 @@ fn a_run_that_acts_is_seen_to_be_resolved_by_a_later_end() {
 fn a_run_that_was_told_to_wait_before_the_clock_was_set_back_goes_on() {
     let (_dir, mut j) = journal();
     j.notify(&[alert(Status::Firing, "a", 10)], 10_000).unwrap();
-    assert_eq!(j.runnable(9_000, 2_000, 9).unwrap().len(), 0);
-    assert_eq!(j.runnable(1_000, 2_000, 9).unwrap().len(), 1);
+    assert_eq!(j.runnable(0, (9_000, 2_000), 9).unwrap().len(), 0);
+    assert_eq!(j.runnable(0, (1_000, 2_000), 9).unwrap().len(), 1);
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn each_wish_of_a_person_is_a_run_of_its_own() {
         [j.request(&wish, 7).unwrap(), j.request(&wish, 7).unwrap(), j.request(&wish, 3).unwrap()],
         [1, 2, 3]
     );
-    let run = j.runnable(7, 100, 9).unwrap().remove(0);
+    let run = j.runnable(0, (7, 100), 9).unwrap().remove(0);
     assert_eq!(run.request, Some(wish));
     assert!(!run.resolved);
     j.resolve(1, 9).unwrap();
