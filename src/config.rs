@@ -305,7 +305,14 @@ impl Config {
             }
         }
         self.optimizer.pressure.check(&self.optimizer.targets)?;
+        for (i, rule) in self.optimizer.pressure.rules.iter().enumerate() {
+            let key = |place| format!("optimizer.pressure.rules[{i}].ladder{place}");
+            check_ladder(&rule.ladder).map_err(|(place, why)| (key(place), why))?;
+        }
         optimize::proactive::check(&self.optimizer.proactive, &self.optimizer.targets)?;
+        if self.optimizer.settle > optimize::SETTLE_MAX {
+            return error("optimizer.settle".into(), "at most 1m: other runs wait meanwhile".into());
+        }
         if self.optimizer.retention.as_secs() < 24 * 3600 {
             return error(
                 "optimizer.retention".into(),
@@ -430,6 +437,10 @@ mod tests {
         let good = with("  targets:\n    - {name: cache, process_group: cache}\n").unwrap();
         assert_eq!(good.optimizer.targets[0].memory_budget.unwrap().as_u64(), 300 << 20);
         assert_eq!(good.exporter.collectors.process_groups.rules.len(), 1);
+        let by_pressure = |rung: &str| {
+            let rule = "    rules: [{name: r, target: a, stall: 100ms, ladder: [app_hook, ";
+            format!("  targets: [{{name: a, cgroup: /a}}]\n  pressure:\n{rule}{rung}]}}]\n")
+        };
         for (text, want) in [
             ("  targets:\n    - {name: a, process_group: cahce}\n", "did you mean `cache`?"),
             ("  targets:\n    - {name: a}\n", "optimizer.targets[0].process_group"),
@@ -451,7 +462,21 @@ mod tests {
                 "did you mean `pageout`?",
             ),
             ("  policies:\n    - {name: p, target_label: x}\n", "optimizer.policies[0].match"),
+            (&by_pressure("page_out"), "did you mean `pageout`?"),
+            (
+                &by_pressure("{action: squeeze, with: {lease: 10h}}"),
+                "optimizer.pressure.rules[0].ladder[1].with: `lease` is above 0",
+            ),
+            (
+                &by_pressure("{action: kill, with: {min_growth: 0B}}"),
+                "optimizer.pressure.rules[0].ladder[1].with",
+            ),
+            (
+                &by_pressure("{action: cgroup_reclaim, with: {deadline: 1h}}"),
+                "optimizer.pressure.rules[0].ladder[1].with: `deadline`",
+            ),
             ("  retention: 1h\n", "optimizer.retention"),
+            ("  settle: 61s\n", "optimizer.settle"),
         ] {
             let error = with(text).unwrap_err();
             assert!(error.contains(want), "{text:?} gave {error:?}, not {want:?}");

@@ -34,6 +34,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The longest that a gain is waited for.
+pub const SETTLE_MAX: Duration = Duration::from_mins(1);
+
 /// Options of the optimizer.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

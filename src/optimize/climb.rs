@@ -1,5 +1,6 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
+mod deed;
 mod gate;
 mod intent;
 mod measure;
@@ -211,7 +212,8 @@ impl Climb {
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
         span.fact("headroom.want_bytes", signed(want_bytes));
         let look = shared.traces.span("plan");
-        let history = shared.store.with(|j| j.history(name, &self.target.name))?;
+        let mut history = shared.store.with(|j| j.history(name, &self.target.name))?;
+        history.standing = shared.standing.plans(name);
         let scene = Scene {
             target: &self.target,
             members: &members,
@@ -335,12 +337,10 @@ impl Climb {
             alarm.acts(tally.steps == 0, shared);
         }
         let (begun, begun_at) = (Instant::now(), (shared.clock)());
-        let mut hand = shared.hand(&self.settings.host);
-        let held = || shared.held();
-        let watch = Watch::new(rung.action.time_max(), &held);
         let act = shared.traces.span("act");
-        let done = rung.action.execute(&rung.plan.intent, &self.target, &mut hand, &watch);
+        let done = self.carry_out(shared, step, rung);
         drop(act);
+        let acted_at = (shared.clock)();
         if let Some(alarm) = &self.alarm {
             alarm.acted();
         }
@@ -350,12 +350,10 @@ impl Climb {
         let verify = shared.traces.span("verify");
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
-            _ if done.is_err() && rung.action.effect() == Effect::HandsOver => {
-                Verdict::NoGain { why: "nobody has accepted it".into() }
-            }
             Ok(after) => rung.action.verify(rung.before, after, min_gain),
             Err(e) => Verdict::Unknown { why: e.to_string() },
         };
+        let verdict = if done.is_err() { verdict.of_failed(rung.action.effect()) } else { verdict };
         let (state, detail) = match &done {
             Ok(note) => (StepState::Done, note.clone()),
             Err(e) => (StepState::Failed, e.to_string()),
@@ -399,9 +397,11 @@ impl Climb {
             after: after.ok().as_ref().and_then(json),
             aftermath_due: Some(now.saturating_add(millis(self.settings.options.aftermath))),
             // What failed half way may stand as well; to undo what is not there does no harm.
-            lease_until: rung.plan.lease.map(|l| now.saturating_add(millis(l))),
+            lease_until: rung.plan.lease.map(|l| acted_at.saturating_add(millis(l))),
         };
-        insist(shared, &mut || shared.store.with(|j| j.end_step(step, &outcome, now)));
+        if insist(shared, &mut || shared.store.with(|j| j.end_step(step, &outcome, now))) {
+            shared.standing.written(step);
+        }
     }
 
     /// What Grafana shows of an action.
@@ -435,10 +435,15 @@ impl Climb {
 }
 
 /// Writes until it is written or the process ends: an outcome must not be lost because the disk was full for a while.
-fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) {
-    while write().is_err() && !shared.stopping() {
+/// True once it is.
+fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) -> bool {
+    while write().is_err() {
+        if shared.stopping() {
+            return false;
+        }
         std::thread::sleep(Duration::from_secs(1));
     }
+    true
 }
 
 /// A number of bytes as OpenTelemetry takes it.
@@ -449,3 +454,6 @@ fn signed(bytes: u64) -> i64 {
 fn json(observation: &Observation) -> Option<String> {
     serde_json::to_string(observation).ok()
 }
+
+#[cfg(test)]
+mod tests;

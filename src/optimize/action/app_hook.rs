@@ -20,6 +20,9 @@ const URGENT_SHARE: f64 = 0.5;
 /// The longest part of an answer that is kept.
 const NOTE_CHARS_MAX: usize = 200;
 
+/// The name in ladders.
+pub const NAME: &str = "app_hook";
+
 /// Asks an application to give memory back.
 pub struct AppHook;
 
@@ -52,7 +55,7 @@ struct Request {
 
 impl Action for AppHook {
     fn name(&self) -> &'static str {
-        "app_hook"
+        NAME
     }
 
     fn explain(&self) -> Explanation {

@@ -191,6 +191,11 @@ impl Action for SwapOnZram {
         Verdict::Applied
     }
 
+    /// All that is swapped out comes back into memory first.
+    fn is_slow_to_undo(&self) -> bool {
+        true
+    }
+
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {
         let Intent::Make(made) = intent(plan)? else { return Ok(None) };
         let gone = take_away(hand, Some(&made.uuid), made.available_bytes_min)?;

@@ -130,7 +130,8 @@ impl Climb {
                 best = Some(seen);
             }
             let enough = best.as_ref().is_some_and(|b| gain(b) >= rung.want_bytes);
-            if enough || Instant::now() >= deadline {
+            // Whoever ends the process waits for the outcome, and then undoes what stands.
+            if enough || Instant::now() >= deadline || shared.stopping() {
                 return Ok(best.unwrap_or_else(|| median(readings)));
             }
             let pause = if readings.len() < READINGS { READING_EVERY } else { SETTLE_EVERY };

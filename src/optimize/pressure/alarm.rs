@@ -59,19 +59,16 @@ impl Alarm {
         Ok((members, Observation { stall, ..seen }))
     }
 
-    /// All processes that an action can touch. Those in the target's control group are counted anew; of those known
-    /// already nothing is read again.
+    /// All processes that an action can touch. Those in the target's control group, in whichever hierarchy, are counted
+    /// anew; of those known already nothing is read again.
     pub fn touched(
         &self,
         observer: &Observer,
         target: &Target,
         members: &[Member],
     ) -> Result<Vec<Member>, HostError> {
-        match self.seat.as_ref().and_then(|seat| seat.recent()) {
-            Some(_) if target.process_group.is_none() => Ok(members.to_vec()),
-            Some(prepared) => observer.joined(target, &prepared.touched),
-            None => observer.touched(target, members),
-        }
+        let recent = self.seat.as_ref().and_then(|seat| seat.recent());
+        observer.touched(target, recent.as_ref().map_or(members, |prepared| &prepared.touched))
     }
 
     /// An action begins; if it is the first of its run, this is the reaction.
@@ -86,5 +83,33 @@ impl Alarm {
         if let Some(seat) = &self.seat {
             seat.mark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rule;
+    use super::super::scene::Prepared;
+    use super::*;
+    use crate::host::Host;
+    use crate::host::group::Grouping;
+
+    #[test]
+    fn whoever_is_in_the_freezers_group_alone_is_seen_on_the_short_way_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        for (hierarchy, pids) in [("memory", String::new()), ("freezer", format!("{own}\n"))] {
+            let group = dir.path().join("fs/cgroup").join(hierarchy).join("shop");
+            std::fs::create_dir_all(&group).unwrap();
+            std::fs::write(group.join("cgroup.procs"), pids).unwrap();
+        }
+        let host = Host { sysfs: dir.path().to_owned(), ..Host::default() };
+        let observer = Observer::new(host, Grouping::new(&[]).unwrap());
+        let target = Target { cgroup: Some("/shop".into()), ..Target::default() };
+        let seat = Seat::new(Rule::default(), Instant::now());
+        *seat.prepared.lock().unwrap() = Some(Arc::new(Prepared::of(Vec::new(), Vec::new())));
+        let alarm = Alarm::begun(Arc::new(seat), Instant::now());
+        let touched = alarm.touched(&observer, &target, &[]).unwrap();
+        assert_eq!(touched.iter().map(|m| m.pid).collect::<Vec<_>>(), [own]);
     }
 }

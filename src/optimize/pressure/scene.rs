@@ -24,6 +24,14 @@ pub(super) struct Prepared {
     pub(super) touched: Vec<Member>,
 }
 
+#[cfg(test)]
+impl Prepared {
+    /// What was looked up just now.
+    pub(super) fn of(members: Vec<Member>, touched: Vec<Member>) -> Self {
+        Self { at: Instant::now(), members, touched }
+    }
+}
+
 impl Seat {
     /// What was looked up a moment ago, if it was.
     pub(super) fn recent(&self) -> Option<Arc<Prepared>> {
