@@ -39,6 +39,7 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-processes cargo bench --locked --bench processes
 	@$(STAGE) bench-serving cargo bench --locked --bench serving
 	@$(STAGE) bench-reaction cargo bench --locked --bench reaction
+	@$(STAGE) bench-alert cargo bench --locked --bench alert
 	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
 	@$(STAGE) bench-receiver cargo bench --locked --bench receiver
 	@$(STAGE) bench-journal cargo bench --locked --bench journal

@@ -4,6 +4,7 @@ mod deed;
 mod gate;
 mod intent;
 mod measure;
+mod rehearse;
 mod tally;
 
 use super::action::{Action, Plan, Scene, Watch};
@@ -14,6 +15,7 @@ use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
 use super::policy::{self, Condition, Policy, Target};
 use super::pressure::Alarm;
+use super::pressure::phases::Phase;
 use super::record::StepState;
 use super::store::StoreError;
 use super::verify::{Effect, Verdict};
@@ -124,6 +126,9 @@ impl Climb {
             }
         };
         insist(shared, &mut write);
+        if let (Stop::Ended(Ending { result: "stale", .. }), Some(alarm)) = (&stop, &self.alarm) {
+            alarm.found_nothing();
+        }
     }
 
     fn waiting(&self, not_before: i64, reason: &str) -> Waiting {
@@ -211,6 +216,7 @@ impl Climb {
         };
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
         span.fact("headroom.want_bytes", signed(want_bytes));
+        self.ends(Phase::Look);
         let look = shared.traces.span("plan");
         let mut history = shared.store.with(|j| j.history(name, &self.target.name))?;
         history.standing = shared.standing.plans(name);
@@ -234,6 +240,7 @@ impl Climb {
             }
         };
         drop(look);
+        self.ends(Phase::Plan);
         if plan.expected_bytes.is_some_and(|b| b < options.guards.min_gain.as_u64()) {
             self.refuse(shared, Guard::MinGain);
             tally.notes.push(format!("{name}: less to gain than {}", options.guards.min_gain));
@@ -285,7 +292,10 @@ impl Climb {
         let intended = self.intend(shared, rung, tally.steps > 0)?;
         drop(intent);
         match intended {
-            Ok(step) => Ok(Some(step)),
+            Ok(step) => {
+                self.ends(Phase::Intend);
+                Ok(Some(step))
+            }
             // Held by a person: it goes on from here when that ends.
             Err(No::Guard(guard @ Guard::Paused, until)) => Err(Stop::Deferred(guard, until)),
             Err(No::Resolved) => Err(Stop::Ended(tally.resolved())),
@@ -333,9 +343,6 @@ impl Climb {
             run = self.run.id, step, action = name, target = self.target.name, want_bytes = rung.want_bytes,
             plan = %rung.plan.intent, "action begins"
         );
-        if let Some(alarm) = &self.alarm {
-            alarm.acts(tally.steps == 0, shared);
-        }
         let (begun, begun_at) = (Instant::now(), (shared.clock)());
         let act = shared.traces.span("act");
         let done = self.carry_out(shared, step, rung);
@@ -343,6 +350,7 @@ impl Climb {
         let acted_at = (shared.clock)();
         if let Some(alarm) = &self.alarm {
             alarm.acted();
+            alarm.has_acted(tally.steps == 0, self.run.id, shared);
         }
         let settle = shared.traces.span("settle");
         let after = self.settle(shared, rung);
@@ -416,6 +424,13 @@ impl Climb {
             format!("{action} on {target}: {result}, {freed} freed (run {run}, policy {})", self.policy.name);
         let tags = ["headroom", action, target, result].map(str::to_owned).to_vec();
         Annotation { time, time_end, tags, text }
+    }
+
+    /// A phase of the reaction to a stall has ended.
+    fn ends(&self, phase: Phase) {
+        if let Some(alarm) = &self.alarm {
+            alarm.ends(phase);
+        }
     }
 
     /// The bytes that would end the trouble, as measured; `None` if there is none.

@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 
 /// The longest that the executor sleeps: a guard's wait may end, an aftermath may be due.
 const TICK: Duration = Duration::from_millis(500);
+/// The same while no run waits or acts, and no effect stands: who asks for one wakes it.
+const TICK_CALM: Duration = Duration::from_secs(2);
 /// Between two parts of a sweep through the journal.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// How long the end waits for annotations.
@@ -115,7 +117,7 @@ impl Shared {
         self.pressure.nudge();
         self.bell.ring();
         self.standing.nudge();
-        if let Some(thread) = self.proactive.get() {
+        for thread in [self.proactive.get(), self.witness.thread.get()].into_iter().flatten() {
             thread.unpark();
         }
     }
@@ -291,12 +293,18 @@ impl Executor {
     }
 }
 
+/// When the executor's next turn is, if nobody wakes it.
+enum Next {
+    AtOnce,
+    Within(Duration),
+}
+
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
     let mut breakers = breakers::Breakers::default();
     let mut retention = retention::Retention::default();
     while !shared.stopping() {
-        let mut turn = || -> Result<bool, StoreError> {
+        let mut turn = || -> Result<Next, StoreError> {
             recovery.go_on(shared)?;
             shared.recovered.store(true, Ordering::Relaxed);
             retention.go_on(shared)?;
@@ -309,13 +317,12 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             let (waiting, active) = shared.store.with(|j| j.open_counts())?;
             shared.metrics.runs_waiting.set(waiting);
             shared.metrics.runs_active.set(active);
-            Ok(more)
+            let calm = waiting == 0 && active == 0 && shared.metrics.leases.get() == 0;
+            Ok(if more { Next::AtOnce } else { Next::Within(if calm { TICK_CALM } else { TICK }) })
         };
         // The store has logged and counted the error; the next turn tries again.
-        if turn().unwrap_or(false) {
-            continue;
-        }
-        match inbox.recv_timeout(if retention.is_busy() { SWEEP_PAUSE } else { TICK }) {
+        let Next::Within(tick) = turn().unwrap_or(Next::Within(TICK)) else { continue };
+        match inbox.recv_timeout(if retention.is_busy() { SWEEP_PAUSE } else { tick }) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

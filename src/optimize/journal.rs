@@ -30,6 +30,8 @@ pub use tries::Tried;
 
 /// How long another process may hold the file before it counts as held: a restart overlaps for a moment.
 const BUSY: Duration = Duration::from_millis(500);
+/// So many pages of the log are carried over into the file at once: SQLite's own number.
+const CHECKPOINT_PAGES: u32 = 1000;
 /// The newest entries that one page of the record holds at most.
 pub const PAGE_MAX: usize = 500;
 
@@ -170,6 +172,13 @@ impl Journal {
         Ok(journal)
     }
 
+    /// A journal in memory, of which nothing stays.
+    pub fn scratch() -> Result<Self, JournalError> {
+        let mut journal = Self { db: Connection::open_in_memory()? };
+        schema::bring_up(&mut journal.db)?;
+        Ok(journal)
+    }
+
     /// Writes a notification: each episode once, a run for each that fires, ends for those resolved.
     pub fn notify(&mut self, alerts: &[Alert], now: i64) -> Result<Notified, JournalError> {
         let tx = self.db.transaction()?;
@@ -258,13 +267,28 @@ impl Journal {
 
     /// Writes the intent of a step; only after this returns may its action begin.
     pub fn begin_step(&mut self, run: i64, step: &NewStep<'_>, now: i64) -> Result<i64, JournalError> {
-        self.db.execute(
-            "INSERT INTO step (run, rung, action, target, state, plan, begun_at, before, kind)
-             VALUES (?1, ?2, ?3, ?4, 'begun', ?5, ?6, ?7, CASE WHEN ?3 = 'app_hook' AND json_valid(?5)
-                     THEN coalesce(CAST(json_extract(?5, '$.request.kind') AS TEXT), '') ELSE '' END)",
-            params![run, clamp(step.rung), step.action, step.target, step.plan, now, step.before],
-        )?;
-        Ok(self.db.last_insert_rowid())
+        let sql = "INSERT INTO step (run, rung, action, target, state, plan, begun_at, before, kind)
+                   VALUES (?1, ?2, ?3, ?4, 'begun', ?5, ?6, ?7, CASE WHEN ?3 = 'app_hook' AND json_valid(?5)
+                           THEN coalesce(CAST(json_extract(?5, '$.request.kind') AS TEXT), '') ELSE '' END)";
+        self.without_checkpoint(|j| {
+            let values =
+                params![run, clamp(step.rung), step.action, step.target, step.plan, now, step.before];
+            j.db.prepare_cached(sql)?.execute(values)?;
+            Ok(j.db.last_insert_rowid())
+        })
+    }
+
+    /// A write that an action waits for. When the log is long enough, SQLite carries it over into the file at the end of a
+    /// write, with two more syncs; that is left to the next write, such as the outcome's.
+    fn without_checkpoint<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let written = write(self);
+        // An error closes the journal, and the next use opens it as it should be.
+        self.db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        written
     }
 
     /// Writes the outcome of a step.

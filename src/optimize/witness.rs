@@ -8,16 +8,14 @@ use super::harm::{Own, Span, Totals};
 use super::policy::Target;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
 pub use own::Watched;
 
 /// Between two readings. A reading takes well under a millisecond.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked whether all is to end.
-const TICK: Duration = Duration::from_millis(250);
 /// Readings that are kept: ten minutes.
 const READINGS_MAX: usize = 120;
 /// How far back "before" reaches, in milliseconds.
@@ -34,14 +32,17 @@ pub struct Reading {
     pub own: Vec<(String, i64, f64)>,
 }
 
-/// The last readings, oldest first.
+/// The last readings, oldest first, and who makes them.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<VecDeque<Reading>>);
+pub struct Board {
+    readings: Mutex<VecDeque<Reading>>,
+    pub(super) thread: OnceLock<Thread>,
+}
 
 impl Board {
     /// Keeps a reading. Those from after it were made before the clock was set back.
     pub fn note(&self, reading: Reading) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|r| r.machine.at_millis < reading.machine.at_millis);
         if kept.len() >= READINGS_MAX {
             kept.pop_front();
@@ -51,7 +52,7 @@ impl Board {
 
     /// What was usual in the minute before `until`: of the machine, and of the target's group.
     pub fn before(&self, target: &str, until: i64, ends: [Option<Totals>; 2]) -> [Option<Span>; 2] {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         let within = |at: i64| (until.saturating_sub(BEFORE_MILLIS)..until).contains(&at);
         let recent = || kept.iter().filter(|r| within(r.machine.at_millis));
         let group = |r: &Reading| r.groups.iter().find(|(name, _)| name == target).map(|(_, t)| *t);
@@ -64,7 +65,7 @@ impl Board {
 
     /// The application's own metric before, during and after a step that began and ended then: medians.
     pub fn own(&self, target: &str, (begun, ended, now): (i64, i64, i64), harmful_above_ratio: f64) -> Own {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         let median = |from: i64, to: i64| {
             let mut values: Vec<f64> = kept
                 .iter()
@@ -86,24 +87,26 @@ impl Board {
 
 /// Starts the thread. It ends with the process.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    let shared = Arc::clone(shared);
-    std::thread::Builder::new().name("witness".into()).spawn(move || {
+    let work = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name("witness".into()).spawn(move || {
         let mut troubles = own::Troubles::default();
-        while !shared.stopping() {
-            let settings = shared.settings();
+        while !work.stopping() {
+            let settings = work.settings();
             if !settings.options.targets.is_empty()
-                && let Some(reading) = read(&settings, &shared.clock, &mut troubles)
+                && let Some(reading) = read(&settings, &work.clock, &mut troubles)
             {
-                shared.witness.note(reading);
+                work.witness.note(reading);
             }
-            for _ in 0..EVERY.as_millis() / TICK.as_millis() {
-                if shared.stopping() {
-                    return;
-                }
-                std::thread::sleep(TICK);
+            // Woken by the end, and by other settings, which are no reason to look earlier.
+            let due = Instant::now() + EVERY;
+            while !work.stopping() && Instant::now() < due {
+                std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
             }
         }
-    })
+    })?;
+    // It is the only one.
+    let _first = shared.witness.thread.set(thread.thread().clone());
+    Ok(thread)
 }
 
 fn read(settings: &Settings, clock: &dyn Fn() -> i64, troubles: &mut own::Troubles) -> Option<Reading> {
@@ -175,6 +178,6 @@ mod tests {
         for n in 0..500 {
             board.note(reading(n, 0, None));
         }
-        assert_eq!(board.0.lock().unwrap().len(), READINGS_MAX);
+        assert_eq!(board.readings.lock().unwrap().len(), READINGS_MAX);
     }
 }

@@ -24,7 +24,7 @@ impl Journal {
         now: i64,
     ) -> Result<i64, JournalError> {
         self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        let written = self.wish(request, Some((policy, target)), now);
+        let written = self.without_checkpoint(|j| j.wish(request, Some((policy, target)), now));
         // An error of this one closes the journal, and the next use opens it as it should be.
         self.db.pragma_update(None, "synchronous", "FULL")?;
         written
