@@ -5,6 +5,8 @@ mod held;
 pub mod limits;
 pub mod otlp;
 mod own;
+pub mod scrape;
+pub mod statsd;
 pub mod store;
 
 use crate::collect::applications::Shown;
@@ -26,6 +28,10 @@ pub struct Options {
     pub limits: Limits,
     /// OpenTelemetry's protocol.
     pub otlp: otlp::Options,
+    /// StatsD and DogStatsD.
+    pub statsd: statsd::Options,
+    /// Pages of applications that are fetched.
+    pub scrape: Vec<scrape::Target>,
 }
 
 impl Default for Options {
@@ -34,6 +40,8 @@ impl Default for Options {
             stale_after: Duration::from_mins(5),
             limits: Limits::default(),
             otlp: otlp::Options::default(),
+            statsd: statsd::Options::default(),
+            scrape: Vec::new(),
         }
     }
 }
@@ -41,7 +49,7 @@ impl Default for Options {
 impl Options {
     /// Whether any input is configured. Without one there is neither a store nor its collector.
     pub fn any(&self) -> bool {
-        self.otlp.any()
+        self.otlp.any() || self.statsd.any() || !self.scrape.is_empty()
     }
 
     /// What is wrong with the options, by its key below `applications`, if anything is.
@@ -50,7 +58,9 @@ impl Options {
             return Err(("stale_after".into(), "at least 1s".into()));
         }
         self.limits.check().map_err(|(key, why)| (format!("limits.{key}"), why))?;
-        self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))
+        self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))?;
+        self.statsd.check().map_err(|(key, why)| (format!("statsd.{key}"), why))?;
+        scrape::check(&self.scrape)
     }
 }
 

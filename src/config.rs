@@ -4,6 +4,7 @@ mod message;
 mod name_mapping;
 mod near;
 pub(crate) mod process_names;
+mod statsd_mapping;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest configuration file that is read, in bytes.
@@ -178,6 +180,7 @@ impl Config {
         let base = path.and_then(Path::parent);
         self.optimizer.place_files(base.unwrap_or_else(|| Path::new("")));
         let received = &mut self.applications.otlp;
+        let statsd = &mut self.applications.statsd;
         let web = [
             &mut self.exporter.web_config_file,
             &mut self.optimizer.web_config_file,
@@ -185,19 +188,23 @@ impl Config {
         ];
         let tokens =
             [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file, &mut received.token_file];
-        let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file];
+        let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file, &mut statsd.mapping_file, &mut statsd.unix];
         let files = tokens.into_iter().chain(web).chain(otlp);
         let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
         let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
         let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
         let hooks = hooks.map(|h| &mut h.token_file);
-        for file in files.chain(hooks).flatten().chain(grafana) {
+        let scraped = self.applications.scrape.iter_mut().flat_map(|target| target.files());
+        for file in files.chain(hooks).flatten().chain(grafana).chain(scraped) {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);
             }
         }
         if let Some((base, file)) = base.zip(self.exporter.collectors.process_groups.config_file.as_mut()) {
             *file = base.join(&*file);
+        }
+        if let Some(file) = &self.applications.statsd.mapping_file {
+            self.applications.statsd.mapping = Arc::new(statsd_mapping::mapping(file)?);
         }
         self.group_processes()?;
         for target in &mut self.optimizer.targets {

@@ -1,5 +1,7 @@
 //! The store of what applications send: every limit is looked at before anything is kept, and all that is kept is counted.
 
+mod forget;
+
 use super::Input;
 use super::family::{Family, Key, Series, clash, joined, name_bytes};
 use super::held::{self, Held, Mode};
