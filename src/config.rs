@@ -188,13 +188,14 @@ impl Config {
         ];
         let tokens =
             [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file, &mut received.token_file];
-        let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file, &mut statsd.mapping_file, &mut statsd.unix];
+        let otlp =
+            [&mut self.otlp.headers_file, &mut self.otlp.ca_file, &mut statsd.mapping_file, &mut statsd.unix];
         let files = tokens.into_iter().chain(web).chain(otlp);
         let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
         let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
         let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
         let hooks = hooks.map(|h| &mut h.token_file);
-        let scraped = self.applications.scrape.iter_mut().flat_map(|target| target.files());
+        let scraped = self.applications.scrape.iter_mut().flat_map(apps::scrape::Target::files);
         for file in files.chain(hooks).flatten().chain(grafana).chain(scraped) {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);

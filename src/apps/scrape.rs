@@ -95,15 +95,21 @@ impl Target {
 
     /// The files that it names; relative ones are below the configuration's.
     pub fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let files =
-            [&mut self.unix, &mut self.token_file, &mut self.ca_file, &mut self.cert_file, &mut self.key_file];
+        let files = [
+            &mut self.unix,
+            &mut self.token_file,
+            &mut self.ca_file,
+            &mut self.cert_file,
+            &mut self.key_file,
+        ];
         files.into_iter().flatten()
     }
 
     fn headers(&self) -> Result<HeaderMap, String> {
         let mut out = HeaderMap::new();
         for (name, value) in &self.headers {
-            let header = HeaderName::try_from(name).map_err(|_| format!("`{name}` is no name of a header"))?;
+            let header =
+                HeaderName::try_from(name).map_err(|_| format!("`{name}` is no name of a header"))?;
             let value = HeaderValue::try_from(value).map_err(|_| format!("the value of `{name}` is none"))?;
             out.insert(header, value);
         }
@@ -160,7 +166,10 @@ mod tests {
             ("[{job: a, url: 'http://h/', interval: 5s}]", "scrape[0].timeout"),
             ("[{job: a, url: 'http://h/', headers: {'a b': c}}]", "scrape[0].headers"),
             ("[{job: a, url: 'http://h/', body_max: 1GiB}]", "scrape[0].body_max"),
-            ("[{job: a, url: 'http://h/', metric_relabel: [{action: keep, regex: '('}]}]", "scrape[0].metric_relabel"),
+            (
+                "[{job: a, url: 'http://h/', metric_relabel: [{action: keep, regex: '('}]}]",
+                "scrape[0].metric_relabel",
+            ),
             ("[{job: a, url: 'http://h/'}, {job: a, url: 'http://h:80/x'}]", "scrape[1].instance"),
         ] {
             assert_eq!(check(&read(text)).unwrap_err().0, key, "{text}");

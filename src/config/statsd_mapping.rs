@@ -27,7 +27,10 @@ mod tests {
             at("mappings:\n- match: a.*\n  nam: b\n"),
             "/m.yml:3:3: unknown key `nam`; did you mean `name`?"
         );
-        assert!(at("mappings:\n- {match: a}\n- {match: b, name: b}\n").starts_with("/m.yml:2:3: mappings[0] has no"));
+        assert!(
+            at("mappings:\n- {match: a}\n- {match: b, name: b}\n")
+                .starts_with("/m.yml:2:3: mappings[0] has no")
+        );
         assert!(at("defaults: {buckets: [2, 1]}\n").starts_with("/m.yml: defaults: has buckets"));
         assert!(parse("mappings: [{match: a, name: b}]", Path::new("/m.yml")).is_ok());
     }

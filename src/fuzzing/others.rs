@@ -155,7 +155,8 @@ fn scraped(text: &str) {
     for form in [Form::Text, Form::OpenMetrics] {
         let (honor_labels, honor_timestamps) = (form == Form::Text, true);
         let (job, instance, sample_limit) = ("j", "i", 0);
-        let reading = Reading { form, job, instance, honor_labels, honor_timestamps, rules: &rules, sample_limit };
+        let reading =
+            Reading { form, job, instance, honor_labels, honor_timestamps, rules: &rules, sample_limit };
         if let Ok(page) = page::read(text, &reading) {
             let series: usize = page.families.iter().map(|family| family.series.len()).sum();
             assert!(series <= page.kept && page.kept <= page.scraped, "{text}");

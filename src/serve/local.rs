@@ -63,12 +63,12 @@ impl Local<UnixDatagram> {
 }
 
 impl<S> Local<S> {
-    fn named(path: &Path, access: Access, make: impl FnOnce(&Path) -> io::Result<S>) -> io::Result<Self> {
+    fn named(path: &Path, access: Access, open: impl FnOnce(&Path) -> io::Result<S>) -> io::Result<Self> {
         is_free(path)?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}", std::process::id()));
         let unnamed = PathBuf::from(name);
-        let made = make(&unnamed).and_then(|socket| {
+        let made = open(&unnamed).and_then(|socket| {
             if access.user.is_some() || access.group.is_some() {
                 std::os::unix::fs::chown(&unnamed, access.user, access.group)?;
             }

@@ -113,7 +113,8 @@ fn of_statsd(registry: &prometheus::Registry) {
     let (now, stale_after) = (std::time::Instant::now(), std::time::Duration::from_mins(5));
     let metrics = Metrics::new(registry).unwrap();
     metrics.packets("udp");
-    let mut store = headroom::apps::store::Store::new(headroom::apps::limits::Limits::default(), stale_after, now);
+    let mut store =
+        headroom::apps::store::Store::new(headroom::apps::limits::Limits::default(), stale_after, now);
     Engine::new(&Options::default(), stale_after, metrics).packet(b"bad", &mut store, now);
 }
 

@@ -54,7 +54,8 @@ impl Exporter {
 
 #[test]
 fn datagrams_become_series_and_bad_ones_are_counted() {
-    let mut exporter = Exporter::start("mappings: [{match: 'web.*.time', name: web_seconds, labels: {page: $1}}]\n");
+    let mut exporter =
+        Exporter::start("mappings: [{match: 'web.*.time', name: web_seconds, labels: {page: $1}}]\n");
     exporter.send(b"hits:2|c|#job:shop\nbad\nweb.home.time:250|ms");
     exporter.wait("hits{job=\"statsd\",exported_job=\"shop\"}", 2.0);
     exporter.wait("web_seconds_sum{job=\"statsd\",page=\"home\"}", 0.25);
@@ -99,7 +100,9 @@ fn a_flood_of_names_stays_within_the_limits_and_pages_come() {
     local.connect(&exporter.unix).unwrap();
     for packet in 0..600 {
         // A socket of the file system waits where UDP would drop.
-        let lines: String = (0..50).map(|line| format!("flood.{packet}.{line}:1|c\nflood.{packet}.{line}.t:1|ms\n")).collect();
+        let lines: String = (0..50)
+            .map(|line| format!("flood.{packet}.{line}:1|c\nflood.{packet}.{line}.t:1|ms\n"))
+            .collect();
         local.send(lines.as_bytes()).unwrap();
         if packet % 100 == 0 {
             exporter.page();
@@ -115,7 +118,10 @@ fn a_flood_of_names_stays_within_the_limits_and_pages_come() {
     assert!(metric(&page, "headroom_statsd_held_bytes") <= (9 << 20).into());
     let refused: f64 = page
         .lines()
-        .filter(|l| l.starts_with("headroom_apps_points_refused_total{input=\"statsd\"") || l.contains("reason=\"memory\""))
+        .filter(|l| {
+            l.starts_with("headroom_apps_points_refused_total{input=\"statsd\"")
+                || l.contains("reason=\"memory\"")
+        })
         .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
         .sum();
     assert!(refused > 1000.0, "{refused}");

@@ -13,7 +13,7 @@ import urllib.request
 from packets import packets
 
 # What each says of itself.
-OWN = re.compile(r"(headroom|statsd_exporter|go|process|promhttp|node)_")
+OWN = re.compile(r"(headroom|statsd_exporter|statsd_metric_mapper|go|process|promhttp|node)_")
 SAMPLE = re.compile(r'([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$')
 LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
 
@@ -43,7 +43,8 @@ def settled(address, of):
     before, deadline = None, time.monotonic() + 60
     while time.monotonic() < deadline:
         now = samples(page(address))
-        if now == before and any(name == "the_last" for name, _ in now):
+        # As text, in which NaN is equal to itself.
+        if str(now) == str(before) and any(name == "the_last" for name, _ in now):
             return now
         before = now
         time.sleep(0.5)

@@ -32,10 +32,10 @@ PLAIN = [
     "drop.this:1|c\ndrop.that:5|g",
     "both.a:1|c\nboth.a:2|g\nboth.a:3|ms",
     "re.one.two_x:1|c\nre.one.two_y:1|c",
-    "kept.a:1|c|#a:sent,c:sent\nover.a:1|c|#a:sent,c:sent",
+    "kept.a:1|c|#aa:sent,c:sent\nover.a:1|c|#aa:sent,c:sent",
     "scaled.gauge:1500|g\nscaled.count:250|c\nscaled.time:250|ms",
     "a.b.stars:1|c\na.b.c.stars:1|c",
     "sum.few:10:20:30:40|ms\nsum.one:5|ms\nsum.weighted:1|ms|@0.25\nsum.weighted:9|ms",
     "spaces :1|c\nnan:nan|g\ninf:inf|g\nhuge:1e308|g\ntoo.huge:1e999|g",
-    "five:1|c|@1|#a:1\nsix.parts:1|c|@1|@1|@1|@1\nseven.parts:1|c|@1|@1|@1|@1|@1",
+    "four.parts:1|c|@1|#a:1\nseven.parts:1|c|@1|@1|@1|@1|@1",
 ]

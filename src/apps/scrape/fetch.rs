@@ -148,7 +148,11 @@ async fn run(task: Arc<Task>, metrics: Metrics, mut stopped: watch::Receiver<boo
             }
         };
         if samples.is_ok() && said.take().is_some() {
-            tracing::info!(job = task.target.job, instance = task.instance, "the application's page is there again");
+            tracing::info!(
+                job = task.target.job,
+                instance = task.instance,
+                "the application's page is there again"
+            );
         }
         metrics.tell([&task.target.job, &task.instance], Went { seconds, samples });
     }
@@ -166,7 +170,9 @@ struct Taken {
 impl Task {
     fn forget(&self, applications: &HashSet<u32>, since: Instant) {
         let mut store = self.applications.lock();
-        applications.iter().for_each(|application| store.forget(*application, since));
+        for application in applications {
+            store.forget(*application, since);
+        }
     }
 
     async fn fetch(self: &Arc<Self>) -> Result<Taken, FetchError> {

@@ -25,17 +25,21 @@ fn block(start: [u32; 4], bytes: &[u8]) -> [u32; 4] {
     let words: Vec<u32> =
         bytes.chunks(4).filter_map(|four| four.try_into().ok()).map(u32::from_le_bytes).collect();
     let [mut a, mut b, mut c, mut d] = start;
-    for (i, step) in (0..64_usize).zip(1_u32..) {
-        let (mixed, word) = match i / 16 {
-            0 => ((b & c) | (!b & d), i),
-            1 => ((d & b) | (!d & c), 5 * i + 1),
-            2 => (b ^ c ^ d, 3 * i + 5),
-            _ => (c ^ (b | !d), 7 * i),
+    for (at, step) in (0..64_usize).zip(1_u32..) {
+        let (mixed, word) = match at / 16 {
+            0 => ((b & c) | (!b & d), at),
+            1 => ((d & b) | (!d & c), 5 * at + 1),
+            2 => (b ^ c ^ d, 3 * at + 5),
+            _ => (c ^ (b | !d), 7 * at),
         };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 2^32, and not negative")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "below 2^32, and not negative"
+        )]
         let constant = (f64::from(step).sin().abs() * 4_294_967_296.0) as u32;
         let word = words.get(word % 16).copied().unwrap_or_default();
-        let shift = SHIFTS.get(i / 16).and_then(|round| round.get(i % 4)).copied().unwrap_or_default();
+        let shift = SHIFTS.get(at / 16).and_then(|round| round.get(at % 4)).copied().unwrap_or_default();
         let sum = a.wrapping_add(mixed).wrapping_add(constant).wrapping_add(word);
         (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(shift)));
     }

@@ -31,16 +31,27 @@ impl Metrics {
             registry.register(Box::new(gauges.clone()))?;
             prometheus::Result::Ok(gauges)
         };
-        let duration =
-            GaugeVec::new(Opts::new("headroom_scrape_duration_seconds", "How long the last fetch of an application's page took."), &LABELS)?;
+        let duration = GaugeVec::new(
+            Opts::new(
+                "headroom_scrape_duration_seconds",
+                "How long the last fetch of an application's page took.",
+            ),
+            &LABELS,
+        )?;
         registry.register(Box::new(duration.clone()))?;
         let failures = IntCounterVec::new(
-            Opts::new("headroom_scrape_failures_total", "Pages of applications that were not taken, by reason."),
+            Opts::new(
+                "headroom_scrape_failures_total",
+                "Pages of applications that were not taken, by reason.",
+            ),
             &["job", "instance", "reason"],
         )?;
         registry.register(Box::new(failures.clone()))?;
         Ok(Self {
-            up: gauges("headroom_scrape_up", "Whether an application's page was fetched and taken when it was last tried.")?,
+            up: gauges(
+                "headroom_scrape_up",
+                "Whether an application's page was fetched and taken when it was last tried.",
+            )?,
             duration,
             scraped: gauges("headroom_scrape_samples_scraped", "Samples on an application's page.")?,
             kept: gauges(

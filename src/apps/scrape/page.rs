@@ -114,11 +114,8 @@ pub struct Page {
     pub kept: usize,
     /// How many of those made no sense.
     pub odd: u64,
-    places: HashMap<(String, Kind2), usize>,
+    places: HashMap<(String, Kind), usize>,
 }
-
-/// A kind, as part of a key.
-type Kind2 = u8;
 
 /// Reads a page.
 pub fn read(text: &str, reading: &Reading<'_>) -> Result<Page, PageError> {
@@ -135,7 +132,7 @@ pub fn read(text: &str, reading: &Reading<'_>) -> Result<Page, PageError> {
                 continue;
             }
         }
-        if types.comment(raw, reading.form).map_err(wrong)? {
+        if types.comment(raw, reading.form) {
             continue;
         }
         match any_line(raw).map_err(wrong)? {
@@ -144,7 +141,7 @@ pub fn read(text: &str, reading: &Reading<'_>) -> Result<Page, PageError> {
             Line::Type(name, kind) => types.kind(&name, kind),
             Line::Sample(sample) => {
                 page.scraped += 1;
-                page.sample(sample, &types, reading).map_err(wrong)?;
+                page.sample(&sample, &types, reading).map_err(wrong)?;
                 if reading.sample_limit > 0 && page.kept > reading.sample_limit {
                     return Err(PageError::TooMany(reading.sample_limit));
                 }
@@ -162,10 +159,15 @@ pub fn read(text: &str, reading: &Reading<'_>) -> Result<Page, PageError> {
 }
 
 impl Page {
-    fn sample(&mut self, sample: Sample<'_>, types: &Types, reading: &Reading<'_>) -> Result<(), &'static str> {
+    fn sample(
+        &mut self,
+        sample: &Sample<'_>,
+        types: &Types,
+        reading: &Reading<'_>,
+    ) -> Result<(), &'static str> {
         let more = behind::read(sample.behind, reading.form)?;
         let Some(owner) = types.owner(&sample.name, reading.form) else { return Ok(()) };
-        let mut labels = reading.labels(&sample);
+        let mut labels = reading.labels(sample);
         if !reading.rules.apply(&mut labels) {
             return Ok(());
         }
@@ -176,12 +178,12 @@ impl Page {
         };
         let owner = if name == *sample.name { owner } else { owner.renamed(&name) };
         let at_millis = more.at_millis.filter(|_| reading.honor_timestamps);
-        if self.put(&owner, labels, sample.value).is_none_or(|series| {
-            series.at_millis = series.at_millis.max(at_millis);
-            series.exemplars.extend(more.exemplar);
-            false
-        }) {
-            self.odd += 1;
+        match self.put(&owner, labels, sample.value) {
+            Some(series) => {
+                series.at_millis = series.at_millis.max(at_millis);
+                series.exemplars.extend(more.exemplar);
+            }
+            None => self.odd += 1,
         }
         Ok(())
     }
@@ -201,7 +203,9 @@ impl Page {
             (Number::Summary(to), Part::Sum, _) if to.sum.is_nan() => to.sum = value,
             (Number::Histogram(to), Part::Count, _) => to.count = count(value).ok()?,
             (Number::Summary(to), Part::Count, _) => to.count = count(value).ok()?,
-            (Number::Histogram(to), Part::Bucket, Some(bound)) => to.buckets.push((bound, count(value).ok()?)),
+            (Number::Histogram(to), Part::Bucket, Some(bound)) => {
+                to.buckets.push((bound, count(value).ok()?));
+            }
             (Number::Summary(to), Part::Quantile, Some(quantile)) => to.quantiles.push((quantile, value)),
             _ => return None,
         }
@@ -210,7 +214,7 @@ impl Page {
 
     fn series(&mut self, owner: &Owner<'_>, labels: Labels) -> &mut Series {
         let fresh = self.families.len();
-        let key = (owner.name.to_string(), owner.kind as Kind2);
+        let key = (owner.name.to_string(), owner.kind);
         let at = *self.places.entry(key).or_insert(fresh);
         if at == fresh {
             self.families.push(Family {
@@ -245,16 +249,18 @@ impl Page {
                 Number::One(_) => {}
                 Number::Histogram(histogram) => {
                     histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-                    histogram.buckets.dedup_by(|a, b| a.0 == b.0);
+                    histogram.buckets.dedup_by(|a, b| a.0.total_cmp(&b.0).is_eq());
                     let last = histogram.buckets.last().map_or(0, |(_, count)| *count);
                     histogram.count = histogram.count.max(last);
-                    if let Some((_, count)) = histogram.buckets.last_mut().filter(|(bound, _)| bound.is_infinite()) {
+                    if let Some((_, count)) =
+                        histogram.buckets.last_mut().filter(|(bound, _)| bound.is_infinite())
+                    {
                         *count = histogram.count;
                     }
                 }
                 Number::Summary(summary) => {
                     summary.quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
-                    summary.quantiles.dedup_by(|a, b| a.0 == b.0);
+                    summary.quantiles.dedup_by(|a, b| a.0.total_cmp(&b.0).is_eq());
                 }
             }
         }
@@ -270,7 +276,9 @@ impl Reading<'_> {
         };
         let mut labels: Labels = sample.labels.iter().filter(|(_, v)| !v.is_empty()).map(plain).collect();
         for (name, value) in [("job", self.job), ("instance", self.instance)] {
-            if !self.honor_labels && let Some(own) = labels.remove(name) {
+            if !self.honor_labels
+                && let Some(own) = labels.remove(name)
+            {
                 let mut exported = format!("exported_{name}");
                 while labels.contains_key(&exported) {
                     exported.insert_str(0, "exported_");

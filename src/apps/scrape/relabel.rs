@@ -101,7 +101,8 @@ impl Relabelling {
 
 impl Rule {
     fn check(&self) -> Result<(), &'static str> {
-        let (is_default, defaults) = (|a: &str, b: &str| a == b, Self::default());
+        // These four take the target's name from the expression, or have none.
+        let is_free = matches!(self.action, Action::Replace | Action::LabelMap | Action::Keep | Action::Drop);
         match self.action {
             Action::Replace | Action::Lowercase | Action::Uppercase if self.target_label.is_empty() => {
                 Err("a `target_label` to write")
@@ -110,7 +111,7 @@ impl Rule {
                 Err("a `target_label`, and a `modulus` above 0, for hashmod")
             }
             Action::KeepEqual | Action::DropEqual
-                if self.target_label.is_empty() || !is_default(&self.regex, &defaults.regex) =>
+                if self.target_label.is_empty() || self.regex != Self::default().regex =>
             {
                 Err("a `target_label`, and no `regex`, for keepequal and dropequal")
             }
@@ -119,8 +120,7 @@ impl Rule {
             {
                 Err("`regex` alone for labeldrop and labelkeep")
             }
-            Action::Replace | Action::LabelMap | Action::Keep | Action::Drop => Ok(()),
-            _ if !self.target_label.is_empty() && !is_name(&self.target_label) => {
+            _ if !is_free && !self.target_label.is_empty() && !is_name(&self.target_label) => {
                 Err("a `target_label` that is the name of a label")
             }
             _ => Ok(()),
@@ -147,9 +147,13 @@ impl Rule {
                 let copies: Vec<(String, String)> = labels
                     .iter()
                     .filter(|(name, _)| regex.is_match(name))
-                    .map(|(name, value)| (regex.replace(name, &*self.replacement).into_owned(), value.clone()))
+                    .map(|(name, value)| {
+                        (regex.replace(name, &*self.replacement).into_owned(), value.clone())
+                    })
                     .collect();
-                copies.into_iter().for_each(|(name, value)| put(labels, name, value));
+                for (name, value) in copies {
+                    put(labels, name, value);
+                }
             }
             Action::LabelDrop => labels.retain(|name, _| !regex.is_match(name)),
             Action::LabelKeep => labels.retain(|name, _| regex.is_match(name)),
@@ -204,8 +208,14 @@ mod tests {
     #[test]
     fn each_action_does_what_prometheus_does() {
         for (rule, want) in [
-            ("source_labels: [a], regex: 'f(.*)', target_label: d, separator: ';', replacement: 'ch${1}-ch${1}'", Some("a=foo,b=bar,c=baz,d=choo-choo")),
-            ("source_labels: [a, b], regex: 'f(.*);(.*)r', target_label: a, replacement: 'b${1}${2}m'", Some("a=booobam,b=bar,c=baz")),
+            (
+                "source_labels: [a], regex: 'f(.*)', target_label: d, separator: ';', replacement: 'ch${1}-ch${1}'",
+                Some("a=foo,b=bar,c=baz,d=choo-choo"),
+            ),
+            (
+                "source_labels: [a, b], regex: 'f(.*);(.*)r', target_label: a, replacement: 'b${1}${2}m'",
+                Some("a=boobam,b=bar,c=baz"),
+            ),
             ("source_labels: [a], regex: 'o', target_label: d", Some("a=foo,b=bar,c=baz")),
             ("source_labels: [a], regex: '.*o.*', action: drop", None),
             ("source_labels: [a], regex: 'o', action: drop", Some("a=foo,b=bar,c=baz")),
@@ -214,11 +224,20 @@ mod tests {
             ("regex: 'f|b', target_label: b, replacement: ''", Some("a=foo,b=bar,c=baz")),
             ("target_label: b, replacement: ''", Some("a=foo,c=baz")),
             ("target_label: 'x-y', replacement: 'z'", Some("a=foo,b=bar,c=baz")),
-            ("source_labels: [a], regex: '(f).*', target_label: '${1}_x', replacement: 'z'", Some("a=foo,b=bar,c=baz,f_x=z")),
-            ("source_labels: [c], target_label: d, action: hashmod, modulus: 1000", Some("a=foo,b=bar,c=baz,d=976")),
+            (
+                "source_labels: [a], regex: '(f).*', target_label: '${1}_x', replacement: 'z'",
+                Some("a=foo,b=bar,c=baz,f_x=z"),
+            ),
+            (
+                "source_labels: [c], target_label: d, action: hashmod, modulus: 1000",
+                Some("a=foo,b=bar,c=baz,d=976"),
+            ),
             ("source_labels: [a], target_label: d, action: uppercase", Some("a=foo,b=bar,c=baz,d=FOO")),
             ("source_labels: [a], target_label: b, action: lowercase", Some("a=foo,b=foo,c=baz")),
-            ("regex: '(b.*)', replacement: 'bar_${1}', action: labelmap", Some("a=foo,b=bar,bar_b=bar,c=baz")),
+            (
+                "regex: '(b.*)', replacement: 'bar_${1}', action: labelmap",
+                Some("a=foo,b=bar,bar_b=bar,c=baz"),
+            ),
             ("regex: '(b|c)', action: labeldrop", Some("a=foo")),
             ("regex: '(b|__.*)', action: labelkeep", Some("b=bar")),
             ("source_labels: [a], target_label: b, action: keepequal", None),

@@ -260,7 +260,9 @@ impl Taking<'_> {
                     if !value.is_finite() {
                         return Err(Wrong::Value);
                     }
-                    self.note(series, Kind::Summary, || Keeping::Summary(Box::new(Window::new(options, now))))?;
+                    self.note(series, Kind::Summary, || {
+                        Keeping::Summary(Box::new(Window::new(options, now)))
+                    })?;
                     self.engine.kept.observe(&self.engine.key, now, (value, times));
                     Ok(())
                 }
@@ -311,7 +313,11 @@ impl Taking<'_> {
         labels.sort_unstable();
         write_key(kind, series.name, &labels, &mut engine.key);
         let when = (self.sender.now, series.rule.ttl);
-        engine.kept.note(&engine.key, when, &series.rule.help, make).map(|_| ()).map_err(|NoRoom| Wrong::Memory)
+        engine
+            .kept
+            .note(&engine.key, when, &series.rule.help, make)
+            .map(|_| ())
+            .map_err(|NoRoom| Wrong::Memory)
     }
 }
 

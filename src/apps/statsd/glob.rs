@@ -66,7 +66,7 @@ impl Globs {
     }
 }
 
-impl<'n> Search<'n> {
+impl Search<'_> {
     fn walk(&mut self, node: &Node, depth: usize) {
         let Some(word) = self.words.get(depth).copied() else {
             let better = |at: &usize| self.best.as_ref().is_none_or(|(best, _)| at < best);

@@ -229,7 +229,8 @@ mod tests {
         let mut taken = 0;
         for i in 0..100 {
             write_key(Kind::Gauge, &format!("n{i}"), &[], &mut key);
-            taken += usize::from(all.note(&key, (now, None), &"".into(), || What::Set(HashSet::new())).is_ok());
+            taken +=
+                usize::from(all.note(&key, (now, None), &"".into(), || What::Set(HashSet::new())).is_ok());
         }
         assert!((5..20).contains(&taken) && all.bytes() <= 2000, "{taken}");
         write_key(Kind::Gauge, "n0", &[], &mut key);

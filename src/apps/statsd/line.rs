@@ -344,10 +344,16 @@ mod tests {
 
     #[test]
     fn a_line_may_have_several_samples_or_a_sample_several_values() {
-        assert_eq!(seen("a:1|c:2|g:3|ms").samples, ["a{} Count(1.0)", "a{} Gauge(2.0)", "a{} Observe(0.003, 1)"]);
+        assert_eq!(
+            seen("a:1|c:2|g:3|ms").samples,
+            ["a{} Count(1.0)", "a{} Gauge(2.0)", "a{} Observe(0.003, 1)"]
+        );
         let packed = seen("a:1:2:x:3|d|#t:1");
         assert_eq!(packed.samples.len(), 3);
-        assert_eq!((&*packed.samples[2], &*packed.wrong), ("a{t=1} Observe(3.0, 1)", &["malformed_value"][..]));
+        assert_eq!(
+            (&*packed.samples[2], &*packed.wrong),
+            ("a{t=1} Observe(3.0, 1)", &["malformed_value"][..])
+        );
     }
 
     #[test]
@@ -373,9 +379,17 @@ mod tests {
             let seen = seen(line);
             assert_eq!((seen.samples, seen.wrong), (vec![], vec![wrong]), "{line}");
         }
-        for (line, wrong) in [("a:1|c|@x", "invalid_sample_factor"), ("a:1|c|#x:1,y,:,z:", "malformed_tag"), ("a[x:1|c", "malformed_tag")] {
+        for (line, wrong) in [
+            ("a:1|c|@x", "invalid_sample_factor"),
+            ("a:1|c|#x:1,y,:,z:", "malformed_tag"),
+            ("a[x:1|c", "malformed_tag"),
+        ] {
             let seen = seen(line);
-            assert!(seen.samples.len() == 1 && seen.wrong.iter().all(|w| *w == wrong), "{line}: {:?}", seen.wrong);
+            assert!(
+                seen.samples.len() == 1 && seen.wrong.iter().all(|w| *w == wrong),
+                "{line}: {:?}",
+                seen.wrong
+            );
             assert!(!seen.wrong.is_empty(), "{line}");
         }
         let tags = (0..300).fold("a:1|c|#".to_owned(), |all, i| all + &format!("t{i}:1,"));

@@ -3,6 +3,7 @@
 use super::Options;
 use super::engine::{Engine, PACKET_BYTES_MAX};
 use crate::apps::Applications;
+use crate::serve::addresses::Addresses;
 use crate::serve::local::{Access, Local};
 use prometheus::IntCounter;
 use std::io;
@@ -38,7 +39,7 @@ impl Sockets {
     /// Binds what is configured; to be called on the runtime that serves it.
     pub async fn bind(options: &Options) -> Result<Self, BindError> {
         let mut out = Self::default();
-        for address in options.udp.iter().flat_map(|addresses| addresses.iter()) {
+        for address in options.udp.iter().flat_map(Addresses::iter) {
             let socket = UdpSocket::bind(address).await;
             let error = |source| BindError { on: address.to_string(), key: "udp", source };
             out.udp.push(socket.map_err(error)?);
@@ -153,7 +154,10 @@ impl Statsd {
 /// A socket of either kind; the file of the one goes with it.
 enum Socket {
     Udp(UdpSocket),
-    Unix(UnixDatagram, #[expect(dead_code, reason = "held for its end")] Local<std::os::unix::net::UnixDatagram>),
+    Unix(
+        UnixDatagram,
+        #[expect(dead_code, reason = "held for its end")] Local<std::os::unix::net::UnixDatagram>,
+    ),
 }
 
 impl Socket {

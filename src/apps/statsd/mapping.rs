@@ -4,7 +4,6 @@ mod file;
 
 use super::glob::Globs;
 use super::template::Template;
-pub use file::MappingError;
 use file::{Action, Entry, Matching, Observer};
 use regex_lite::Regex;
 use std::sync::Arc;
@@ -20,6 +19,17 @@ const MAX_AGE: Duration = Duration::from_mins(10);
 const AGE_BUCKETS: u32 = 5;
 /// The most age buckets: each is a sketch of its own.
 const AGE_BUCKETS_MAX: u32 = 60;
+
+/// Why a text is no mapping file.
+#[derive(Debug, thiserror::Error)]
+pub enum MappingError {
+    /// A key or a value is not what stands there in such a file.
+    #[error("{0}")]
+    Text(Box<serde_yaml::Error>),
+    /// A mapping is a mistake, with line and column where they are known.
+    #[error("{1}")]
+    At(Option<(u64, u64)>, String),
+}
 
 /// What a sample is to a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +152,10 @@ impl Mapping {
         let how = match entry.match_type.unwrap_or(file.defaults.match_type) {
             Matching::Glob => {
                 if !Globs::is_good(&entry.matched) {
-                    return Err(format!("`{}` is no match: words with dots between them, or stars", entry.matched));
+                    return Err(format!(
+                        "`{}` is no match: words with dots between them, or stars",
+                        entry.matched
+                    ));
                 }
                 let captures = entry.matched.split('.').filter(|word| *word == "*").count();
                 for kind in KINDS.iter().filter(|kind| entry.kind().is_none_or(|of| of == **kind)) {

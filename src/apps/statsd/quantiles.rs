@@ -121,7 +121,9 @@ impl Sketch {
         for point in self.points.drain(..) {
             match out.last_mut() {
                 Some(last) if last.width + point.width <= width_max => {
-                    *last = Point { width: last.width + point.width, ..point };
+                    // The value of the one that stands for more: the upper one's, time and again, would creep upwards.
+                    let value = if point.width >= last.width { point.value } else { last.value };
+                    *last = Point { value, width: last.width + point.width, doubt: 0.0 };
                 }
                 _ => out.push(point),
             }
@@ -150,7 +152,10 @@ impl Sketch {
         if self.points.is_empty() {
             self.buffer.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
             let all: f64 = self.buffer.iter().map(|(_, times)| times).sum();
-            return targets.iter().map(|(quantile, _)| (*quantile, self.exact((quantile * all).ceil()))).collect();
+            return targets
+                .iter()
+                .map(|(quantile, _)| (*quantile, self.exact((quantile * all).ceil())))
+                .collect();
         }
         self.merge(targets, may_grow);
         targets.iter().map(|(quantile, _)| (*quantile, self.query(*quantile, targets))).collect()

@@ -52,9 +52,14 @@ mod tests {
 
     #[test]
     fn places_are_filled() {
-        for (text, want) in
-            [("a_$1_b_${2}c", "a_X_b_Yc"), ("$2$1", "YX"), ("$3-$0", "-"), ("plain", "plain"), ("a$", "a$"), ("$x$1", "$xX")]
-        {
+        for (text, want) in [
+            ("a_$1_b_${2}c", "a_X_b_Yc"),
+            ("$2$1", "YX"),
+            ("$3-$0", "-"),
+            ("plain", "plain"),
+            ("a$", "a$"),
+            ("$x$1", "$xX"),
+        ] {
             assert_eq!(Template::new(text, 2).fill(&["X", "Y"]), want, "{text}");
         }
     }

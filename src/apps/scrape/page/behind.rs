@@ -17,7 +17,8 @@ pub(super) fn read(text: &str, form: Form) -> Result<Behind, Wrong> {
         return Ok(Behind::default());
     }
     if form == Form::Text {
-        let at = text.trim_end_matches(BLANK).parse().map_err(|_| "a time in milliseconds behind the value")?;
+        let at =
+            text.trim_end_matches(BLANK).parse().map_err(|_| "a time in milliseconds behind the value")?;
         return Ok(Behind { at_millis: Some(at), exemplar: None });
     }
     let (time, exemplar) = text.split_once('#').map_or((text, None), |(time, rest)| (time, Some(rest)));

@@ -44,18 +44,18 @@ impl Types {
     }
 
     /// Takes a comment that only OpenMetrics has; false if the line is something else.
-    pub(super) fn comment(&mut self, line: &str, form: Form) -> Result<bool, &'static str> {
+    pub(super) fn comment(&mut self, line: &str, form: Form) -> bool {
         let Some(rest) = line.strip_prefix("# TYPE ").filter(|_| form == Form::OpenMetrics) else {
-            return Ok(false);
+            return false;
         };
-        let Some((name, kind)) = rest.rsplit_once(' ') else { return Ok(false) };
+        let Some((name, kind)) = rest.rsplit_once(' ') else { return false };
         let kind = match kind {
             "unknown" | "gaugehistogram" => Kind::Untyped,
             "info" | "stateset" => Kind::Gauge,
-            _ => return Ok(false),
+            _ => return false,
         };
         self.kind(name.trim_matches('"'), kind);
-        Ok(true)
+        true
     }
 
     /// The family of a sample; `None` for one that says when a count began, which is not shown.
@@ -116,7 +116,9 @@ impl<'t> Owner<'t> {
         };
         match name.strip_suffix(suffix).filter(|base| !base.is_empty()) {
             Some(base) => Owner { name: Cow::Borrowed(base), ..self },
-            None => Owner { name: Cow::Borrowed(name), help: self.help, kind: Kind::Untyped, part: Part::Own },
+            None => {
+                Owner { name: Cow::Borrowed(name), help: self.help, kind: Kind::Untyped, part: Part::Own }
+            }
         }
     }
 }

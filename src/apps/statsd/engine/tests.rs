@@ -13,7 +13,8 @@ struct Rig {
 
 impl Rig {
     fn new(mapping: &str, change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options { mapping: Arc::new(Mapping::parse(mapping).unwrap()), ..Options::default() };
+        let mut options =
+            Options { mapping: Arc::new(Mapping::parse(mapping).unwrap()), ..Options::default() };
         change(&mut options);
         let stale_after = Duration::from_mins(5);
         let now = Instant::now();
@@ -40,14 +41,19 @@ impl Rig {
         self.store.write(self.now, &mut out);
         let page = String::from_utf8(out.page().to_vec()).unwrap();
         let page = page.replace("job=\"statsd\",", "").replace("{job=\"statsd\"}", "");
-        page.lines().filter(|l| !l.starts_with('#') && !l.starts_with("headroom_")).map(str::to_owned).collect()
+        page.lines()
+            .filter(|l| !l.starts_with('#') && !l.starts_with("headroom_"))
+            .map(str::to_owned)
+            .collect()
     }
 
-    fn refused(&self) -> Vec<(String, u64)> {
+    fn refused(&self) -> Vec<(String, f64)> {
         let family = prometheus::core::Collector::collect(&self.engine.metrics.refused()).remove(0);
-        let one = |m: &prometheus::proto::Metric| (m.get_label()[0].value().to_owned(), m.get_counter().get_value() as u64);
+        let one = |m: &prometheus::proto::Metric| {
+            (m.get_label()[0].value().to_owned(), m.get_counter().get_value())
+        };
         let mut all: Vec<_> = family.get_metric().iter().map(one).collect();
-        all.sort();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
         all
     }
 }
@@ -55,7 +61,9 @@ impl Rig {
 #[test]
 fn counters_add_gauges_are_set_and_moved_and_sampled_ones_count_more() {
     let mut rig = Rig::new("", |_| ());
-    rig.send("hits.all:1|c\nhits.all:2|c|@0.1\nfree:5|g\nfree:-2|g\nfree:+0.5|g\nlow:-3|g\ntagged:1|c|#b:2,a:1\n");
+    rig.send(
+        "hits.all:1|c\nhits.all:2|c|@0.1\nfree:5|g\nfree:-2|g\nfree:+0.5|g\nlow:-3|g\ntagged:1|c|#b:2,a:1\n",
+    );
     assert_eq!(rig.shown(), ["free 3.5", "hits_all 21", "low -3", "tagged{b=\"2\",a=\"1\"} 1"]);
     rig.send("tagged:1|c|#a:1,b:2\nfree:7|g");
     assert_eq!(rig.shown()[..1], ["free 7"]);
@@ -67,7 +75,12 @@ fn bad_lines_are_counted_and_harm_no_others() {
     let mut rig = Rig::new("mappings: [{match: 'e.*', name: '$1'}]", |_| ());
     rig.send("a:1|c\nb\nc:x|c\n\nd:-1|c\ne.:1|c\na:1|c");
     assert_eq!(rig.shown(), ["a 2"]);
-    let want = [("empty_metric_name", 1), ("illegal_negative_counter", 1), ("malformed_line", 1), ("malformed_value", 1)];
+    let want = [
+        ("empty_metric_name", 1.0),
+        ("illegal_negative_counter", 1.0),
+        ("malformed_line", 1.0),
+        ("malformed_value", 1.0),
+    ];
     assert_eq!(rig.refused(), want.map(|(reason, count)| (reason.to_owned(), count)));
     // Another kind under the same name is the store's to refuse.
     rig.send("a:1|g\na:3|ms");

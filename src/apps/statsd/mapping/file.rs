@@ -1,22 +1,13 @@
 //! The keys of a mapping file, and what of them is a mistake.
 
-use super::{AGE_BUCKETS, AGE_BUCKETS_MAX, BUCKETS, Kind, MAX_AGE, Observing, QUANTILES, Summary};
+use super::{
+    AGE_BUCKETS, AGE_BUCKETS_MAX, BUCKETS, Kind, MAX_AGE, MappingError, Observing, QUANTILES, Summary,
+};
 use crate::apps::held::BUCKETS_MAX;
 use serde::{Deserialize, Deserializer};
 use serde_yaml::Spanned;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// Why a text is no mapping file.
-#[derive(Debug, thiserror::Error)]
-pub enum MappingError {
-    /// A key or a value is not what stands there in such a file.
-    #[error("{0}")]
-    Text(Box<serde_yaml::Error>),
-    /// A mapping is a mistake, with line and column where they are known.
-    #[error("{1}")]
-    At(Option<(u64, u64)>, String),
-}
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -128,7 +119,7 @@ enum MetricType {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Text {
-    Text(String),
+    Word(String),
     Whole(i64),
     Number(f64),
     Truth(bool),
@@ -137,7 +128,7 @@ enum Text {
 impl Text {
     fn text(&self) -> String {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Word(text) => text.clone(),
             Self::Whole(number) => number.to_string(),
             Self::Number(number) => number.to_string(),
             Self::Truth(truth) => truth.to_string(),
@@ -160,9 +151,10 @@ impl File {
         let histograms = entries().map(|e| &e.histogram_options).chain([&self.defaults.histogram_options]);
         let summaries = entries().map(|e| &e.summary_options).chain([&self.defaults.summary_options]);
         let mut out = Vec::new();
-        if histograms.flatten().any(|o| {
-            o.native_histogram_bucket_factor.is_some() || o.native_histogram_max_buckets.is_some()
-        }) {
+        if histograms
+            .flatten()
+            .any(|o| o.native_histogram_bucket_factor.is_some() || o.native_histogram_max_buckets.is_some())
+        {
             out.push("histogram_options.native_histogram_*");
         }
         if summaries.flatten().any(|options| options.buf_cap.is_some()) {
@@ -191,7 +183,7 @@ impl Defaults {
             None => QUANTILES.to_vec(),
         };
         quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
-        quantiles.dedup_by(|a, b| a.0 == b.0);
+        quantiles.dedup_by(|a, b| a.0.total_cmp(&b.0).is_eq());
         let options = [own.and_then(|own| own.summary_options.as_ref()), self.summary_options.as_ref()];
         let options = || options.into_iter().flatten();
         let max_age = options().find_map(|o| o.max_age.filter(|age| !age.is_zero())).unwrap_or(MAX_AGE);
@@ -252,7 +244,10 @@ impl Entry {
         let letter = |c: char| c.is_ascii_alphanumeric() || ['_', '$', '{', '}'].contains(&c);
         let digit = self.name.starts_with(|c: char| c.is_ascii_digit());
         if digit || !self.name.chars().all(letter) {
-            return Err(format!("`{}` is no name: letters, digits, underscores, and places such as ${{1}}", self.name));
+            return Err(format!(
+                "`{}` is no name: letters, digits, underscores, and places such as ${{1}}",
+                self.name
+            ));
         }
         for (label, _) in self.labels() {
             let good = label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -280,7 +275,10 @@ pub(super) fn check_options(
         return Err("has a quantile, or an error of one, that is not from 0 to 1".into());
     }
     let buckets = buckets.unwrap_or_default();
-    if buckets.len() > BUCKETS_MAX || buckets.iter().any(|b| b.is_nan()) || !buckets.is_sorted_by(|a, b| a < b) {
+    if buckets.len() > BUCKETS_MAX
+        || buckets.iter().any(|b| b.is_nan())
+        || !buckets.is_sorted_by(|a, b| a < b)
+    {
         return Err(format!("has buckets that do not ascend, or more than {BUCKETS_MAX}"));
     }
     if age_buckets.is_some_and(|count| count > AGE_BUCKETS_MAX) {
@@ -300,9 +298,9 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::E
     match Option::<Either>::deserialize(from)? {
         None => Ok(None),
         Some(Either::Nanos(nanos)) => Ok(Some(Duration::from_nanos(nanos))),
-        Some(Either::Text(text)) => go_duration(&text)
-            .map(Some)
-            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration, such as 30s or 1h30m"))),
+        Some(Either::Text(text)) => go_duration(&text).map(Some).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is no duration, such as 30s or 1h30m"))
+        }),
     }
 }
 
@@ -339,7 +337,9 @@ mod tests {
 
     #[test]
     fn durations_are_go_s() {
-        for (text, millis) in [("30s", 30_000), ("1h30m", 5_400_000), ("1.5s", 1500), ("300ms", 300), ("0", 0)] {
+        for (text, millis) in
+            [("30s", 30_000), ("1h30m", 5_400_000), ("1.5s", 1500), ("300ms", 300), ("0", 0)]
+        {
             assert_eq!(go_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
         for bad in ["", "5", "s", "1x", "-1s", "1 s", "1..2s"] {

@@ -47,7 +47,10 @@ fn names_and_labels_come_from_the_first_rule_that_matches() {
     assert_eq!(pairs, [("action", "b"), ("code", "200"), ("outcome", "c"), ("processor", "a")]);
     assert!(mapping.find("drop.x", Kind::Counter).unwrap().rule.is_dropped);
     let timed = mapping.find("in.timed.x.y", Kind::Observer).unwrap();
-    assert_eq!((timed.name.as_str(), timed.rule.scale, &*timed.rule.help), ("timed_x", Some(0.001), "Times."));
+    assert_eq!(
+        (timed.name.as_str(), timed.rule.scale, &*timed.rule.help),
+        ("timed_x", Some(0.001), "Times.")
+    );
     assert_eq!(timed.rule.ttl, Some(Duration::from_hours(2)));
     let Observing::Summary(summary) = &timed.rule.observing else { panic!("no summary") };
     assert_eq!((summary.max_age, summary.age_buckets), (Duration::from_secs(30), 3));
@@ -92,7 +95,12 @@ fn mistakes_are_told_with_their_place() {
     ] {
         assert!(entry(keys).is_err(), "{keys}");
     }
-    for text in ["- {match: 'a b', name: a}", "- {match: a, name: 'a b'}", "- {match: a}", "- {match: '(', match_type: regex, name: a}"] {
+    for text in [
+        "- {match: 'a b', name: a}",
+        "- {match: a, name: 'a b'}",
+        "- {match: a}",
+        "- {match: '(', match_type: regex, name: a}",
+    ] {
         let error = Mapping::parse(&format!("defaults: {{}}\nmappings:\n{text}\n")).unwrap_err();
         let MappingError::At(Some(place), why) = error else { panic!("{error:?}") };
         assert!(place == (3, 3) && why.starts_with("mappings[0] "), "{place:?} {why}");
