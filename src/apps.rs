@@ -6,6 +6,8 @@ pub mod limits;
 pub mod otlp;
 mod own;
 pub mod probe;
+pub mod scrape;
+pub mod statsd;
 pub mod store;
 mod taken;
 
@@ -31,6 +33,10 @@ pub struct Options {
     pub otlp: otlp::Options,
     /// What is asked of components that have no metrics.
     pub probes: Vec<probe::Probe>,
+    /// StatsD and DogStatsD.
+    pub statsd: statsd::Options,
+    /// Pages of applications that are fetched.
+    pub scrape: Vec<scrape::Target>,
 }
 
 impl Default for Options {
@@ -40,6 +46,8 @@ impl Default for Options {
             limits: Limits::default(),
             otlp: otlp::Options::default(),
             probes: Vec::new(),
+            statsd: statsd::Options::default(),
+            scrape: Vec::new(),
         }
     }
 }
@@ -47,7 +55,7 @@ impl Default for Options {
 impl Options {
     /// Whether any input is configured. Without one there is neither a store nor its collector.
     pub fn any(&self) -> bool {
-        self.otlp.any() || !self.probes.is_empty()
+        self.otlp.any() || self.statsd.any() || !self.scrape.is_empty() || !self.probes.is_empty()
     }
 
     /// What is wrong with the options, by its key below `applications`, if anything is.
@@ -57,7 +65,9 @@ impl Options {
         }
         self.limits.check().map_err(|(key, why)| (format!("limits.{key}"), why))?;
         probe::check(&self.probes)?;
-        self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))
+        self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))?;
+        self.statsd.check().map_err(|(key, why)| (format!("statsd.{key}"), why))?;
+        scrape::check(&self.scrape)
     }
 }
 

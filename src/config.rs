@@ -1,9 +1,11 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
+mod files;
 mod message;
 mod name_mapping;
 mod near;
 pub(crate) mod process_names;
+mod statsd_mapping;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
@@ -17,6 +19,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest configuration file that is read, in bytes.
@@ -178,29 +181,9 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
-        self.optimizer.place_files(base.unwrap_or_else(|| Path::new("")));
-        let received = &mut self.applications.otlp;
-        let web = [
-            &mut self.exporter.web_config_file,
-            &mut self.optimizer.web_config_file,
-            &mut received.web_config_file,
-        ];
-        let tokens =
-            [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file, &mut received.token_file];
-        let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file];
-        let probes = self.applications.probes.iter_mut().flat_map(apps::probe::Probe::files);
-        let files = tokens.into_iter().chain(web).chain(otlp);
-        let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
-        let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
-        let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
-        let hooks = hooks.map(|h| &mut h.token_file);
-        for file in files.chain(hooks).flatten().chain(grafana).chain(probes) {
-            if let Some(base) = base.filter(|_| file.is_relative()) {
-                *file = base.join(&*file);
-            }
-        }
-        if let Some((base, file)) = base.zip(self.exporter.collectors.process_groups.config_file.as_mut()) {
-            *file = base.join(&*file);
+        self.place_files(base);
+        if let Some(file) = &self.applications.statsd.mapping_file {
+            self.applications.statsd.mapping = Arc::new(statsd_mapping::mapping(file)?);
         }
         self.group_processes()?;
         for target in &mut self.optimizer.targets {

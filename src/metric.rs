@@ -5,7 +5,7 @@ mod exponential;
 pub use exponential::{Exponential, Run};
 
 /// The kind of a metric family, as Prometheus's text format names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A total that only grows, until its source restarts.
     Counter,

@@ -17,8 +17,8 @@ if ! python3 -c 'import yaml' 2>/dev/null; then
     exit 2
 fi
 
-# shellcheck source=tests/common.sh
-. tests/common.sh
+# shellcheck source=tests/check.sh
+. tests/check.sh
 
 # route RECEIVERS LABEL=VALUE…: the receivers that an alert with these labels reaches, in this order.
 route() {

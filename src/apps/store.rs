@@ -1,6 +1,7 @@
 //! The store of what applications send: every limit is looked at before anything is kept, and all that is kept is counted.
 
 mod expiry;
+mod forget;
 mod room;
 
 use super::Input;
@@ -209,7 +210,7 @@ impl Store {
             let keys: Vec<Box<[u8]>> = family.keys_of(sender.application).map(Into::into).collect();
             if keys.len() > usize::from(result.is_ok()) {
                 for key in &keys {
-                    self.forget(sender.application, about.name, key);
+                    self.drop_series(sender.application, about.name, key);
                 }
                 // What was there before may have been in its way.
                 result = self.try_put(sender, about, point);
@@ -360,11 +361,11 @@ impl Store {
         }
         let mut bytes = Vec::new();
         key.write(sender.application, &mut bytes);
-        self.forget(sender.application, about.name, &bytes);
+        self.drop_series(sender.application, about.name, &bytes);
         Ok(())
     }
 
-    fn forget(&mut self, application: u32, family: &str, key: &[u8]) {
+    fn drop_series(&mut self, application: u32, family: &str, key: &[u8]) {
         let Some(family) = self.families.get_mut(family) else { return };
         if let Some(series) = family.series.remove(key) {
             family.is_thinned = true;

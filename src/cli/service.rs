@@ -10,6 +10,8 @@ use super::{Common, load};
 use crate::apps::Applications;
 use crate::apps::probe::board::Board;
 use crate::apps::probe::prober::Prober;
+use crate::apps::scrape::fetch::Scraping;
+use crate::apps::statsd::listener::Statsd;
 use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
@@ -102,6 +104,8 @@ pub(super) struct Service {
     /// What is known of probed components, and who asks them.
     health: Board,
     prober: Prober,
+    statsd: Option<Statsd>,
+    scraping: Option<Scraping>,
     executor: Option<Executor>,
     telemetry: Telemetry,
     tokens: Option<Arc<Mutex<Tokens>>>,
@@ -130,6 +134,8 @@ impl Service {
             applications: None,
             health: Board::default(),
             prober: Prober::default(),
+            statsd: None,
+            scraping: None,
             executor: None,
             telemetry: Telemetry::default(),
             tokens: None,
@@ -360,6 +366,12 @@ impl Service {
         if let Some(applications) = &self.applications {
             applications.replace(&next.applications);
         }
+        if let Some(scraping) = &mut self.scraping {
+            scraping.replace(&next.applications.scrape);
+        }
+        if let Some(statsd) = &self.statsd {
+            statsd.replace(&next.applications.statsd, next.applications.stale_after);
+        }
         if let (Some(executor), Some((settings, tokens))) = (&self.executor, settings) {
             executor.shared().replace(settings);
             if let Some(slot) = &self.tokens {
@@ -384,6 +396,10 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("exporter.telemetry_path", e.telemetry_path != f.telemetry_path),
         ("exporter.max_requests", e.max_requests != f.max_requests),
         ("applications.otlp", old.applications.otlp != new.applications.otlp),
+        ("applications.statsd.udp", old.applications.statsd.udp != new.applications.statsd.udp),
+        ("applications.statsd.unix", old.applications.statsd.unix != new.applications.statsd.unix),
+        // Other targets are taken; the first ones are not.
+        ("applications.scrape", old.applications.scrape.is_empty() && !new.applications.scrape.is_empty()),
         ("optimizer.listen", o.listen != p.listen),
         ("optimizer.web_config_file", o.web_config_file != p.web_config_file),
         ("optimizer.grafana", o.grafana != p.grafana),

@@ -158,7 +158,7 @@ mod tests {
         // What an application said late, in the round that began before the step, is from during the step.
         let mut late = reading(61, 0, Some(90.0));
         late.own[0].1 = 66_000;
-        board.0.lock().unwrap().insert(4, late);
+        board.readings.lock().unwrap().insert(4, late);
         assert_eq!(board.own("t", (62_000, 80_000, 130_000), 2.0).during, Some(90.0));
         assert_eq!(board.own("u", (62_000, 80_000, 130_000), 2.0).before, None);
     }

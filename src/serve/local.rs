@@ -7,7 +7,7 @@ use rustix::process::{Gid, Uid, geteuid};
 use std::fs::{Permissions, symlink_metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 /// Who may connect, by the permissions of the file.
@@ -21,10 +21,10 @@ pub struct Access {
     pub group: Option<u32>,
 }
 
-/// A listening socket. Its file goes with it.
+/// A socket that is listened on. Its file goes with it.
 #[derive(Debug)]
-pub struct Local {
-    listener: UnixListener,
+pub struct Local<S = UnixListener> {
+    socket: S,
     path: PathBuf,
     /// Device and number of the file.
     file: (u64, u64),
@@ -34,33 +34,53 @@ impl Local {
     /// Listens at `path`, without ever waiting for a connection. What a process that has ended left there is replaced;
     /// whatever else is there stays.
     pub fn bind(path: &Path, access: Access) -> io::Result<Self> {
+        Self::named(path, access, |path| {
+            let listener = UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+    }
+
+    /// The listener.
+    pub fn listener(&self) -> &UnixListener {
+        &self.socket
+    }
+}
+
+impl Local<UnixDatagram> {
+    /// The same for datagrams.
+    pub fn bind_datagrams(path: &Path, access: Access) -> io::Result<Self> {
+        Self::named(path, access, |path| {
+            let socket = UnixDatagram::bind(path)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+    }
+
+    /// The socket.
+    pub fn datagrams(&self) -> &UnixDatagram {
+        &self.socket
+    }
+}
+
+impl<S> Local<S> {
+    fn named(path: &Path, access: Access, open: impl FnOnce(&Path) -> io::Result<S>) -> io::Result<Self> {
         let path = &in_safe_place(path)?;
         is_free(path)?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}", std::process::id()));
         let unnamed = PathBuf::from(name);
-        let made = Self::make(&unnamed, access).and_then(|listener| {
+        let made = open(&unnamed).and_then(|socket| {
+            give(&unnamed, access)?;
             // The number of a file that has its name already could be looked up too late.
             let file = number(&unnamed)?;
             std::fs::rename(&unnamed, path)?;
-            Ok(Self { listener, path: path.to_owned(), file })
+            Ok(Self { socket, path: path.to_owned(), file })
         });
         if made.is_err() {
             let _not_made = std::fs::remove_file(&unnamed);
         }
         made
-    }
-
-    fn make(path: &Path, access: Access) -> io::Result<UnixListener> {
-        let listener = UnixListener::bind(path)?;
-        listener.set_nonblocking(true)?;
-        give(path, access)?;
-        Ok(listener)
-    }
-
-    /// The listener.
-    pub fn listener(&self) -> &UnixListener {
-        &self.listener
     }
 
     /// Whether its file still has its name.
@@ -69,7 +89,7 @@ impl Local {
     }
 }
 
-impl Drop for Local {
+impl<S> Drop for Local<S> {
     fn drop(&mut self) {
         // Somebody else may have put a socket of his own there.
         if self.is_there() {

@@ -93,9 +93,30 @@ fn known_later() -> String {
     optimizer.connections("cache", Some(1));
     optimizer.show_annotations();
     headroom::otlp::Metrics::new(&registry).unwrap().show(headroom::otlp::TRACES);
+    of_statsd(&registry);
+    of_scraping(&registry);
     let mut out = TextEncoder::default();
     headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
     String::from_utf8(out.page().to_vec()).unwrap()
+}
+
+/// What is said of pages that are fetched, once one was there and one was not.
+fn of_scraping(registry: &prometheus::Registry) {
+    use headroom::apps::scrape::metrics::{Metrics, Went};
+    let metrics = Metrics::new(registry).unwrap();
+    metrics.tell(["a", "b"], Went { seconds: 1.0, samples: Err("timeout") });
+    metrics.tell(["a", "b"], Went { seconds: 1.0, samples: Ok((1, 1)) });
+}
+
+/// What StatsD's receiver says of itself, once something came and something was refused.
+fn of_statsd(registry: &prometheus::Registry) {
+    use headroom::apps::statsd::{Options, engine::Engine, metrics::Metrics};
+    let (now, stale_after) = (std::time::Instant::now(), std::time::Duration::from_mins(5));
+    let metrics = Metrics::new(registry).unwrap();
+    metrics.packets("udp");
+    let mut store =
+        headroom::apps::store::Store::new(headroom::apps::limits::Limits::default(), stale_after, now);
+    Engine::new(&Options::default(), stale_after, metrics).packet(b"bad", &mut store, now);
 }
 
 /// What the store of applications says of itself, once something was taken and something was not.

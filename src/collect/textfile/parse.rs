@@ -116,7 +116,7 @@ impl<'t> Reader<'t> {
     }
 
     fn sample(&mut self, sample: Sample<'t>) -> Result<(), Wrong> {
-        let Sample { name, mut labels, value } = sample;
+        let Sample { name, mut labels, value, .. } = sample;
         let (name, part) = self.owner(name);
         let known = self.open(name);
         known.has_samples = true;
@@ -213,7 +213,7 @@ fn take_bound(labels: &mut Labels<'_>, name: &str) -> Result<f64, Wrong> {
 }
 
 /// A number of observations; whole numbers may be written as 1e+06.
-fn count(value: f64) -> Result<u64, Wrong> {
+pub(crate) fn count(value: f64) -> Result<u64, Wrong> {
     // The largest float below 2^64; the comparison is false for NaN.
     if (0.0..18_446_744_073_709_551_615.0).contains(&value) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]

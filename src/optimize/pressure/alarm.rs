@@ -137,7 +137,7 @@ mod tests {
         let target = Target { cgroup: Some("/shop".into()), ..Target::default() };
         let seat = Seat::new(Rule::default(), Instant::now());
         *seat.prepared.lock().unwrap() = Some(Arc::new(Prepared::of(Vec::new(), Vec::new())));
-        let alarm = Alarm::begun(Arc::new(seat), Instant::now());
+        let alarm = Alarm::begun(Arc::new(seat), Arc::new(Marks::new(Instant::now())));
         let touched = alarm.touched(&observer, &target, &[]).unwrap();
         assert_eq!(touched.iter().map(|m| m.pid).collect::<Vec<_>>(), [own]);
     }
