@@ -115,7 +115,7 @@ mod tests {
             out.sample_with(&[], Value::Summary(&summary), &besides);
             out.sample(&[], Value::U64(1));
         }
-        let text = String::from_utf8(out.finish().to_vec()).unwrap();
+        let text = String::from_utf8(out.finish().clone()).unwrap();
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 

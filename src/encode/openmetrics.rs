@@ -107,7 +107,7 @@ mod tests {
         let mut encoder = OpenMetricsEncoder::default();
         encoder.clear(scheme);
         write(&mut encoder);
-        String::from_utf8(encoder.finish().to_vec()).unwrap()
+        String::from_utf8(encoder.finish().clone()).unwrap()
     }
 
     #[test]

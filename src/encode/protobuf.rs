@@ -316,7 +316,7 @@ mod tests {
     fn page(write: impl FnOnce(&mut ProtobufEncoder)) -> Vec<u8> {
         let mut encoder = ProtobufEncoder::default();
         write(&mut encoder);
-        encoder.finish().to_vec()
+        encoder.finish().clone()
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn otlp(bytes: &[u8]) {
             let mut out = TextEncoder::default();
             out.clear(scheme);
             applications.lock().write(arrival.now, &mut out);
-            let page = out.finish().to_vec();
+            let page = out.finish().clone();
             if scheme == Scheme::Underscores {
                 let text = String::from_utf8_lossy(&page);
                 assert!(shown(&page).is_some(), "{text}");
@@ -175,5 +175,5 @@ fn same_when_read_again(bytes: &[u8]) {
 fn shown(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = TextEncoder::default();
     out.clear(Scheme::AllowUtf8);
-    textfile::show(bytes, &mut out).ok().map(|()| out.finish().to_vec())
+    textfile::show(bytes, &mut out).ok().map(|()| out.finish().clone())
 }

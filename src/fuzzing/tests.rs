@@ -151,7 +151,7 @@ proptest! {
         out.clear(Scheme::AllowUtf8);
         out.family(&Desc::gauge(&name, &help, &[&label]));
         out.sample(&[&value], Value::F64(number));
-        let page = out.finish().to_vec();
+        let page = out.finish().clone();
         let mut again = TextEncoder::default();
         again.clear(Scheme::AllowUtf8);
         let read = textfile::show(&page, &mut again);

@@ -39,7 +39,7 @@ impl Bench {
         let mut out = TextEncoder::default();
         out.clear(scheme);
         self.store.write(self.now, &mut out);
-        String::from_utf8(out.finish().to_vec()).unwrap()
+        String::from_utf8(out.finish().clone()).unwrap()
     }
 
     /// The samples of the page, without those of the store itself.

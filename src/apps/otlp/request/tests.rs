@@ -32,7 +32,7 @@ impl Bench {
 
     fn page(&self, mut out: impl Encoder) -> String {
         self.0.write(&mut out);
-        String::from_utf8(out.finish().to_vec()).unwrap()
+        String::from_utf8(out.finish().clone()).unwrap()
     }
 
     /// The samples of the application, without the labels that all have.
