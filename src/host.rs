@@ -166,6 +166,11 @@ impl Host {
         self.stat.parse_lines(&self.procfs.join("stat"), || self.proc_file("stat"), parser)
     }
 
+    /// Begins a pass over the host.
+    pub fn begin_pass(&self) {
+        self.stat.begin();
+    }
+
     /// A file under /sys that is read again and again.
     pub fn sys_file(&self, relative: &str) -> Kept {
         Kept::new(self.sysfs.join(relative)).ending(End::Room).heard_by(&self.arrivals)

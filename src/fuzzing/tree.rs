@@ -185,9 +185,7 @@ impl Rig {
     fn page(&self, collector: &mut dyn Collector, name: &str) -> Option<String> {
         let mut out = TextEncoder::default();
         let mark = out.mark();
-        // What another collector has just read is not what this one reads.
-        let host = Host { stat: crate::host::Recent::default(), ..self.host.clone() };
-        let result = collector.collect(&host, &mut out);
+        let result = collector.collect(&self.host, &mut out);
         let page = String::from_utf8_lossy(out.page()).into_owned();
         assert!(result.is_ok() || out.mark() == mark, "{name} failed after it wrote {page}");
         result.ok()?;

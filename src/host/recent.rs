@@ -1,21 +1,18 @@
 //! A kernel file that several collectors want in one pass: it is read once, and the text serves them all.
 
 use super::{HostError, Kept, ParseError};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A text is good for so long: as long as it may take from one collector of a pass to another.
-const FRESH: Duration = Duration::from_millis(5);
-
-/// The file and when it was read; clones share it.
+/// The file, and whether it was read; clones share it. Without a pass that was begun it is read each time.
 #[derive(Clone, Debug, Default)]
-pub struct Recent(Arc<Mutex<Option<Reading>>>);
+pub struct Recent(Arc<Mutex<State>>);
 
-#[derive(Debug)]
-struct Reading {
-    file: Kept,
-    at: Option<Instant>,
+#[derive(Debug, Default)]
+struct State {
+    file: Option<Kept>,
+    /// Whether it was read in this pass; `None` before the first one begins.
+    read: Option<bool>,
 }
 
 /// What was read is no part of where the files of a machine are.
@@ -28,26 +25,36 @@ impl PartialEq for Recent {
 impl Eq for Recent {}
 
 impl Recent {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a pass: what was read before is of no more use.
+    pub(super) fn begin(&self) {
+        self.lock().read = Some(false);
+    }
+
     /// The lines of the file at `path`, parsed; `None` where there is no such file. `open` gives the file when there is none
     /// yet, or another one.
     pub(super) fn parse_lines<T>(
         &self,
-        path: &PathBuf,
+        path: &Path,
         open: impl FnOnce() -> Kept,
         parser: impl FnOnce(&str) -> Result<T, ParseError>,
     ) -> Result<Option<T>, HostError> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = held.take().filter(|reading| reading.file.path() == path);
-        let reading = held.insert(known.unwrap_or_else(|| Reading { file: open(), at: None }));
-        let now = Instant::now();
-        if reading.at.is_none_or(|at| now.duration_since(at) >= FRESH) {
-            reading.at = None;
-            if reading.file.read_bytes()?.is_none() {
+        let mut state = self.lock();
+        let State { file, read } = &mut *state;
+        let known = file.take().filter(|file| file.path() == path);
+        let was_read = *read == Some(true) && known.is_some();
+        let file = file.insert(known.unwrap_or_else(open));
+        if !was_read {
+            *read = read.map(|_| false);
+            if file.read_bytes()?.is_none() {
                 return Ok(None);
             }
-            reading.at = Some(now);
+            *read = read.map(|_| true);
         }
-        reading.file.parse_last_lines(parser).map(Some)
+        file.parse_last_lines(parser).map(Some)
     }
 }
 
@@ -59,21 +66,24 @@ mod tests {
     fn one_reading_serves_all_who_ask_in_a_pass_and_no_other_file() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
-        std::fs::write(&a, "a 1\n").unwrap();
-        let (recent, reads) = (Recent::default(), || super::super::counted::spent().calls);
-        let text = |path: &PathBuf| {
-            let before = reads();
-            let read = recent.clone().parse_lines(path, || Kept::new(path.clone()), |t| Ok(t.to_owned()));
-            (read.unwrap(), reads() - before)
+        let recent = Recent::default();
+        let text = |path: &Path| {
+            let read = recent.clone().parse_lines(path, || Kept::new(path.to_owned()), |t| Ok(t.to_owned()));
+            read.unwrap().unwrap_or_default()
         };
-        assert_eq!(text(&a).0.as_deref(), Some("a 1\n"));
-        let until = Instant::now() + Duration::from_secs(20);
-        while text(&a) != (Some("a 1\n".into()), 0) {
-            assert!(Instant::now() < until, "it is read each time");
+        let put = |text: &str| std::fs::write(&a, text).unwrap();
+        for line in ["1\n", "2\n"] {
+            put(line);
+            assert_eq!(text(&a), line, "no pass was begun");
         }
-        assert_eq!(text(&b).0, None);
-        std::fs::write(&a, "a 2\n").unwrap();
-        std::thread::sleep(FRESH);
-        assert_eq!(text(&a).0.as_deref(), Some("a 2\n"));
+        for (before, line) in [("2\n", "3\n"), ("4\n", "5\n")] {
+            put(before);
+            recent.begin();
+            assert_eq!(text(&a), before);
+            put(line);
+            assert_eq!(text(&a), before);
+        }
+        assert_eq!(text(&b), "");
+        assert_eq!(text(&a), "5\n");
     }
 }
