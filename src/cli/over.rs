@@ -16,7 +16,7 @@ pub(super) struct Over {
     ca_file: Option<PathBuf>,
     /// Over https: a certificate to show
     #[arg(long, value_name = "FILE", requires = "key_file")]
-    cert_file: Option<PathBuf>,
+    pub(super) cert_file: Option<PathBuf>,
     /// Its key
     #[arg(long, value_name = "FILE", requires = "cert_file")]
     key_file: Option<PathBuf>,
@@ -38,13 +38,6 @@ impl Over {
         }
         let Self { ca_file, cert_file, key_file } = self.clone();
         Ok(Some(Trust::new(&Files { ca_file, cert_file, key_file })?))
-    }
-}
-
-impl Over {
-    /// Whether a certificate is shown.
-    pub(super) fn shows_certificate(&self) -> bool {
-        self.cert_file.is_some()
     }
 }
 

@@ -77,7 +77,7 @@ impl Args {
         match (&self.token_file, Token::from_file(&token_path(config))) {
             (Some(file), _) => Ok(Token::from_file(file)?.header()),
             (None, Ok(token)) => Ok(token.header()),
-            (None, Err(_)) if self.over.shows_certificate() => Ok(None),
+            (None, Err(_)) if self.over.cert_file.is_some() => Ok(None),
             (None, Err(e)) => Err(e.into()),
         }
     }

@@ -4,9 +4,9 @@
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::{Gid, Uid, geteuid};
-use std::fs::{Permissions, symlink_metadata};
+use std::fs::symlink_metadata;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -128,7 +128,9 @@ fn in_safe_place(path: &Path) -> io::Result<PathBuf> {
 #[cfg(target_os = "linux")]
 fn give(path: &Path, access: Access) -> io::Result<()> {
     use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+    use std::fs::Permissions;
     use std::os::fd::AsRawFd;
+    use std::os::unix::fs::PermissionsExt;
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let found = rustix::fs::fstat(&file)?;
     let is_socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
@@ -186,6 +188,8 @@ fn is_free(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
 
     const ACCESS: Access = Access { mode: 0o640, user: None, group: None };
