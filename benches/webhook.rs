@@ -121,7 +121,9 @@ fn actions(rounds: usize) -> Vec<f64> {
     let holder = Holder::start(dir.path(), "/dev/zero", 40, "");
     let (hook, calls) = hook();
     let target = |n| {
-        format!("    - {{name: t{n}, process_group: held, memory_budget: 1MiB, hook: {{url: 'http://{hook}/'}}}}")
+        format!(
+            "    - {{name: t{n}, process_group: held, memory_budget: 1MiB, hook: {{url: 'http://{hook}/'}}}}"
+        )
     };
     let targets = (0..rounds).map(target).collect::<Vec<_>>().join("\n");
     let top = format!("process_groups:\n  - name: held\n    cmdline: ['{}']\n", holder.marker);

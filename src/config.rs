@@ -7,7 +7,7 @@ pub(crate) mod process_names;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{apps, client, collect, exporter, optimize, otlp, stack};
+use crate::{apps, client, collect, export, exporter, optimize, otlp, stack};
 use message::text_error;
 pub(crate) use near::nearest;
 use near::unknown;
@@ -46,6 +46,8 @@ pub struct Config {
     pub optimizer: optimize::Options,
     /// Where telemetry goes by OTLP.
     pub otlp: otlp::Options,
+    /// What is sent by itself.
+    pub export: export::Options,
     /// What `headroom up` starts besides.
     pub up: stack::Options,
 }
@@ -185,13 +187,16 @@ impl Config {
         ];
         let tokens =
             [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file, &mut received.token_file];
-        let otlp = [&mut self.otlp.headers_file, &mut self.otlp.ca_file];
+        let otlp = &mut self.otlp;
+        let otlp = [&mut otlp.headers_file, &mut otlp.ca_file, &mut otlp.cert_file, &mut otlp.key_file];
+        let exports = self.export.remote_write.iter_mut().flat_map(export::remote_write::Options::files);
+        let exports = exports.chain(&mut self.export.queue.dir);
         let files = tokens.into_iter().chain(web).chain(otlp);
         let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
         let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
         let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
         let hooks = hooks.map(|h| &mut h.token_file);
-        for file in files.chain(hooks).flatten().chain(grafana) {
+        for file in files.chain(hooks).flatten().chain(grafana).chain(exports) {
             if let Some(base) = base.filter(|_| file.is_relative()) {
                 *file = base.join(&*file);
             }
@@ -262,6 +267,7 @@ impl Config {
         if let Some(why) = self.otlp.bad_endpoint() {
             return error("otlp.endpoint".into(), why);
         }
+        self.export.check().map_err(|(key, why)| (format!("export.{key}"), why))?;
         if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
             return error("optimizer.grafana.url".into(), e.to_string());
         }

@@ -1,5 +1,6 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
+mod exports;
 mod receivers;
 mod state;
 
@@ -10,6 +11,7 @@ use crate::apps::Applications;
 use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
+use crate::export::Exports;
 use crate::exporter::Exporter;
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
@@ -95,6 +97,8 @@ pub(super) struct Service {
     scrapes: Option<ScrapeThread>,
     /// What applications sent; none if no input is configured.
     applications: Option<Applications>,
+    /// What sends the samples by itself.
+    exports: Exports,
     executor: Option<Executor>,
     telemetry: Telemetry,
     tokens: Option<Arc<Mutex<Tokens>>>,
@@ -121,6 +125,7 @@ impl Service {
             reloads,
             scrapes: None,
             applications: None,
+            exports: Exports::default(),
             executor: None,
             telemetry: Telemetry::default(),
             tokens: None,
@@ -158,6 +163,7 @@ impl Service {
             let handler = Arc::new(service.start_exporter(reload)?);
             service.spawn(listener, &stopped, handler)?;
             service.start_receivers(receivers)?;
+            service.start_exports()?;
         }
         Ok(service)
     }
@@ -283,12 +289,13 @@ impl Service {
     pub(super) async fn stop(mut self) {
         // Without receivers there is nobody left to tell.
         let _told = self.stop.send(true);
-        let executor = self.executor.take();
+        let (executor, exports) = (self.executor.take(), self.exports);
         let ended = tokio::task::spawn_blocking(move || {
             if let Some(executor) = executor {
                 executor.stop(EXECUTOR_GRACE);
             }
             self.telemetry.stop();
+            exports.stop(exports::GRACE);
         });
         for task in self.tasks {
             if let Err(e) = task.await {
@@ -370,6 +377,7 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
         ("log", old.log != new.log),
         ("otlp", old.otlp != new.otlp),
+        ("export", old.export != new.export),
         ("up", old.up != new.up),
     ]
     .into_iter()

@@ -16,9 +16,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("collect", &["metric", "host"]),
     ("apps", &["metric", "host", "collect", "encode", "serve", "client"]),
     ("exporter", &["metric", "host", "collect", "encode", "serve"]),
+    ("export", &["metric", "host", "encode", "client", "otlp", "exporter"]),
     ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching", "otlp"]),
     ("stack", &["sys"]),
-    ("config", &["host", "client", "otlp", "apps", "collect", "exporter", "optimize", "stack"]),
+    ("config", &["host", "client", "otlp", "apps", "collect", "export", "exporter", "optimize", "stack"]),
 ];
 
 /// All source files with their text before the first test.
