@@ -69,6 +69,13 @@ impl Metrics {
         })
     }
 
+    /// Shows all metrics of a destination.
+    pub fn show(&self, to: &str) {
+        let counts = self.of(to);
+        counts.held((0, 0));
+        counts.succeeded(0);
+    }
+
     /// The counters of a destination, with their zeros.
     pub(super) fn of(&self, to: &str) -> Counts {
         for reason in DROPPED {

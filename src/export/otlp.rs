@@ -14,6 +14,8 @@ use crate::client::trust::Trust;
 use crate::client::{self, Call};
 use crate::encode::compress::{Coding, Compressor};
 use crate::otlp::{METRICS, Options as Connection, OtlpError, Variable, decoded};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
@@ -28,7 +30,7 @@ use std::time::Duration;
 const METHOD: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// Points of one request: some 100 kB packed, and 1 MB unpacked.
+/// Points of one request: receivers take 4 MiB unpacked, and few points have more than 500 bytes.
 const POINTS_MAX: usize = 5000;
 
 /// Options of metrics by OTLP. Whom to trust, headers and the time-out are those of the top level's `otlp`.
@@ -317,10 +319,21 @@ fn grpc(answer: &Response<impl AsRef<[u8]>>) -> Outcome {
     match code {
         // Behind the sign that it is not packed, and its length.
         0 => taken(answer.body().as_ref().get(5..).unwrap_or_default()),
-        8 | 14 => Outcome::Later { reason: "busy", after, why },
+        14 => Outcome::Later { reason: "busy", after, why },
+        // It may be too much for now, which then says so, or too long for ever.
+        8 if says_when(text("grpc-status-details-bin").unwrap_or_default()) => {
+            Outcome::Later { reason: "busy", after, why }
+        }
         1 | 4 | 10 | 11 | 15 => Outcome::Later { reason: "error", after, why },
         _ => Outcome::Never { why },
     }
+}
+
+/// Whether the details of a status say when to come again.
+fn says_when(details: &str) -> bool {
+    const RETRY: &[u8] = b"google.rpc.RetryInfo";
+    let details = STANDARD_NO_PAD.decode(details.trim_end_matches('=')).unwrap_or_default();
+    details.windows(RETRY.len()).any(|part| part == RETRY)
 }
 
 /// How many points of a request that was taken were not.

@@ -93,12 +93,11 @@ impl History {
             return Seen { start_millis, more: None };
         };
         let direct = former.pass + 1 == pass;
-        let more = match more(&former.value, &value) {
-            Some(more) => direct.then_some(more),
-            None => {
-                former.start_millis = before;
-                direct.then(|| value.clone())
-            }
+        let more = if let Some(more) = more(&former.value, &value) {
+            direct.then_some(more)
+        } else {
+            former.start_millis = before;
+            direct.then(|| value.clone())
         };
         (former.value, former.pass) = (value, pass);
         Seen { start_millis: former.start_millis, more }

@@ -96,6 +96,8 @@ struct Line {
     next: u64,
     /// The record that is being sent: it is not dropped meanwhile, so that nothing is both dropped and sent.
     sending: Option<u64>,
+    /// Whether the last try failed.
+    failing: bool,
     stopped: bool,
 }
 
@@ -210,13 +212,11 @@ impl Queue {
                 line.sending = Some(number);
                 drop(line);
                 let body = body.or_else(|| self.disk.as_ref().and_then(|disk| disk.read(number)));
-                return match body {
-                    Some(body) => Some(Ok((number, Record { body, points }))),
-                    None => {
-                        self.done(number);
-                        Some(Err(points))
-                    }
+                let Some(body) = body else {
+                    self.done(number);
+                    return Some(Err(points));
                 };
+                return Some(Ok((number, Record { body, points })));
             }
             line = self.changed.wait(line).unwrap_or_else(PoisonError::into_inner);
         }
@@ -225,7 +225,7 @@ impl Queue {
     /// Takes the record away: it was sent, or never will be.
     pub(super) fn done(&self, number: u64) {
         let mut line = self.lock();
-        line.sending = None;
+        (line.sending, line.failing) = (None, false);
         if line.waiting.front().map(|first| first.number) != Some(number) {
             return;
         }
@@ -240,6 +240,8 @@ impl Queue {
     pub(super) fn wait(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         let mut line = self.lock();
+        line.failing = true;
+        self.changed.notify_all();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if line.stopped || left.is_zero() {
@@ -249,13 +251,13 @@ impl Queue {
         }
     }
 
-    /// Waits until nothing waits, but not for long.
+    /// Waits until nothing waits, but not for long, and not for a destination that does not take anything.
     pub(super) fn drained(&self, within: Duration) -> bool {
         let end = Instant::now() + within;
         let mut line = self.lock();
         while !line.waiting.is_empty() {
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || line.failing {
                 return false;
             }
             line = self.changed.wait_timeout(line, left).map_or_else(|e| e.into_inner().0, |(line, _)| line);

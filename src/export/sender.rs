@@ -91,14 +91,13 @@ impl Sender {
         let to = self.name.as_str();
         match outcome {
             Outcome::Taken { .. } if before.is_some() => tracing::info!(to, "metrics are sent again"),
-            Outcome::Taken { .. } => {}
             Outcome::Later { why, .. } if before != now => {
                 tracing::warn!(to, error = why, "metrics cannot be sent; they wait");
             }
             Outcome::Never { why } if before != now => {
                 tracing::error!(to, error = why, "metrics are refused; they are dropped");
             }
-            Outcome::Later { .. } | Outcome::Never { .. } => {}
+            _ => {}
         }
     }
 }

@@ -190,9 +190,9 @@ impl ScrapeThread {
     /// The samples of the first pass over all collectors that somebody has made within `share`; of one made for this if
     /// there is none, or if it hangs. It blocks; nobody who wants a page waits for it.
     pub fn record(&self, share: Duration, patience: Duration) -> Result<Recorded, Refusal> {
-        let (recorder, recorded) = sync_channel(1);
-        lock(&self.inbox, |inbox| inbox.recorder = Some(recorder.clone()));
-        if let Ok(recorded) = recorded.recv_timeout(share) {
+        let (to, samples) = sync_channel(1);
+        lock(&self.inbox, |inbox| inbox.recorder = Some(to.clone()));
+        if let Ok(recorded) = samples.recv_timeout(share) {
             return Ok(recorded);
         }
         let deadline = Instant::now() + patience;
@@ -200,7 +200,7 @@ impl ScrapeThread {
             // Who is not waiting any more (`reply` is gone) is not served: it is kept until the pass is over.
             let (reply, _page) = oneshot::channel();
             let waits = lock(&self.inbox, |inbox| {
-                inbox.recorder = Some(recorder.clone());
+                inbox.recorder = Some(to.clone());
                 inbox.waiting.push_back(Waiter { want: inbox.usual.clone(), reply });
                 inbox.ring()
             });
@@ -208,7 +208,7 @@ impl ScrapeThread {
                 return Err(Refusal::Later("the scrape thread has ended"));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match recorded.recv_timeout((left * 2 / 3).max(HANG_MIN)) {
+            match samples.recv_timeout((left * 2 / 3).max(HANG_MIN)) {
                 Ok(recorded) => return Ok(recorded),
                 Err(_) if left.is_zero() => return Err(Refusal::Later("the pass hangs")),
                 Err(_) => self.leave_behind(),

@@ -92,6 +92,7 @@ fn known_later() -> String {
     optimizer.connections("cache", Some(1));
     optimizer.show_annotations();
     headroom::otlp::Metrics::new(&registry).unwrap().show(headroom::otlp::TRACES);
+    headroom::export::metrics::Metrics::new(&registry).unwrap().show("otlp");
     let mut out = TextEncoder::default();
     headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
     String::from_utf8(out.page().to_vec()).unwrap()

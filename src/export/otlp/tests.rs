@@ -124,12 +124,16 @@ fn answers_say_whether_to_come_again() {
         ("0", "taken but 3"),
         ("3", "never"),
         ("16", "never"),
-        ("8", "busy None"),
+        ("8", "never"),
         ("14", "busy None"),
         ("4", "error None"),
     ] {
         assert_eq!(reason(grpc(&answer(200, &[("grpc-status", code)], framed))), said, "{code}");
     }
+    // A google.rpc.Status with a RetryInfo, as receivers send it that have no room for now.
+    let details = "CAgSBGJ1c3kaLAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIA";
+    let when = [("grpc-status", "8"), ("grpc-status-details-bin", details)];
+    assert_eq!(reason(grpc(&answer(200, &when, b""))), "busy None");
     assert_eq!(reason(grpc(&answer(200, &[], b"<html>"))), "error None", "no gRPC");
     assert_eq!(reason(grpc(&answer(503, &[], b""))), "busy None");
     assert_eq!(reason(http(&answer(200, &[], b"\xff\xff no protobuf"))), "taken but 0");

@@ -56,18 +56,17 @@ impl Disk {
             let Some(name) = name.to_str().filter(|name| *name != "lock") else { continue };
             let Some(number) = name.strip_suffix(SUFFIX).and_then(|number| number.parse().ok()) else {
                 // One that was being written when the process ended.
-                if name.ends_with(".new") {
+                if name.strip_suffix(".new").is_some() {
                     _ = fs::remove_file(entry.path());
                 }
                 continue;
             };
             left.next = left.next.max(number);
-            match self.whole(number) {
-                Some(record) => left.records.push((number, record.body.len() as u64, record.points)),
-                None => {
-                    left.damaged += 1;
-                    self.remove(number);
-                }
+            if let Some(record) = self.whole(number) {
+                left.records.push((number, record.body.len() as u64, record.points));
+            } else {
+                left.damaged += 1;
+                self.remove(number);
             }
         }
         left.records.sort_unstable();

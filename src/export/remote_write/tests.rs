@@ -120,7 +120,7 @@ fn version_two_has_each_text_once_and_tells_what_a_series_is() {
 fn no_request_has_more_series_than_it_may_and_each_says_what_its_families_are() {
     let all = pass(&mut History::default(), |out| {
         out.family(&Desc::counter("many_total", "Many.", &["n"]));
-        for n in 0..2 * SERIES_MAX + 1 {
+        for n in 0..=2 * SERIES_MAX {
             out.sample(&[&n.to_string()], Value::U64(1));
         }
     });
