@@ -244,9 +244,9 @@ async fn talk(
     let driver = tokio::spawn(connection);
     let limit = call.answer_bytes_max;
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
-    let mut request = request(call);
+    let host = HeaderValue::from_str(to).map_err(|e| broken(e.to_string()))?;
+    let mut request = request(call, Some(host));
     *request.uri_mut() = path.parse().map_err(|_| broken("the path has no valid form".into()))?;
-    request.headers_mut().insert(HOST, HeaderValue::from_str(to).map_err(|e| broken(e.to_string()))?);
     let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
     let (head, body) = response.into_parts();
     let whole = Limited::new(body, limit).collect().await;
@@ -267,7 +267,7 @@ async fn talk_http2(
             .map_err(|e| broken(e.to_string()))?;
     let driver = tokio::spawn(connection);
     let limit = call.answer_bytes_max;
-    let mut request = request(call);
+    let mut request = request(call, None);
     *request.uri_mut() = uri.clone();
     let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
     let (mut head, body) = response.into_parts();
@@ -277,11 +277,12 @@ async fn talk_http2(
     Ok(Response::from_parts(head, whole.to_bytes()))
 }
 
-/// The request without its address.
-fn request(call: Call) -> Request<Full<Bytes>> {
+/// The request without its address; the host stands first where it is no part of that.
+fn request(call: Call, host: Option<HeaderValue>) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(Bytes::from(call.body.unwrap_or_default())));
     *request.method_mut() = call.method;
     let headers = request.headers_mut();
+    headers.extend(host.map(|host| (HOST, host)));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("headroom/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
