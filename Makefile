@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
 .PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards setup-run setup-test setup-bench setup-fuzz \
-	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-otlp test-vm test-restart test-compose check-macos secrets
+	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-vm test-restart test-compose check-macos secrets
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ deb: build ## build a Debian package into target/deb
 	@$(STAGE) deb scripts/deb.sh target/release/headroom target/deb
 
 # Cheap stages first, so that a slip is reported early; the first that fails ends the run.
-test: setup-test test-fmt test-shell test-clippy check-macos test-python test-unit test-units test-deb test-rules test-deny test-otlp test-vm test-restart test-compose ## everything that CI checks
+test: setup-test test-fmt test-shell test-clippy check-macos test-python test-unit test-units test-deb test-rules test-deny test-otlp test-statsd test-vm test-restart test-compose ## everything that CI checks
 	@echo "== all stages passed"
 
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
@@ -39,6 +39,7 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-processes cargo bench --locked --bench processes
 	@$(STAGE) bench-serving cargo bench --locked --bench serving
 	@$(STAGE) bench-reaction cargo bench --locked --bench reaction
+	@$(STAGE) bench-alert cargo bench --locked --bench alert
 	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
 	@$(STAGE) bench-receiver cargo bench --locked --bench receiver
 	@$(STAGE) bench-journal cargo bench --locked --bench journal
@@ -97,6 +98,9 @@ test-deny: ## stage: licences, sources and known holes of the dependencies
 
 test-otlp: ## stage: metrics from OpenTelemetry's own SDKs, over every way in
 	@$(STAGE) otlp tests/otlp/run.sh
+
+test-statsd: ## stage: StatsD from its clients, and beside the real statsd_exporter
+	@$(STAGE) statsd tests/statsd/run.sh
 
 test-vm: ## stage: reclaim and metrics of control groups v2, on a kernel of its own in a virtual machine
 	@$(STAGE) vm tests/vm/run.sh

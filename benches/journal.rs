@@ -1,7 +1,8 @@
 //! A million ended runs in the journal: how soon the optimizer answers, what it keeps in memory, how soon a notification is
 //! taken, and that retention makes room.
 //!
-//! `cargo bench --bench journal -- [RECORDS]`. The record is written by SQLite itself, as copies of one real run with its
+//! `cargo bench --bench journal -- [RECORDS] [queries]`. With `queries` only what the executor and the path from a stall to its
+//! action ask of the record is measured, each question by itself: they hold the lock for which that path waits. The record is written by SQLite itself, as copies of one real run with its
 //! step. Half of it is older than the retention. Then the real optimizer is started on it, twice: what is too old goes while
 //! it serves.
 #![allow(
@@ -13,8 +14,9 @@
     reason = "a program for people"
 )]
 
-use headroom::optimize::alert;
 use headroom::optimize::journal::{Journal, NewStep};
+use headroom::optimize::record::Filter;
+use headroom::optimize::{alert, guard};
 use rusqlite::{Connection, params};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -58,9 +60,7 @@ fn fill(path: &Path, records: i64) {
     let mut journal = Journal::open(path).unwrap();
     let alerts = alert::parse(notification("aa").as_bytes()).unwrap();
     journal.notify(&alerts, now_millis()).unwrap();
-    let run =
-        journal.entries(&headroom::optimize::record::Filter { limit: 1, ..Default::default() }).unwrap()[0]
-            .id;
+    let run = journal.entries(&Filter { limit: 1, ..Default::default() }).unwrap()[0].id;
     journal.begin_run(run, "give-back", "cache").unwrap();
     // As long as real ones are.
     let observation =
@@ -89,8 +89,9 @@ fn fill(path: &Path, records: i64) {
              0, {at} FROM run, c"
         ),
         format!(
-            "{count} INSERT INTO step SELECT n + 1, n + 1, 0, action, target, 'done', plan, {at}, {at}, 'freed', 100000000, 'released', \
-             before, before, NULL, NULL, NULL, NULL FROM step, c"
+            "{count} INSERT INTO step (id, run, rung, action, target, state, plan, begun_at, ended_at, verdict, freed_bytes, detail, \
+             before, after) SELECT n + 1, n + 1, 0, action, target, 'done', plan, {at}, {at}, 'freed', 100000000, 'released', \
+             before, before FROM step, c"
         ),
     ];
     let begun = Instant::now();
@@ -100,6 +101,42 @@ fn fill(path: &Path, records: i64) {
     db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     let mib = fs::metadata(path).unwrap().len() >> 20;
     println!("{records} records in {mib} MiB, written in {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+/// Microseconds that each question takes which is asked while others wait for the lock.
+fn questions(path: &Path) {
+    const TIMES: u32 = 20;
+    let journal = Journal::open(path).unwrap();
+    let now = now_millis();
+    let windows = guard::windows(now, &guard::Options::default());
+    let show = |what: &str, ask: &dyn Fn()| {
+        ask();
+        let begun = Instant::now();
+        (0..TIMES).for_each(|_| ask());
+        println!("{what:<52} {:>10.0} µs", begun.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES));
+    };
+    show("effects that are due, each turn", &|| drop(journal.leases_due(now).unwrap()));
+    show("runs that may go on, each turn", &|| drop(journal.runnable(0, (now, 1), 32).unwrap()));
+    show("aftermaths that are due, each turn", &|| drop(journal.aftermaths_due(now).unwrap()));
+    show("open runs, each turn", &|| _ = journal.open_counts().unwrap());
+    show("what guards ask, twice before an action", &|| _ = journal.past(0, "cache", &windows).unwrap());
+    show("the action's past, before an action", &|| drop(journal.history("app_hook", "cache").unwrap()));
+    show("the past of an action never taken", &|| drop(journal.history("kill", "cache").unwrap()));
+    show("the last tries, before an action", &|| drop(journal.tries("app_hook", "cache", None, 28).unwrap()));
+    show("the last tries of a kind never taken", &|| {
+        drop(journal.tries("app_hook", "cache", Some("gc"), 28).unwrap());
+    });
+    show("what was tried in two hours, every five seconds", &|| {
+        drop(journal.tried(now - 7_200_000).unwrap());
+    });
+    show("what was ever tried, for the report", &|| {
+        let mut last = journal.next_tried(None).unwrap();
+        while let Some(tried) = last {
+            last = journal.next_tried(Some(&tried)).unwrap();
+        }
+    });
+    let none = Filter { limit: 50, alertname: Some("none".into()), ..Filter::default() };
+    show("a page of an alert that there never was, in one go", &|| drop(journal.entries(&none).unwrap()));
 }
 
 fn ask(address: SocketAddr, request: &str) -> Option<String> {
@@ -144,6 +181,10 @@ fn main() -> ExitCode {
     fs::write(dir.path().join("headroom.yaml"), text).unwrap();
     let journal = state.join("journal.sqlite");
     fill(&journal, records);
+    questions(&journal);
+    if std::env::args().any(|word| word == "queries") {
+        return ExitCode::SUCCESS;
+    }
     let mut met = true;
     for (n, what) in ["with what is too old", "again"].into_iter().enumerate() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));

@@ -152,7 +152,12 @@ fn act(host: &Host, name: &str, target: &Target, with: &Value, grouping: Groupin
     let never = || None;
     let (cpu, begun) = (cpu_seconds(), Instant::now());
     let note = action
-        .execute(&plan.intent, &mut Hand::new(host.clone()), &Watch::new(Duration::from_mins(1), &never))
+        .execute(
+            &plan.intent,
+            target,
+            &mut Hand::new(host.clone()),
+            &Watch::new(Duration::from_mins(1), &never),
+        )
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     let (cpu, wall) = (cpu_seconds() - cpu, begun.elapsed().as_secs_f64());
     let after = observer.observe(target, &members, 0).unwrap();
@@ -301,7 +306,7 @@ impl Swap {
         let mut hand = Hand::new(host.clone());
         let never = || None;
         action
-            .execute(&plan, &mut hand, &Watch::new(Duration::from_secs(10), &never))
+            .execute(&plan, &target, &mut hand, &Watch::new(Duration::from_secs(10), &never))
             .map_err(|e| e.to_string())?;
         Ok(Self { plan, hand })
     }

@@ -5,11 +5,16 @@ mod held;
 pub mod limits;
 pub mod otlp;
 mod own;
+pub mod probe;
+pub mod scrape;
+pub mod statsd;
 pub mod store;
+mod taken;
 
 use crate::collect::applications::Shown;
 use crate::metric::Sink;
 use limits::Limits;
+use probe::board::Board;
 use serde::Deserialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +31,12 @@ pub struct Options {
     pub limits: Limits,
     /// OpenTelemetry's protocol.
     pub otlp: otlp::Options,
+    /// What is asked of components that have no metrics.
+    pub probes: Vec<probe::Probe>,
+    /// StatsD and DogStatsD.
+    pub statsd: statsd::Options,
+    /// Pages of applications that are fetched.
+    pub scrape: Vec<scrape::Target>,
 }
 
 impl Default for Options {
@@ -34,6 +45,9 @@ impl Default for Options {
             stale_after: Duration::from_mins(5),
             limits: Limits::default(),
             otlp: otlp::Options::default(),
+            probes: Vec::new(),
+            statsd: statsd::Options::default(),
+            scrape: Vec::new(),
         }
     }
 }
@@ -41,7 +55,7 @@ impl Default for Options {
 impl Options {
     /// Whether any input is configured. Without one there is neither a store nor its collector.
     pub fn any(&self) -> bool {
-        self.otlp.any()
+        self.otlp.any() || self.statsd.any() || !self.scrape.is_empty() || !self.probes.is_empty()
     }
 
     /// What is wrong with the options, by its key below `applications`, if anything is.
@@ -50,19 +64,36 @@ impl Options {
             return Err(("stale_after".into(), "at least 1s".into()));
         }
         self.limits.check().map_err(|(key, why)| (format!("limits.{key}"), why))?;
-        self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))
+        probe::check(&self.probes)?;
+        self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))?;
+        self.statsd.check().map_err(|(key, why)| (format!("statsd.{key}"), why))?;
+        scrape::check(&self.scrape)
     }
 }
 
-/// The store, shared by the inputs that fill it and the collector that shows it.
+/// The store, shared by the inputs that fill it and the collector that shows it; and what was found by asking.
 #[derive(Clone, Debug)]
-pub struct Applications(Arc<Mutex<Store>>);
+pub struct Applications(Arc<Shared>, Board);
+
+#[derive(Debug)]
+struct Shared {
+    /// Held by whoever is the next to have the store. Without it, an input that takes the store again and again would have
+    /// it back before a page that waits for it has woken up.
+    next: Mutex<()>,
+    store: Mutex<Store>,
+}
 
 impl Applications {
     /// An empty store.
     pub fn new(options: &Options) -> Self {
         let store = Store::new(options.limits.clone(), options.stale_after, Instant::now());
-        Self(Arc::new(Mutex::new(store)))
+        Self(Arc::new(Shared { next: Mutex::new(()), store: Mutex::new(store) }), Board::default())
+    }
+
+    /// The same, which shows a board besides.
+    #[must_use]
+    pub fn with(self, board: Board) -> Self {
+        Self(self.0, board)
     }
 
     /// Uses other limits from now on; what is held already stays.
@@ -72,13 +103,17 @@ impl Applications {
 
     /// The store, for moments only: a page waits for it.
     pub fn lock(&self) -> MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let _next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shown for Applications {
     fn write(&self, out: &mut dyn Sink) {
-        self.lock().write(Instant::now(), out);
+        let now = Instant::now();
+        // First, so that no application can take these names.
+        self.1.write(now, out);
+        self.lock().write(now, out);
     }
 }
 
@@ -91,8 +126,6 @@ pub enum Input {
     Statsd,
     /// An application's own page.
     Scrape,
-    /// What was found by asking.
-    Probe,
 }
 
 impl Input {
@@ -102,7 +135,6 @@ impl Input {
             Self::Otlp => "otlp",
             Self::Statsd => "statsd",
             Self::Scrape => "scrape",
-            Self::Probe => "probe",
         }
     }
 }

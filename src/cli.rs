@@ -19,6 +19,7 @@ mod remote;
 mod rules;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "`up` uses the rest"))]
 mod service;
+mod slo;
 mod sockets;
 mod telemetry;
 #[cfg(target_os = "linux")]
@@ -91,6 +92,8 @@ enum Command {
     /// Show the alerts that come with Headroom, and write their rules with your thresholds
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// Show where each service stands beside its objectives, by what a Prometheus knows
+    Slo(slo::Args),
     #[cfg(target_os = "linux")]
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
     Up,
@@ -168,7 +171,8 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
         #[cfg(target_os = "linux")]
         Command::Actions(what) => what.run(&cli.common),
         #[cfg(target_os = "linux")]
-        Command::Rules(what) => what.run(),
+        Command::Rules(what) => what.run(&cli.common),
+        Command::Slo(args) => args.run(&cli.common),
         #[cfg(target_os = "linux")]
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
         #[cfg(target_os = "linux")]
@@ -180,7 +184,7 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
             }
             demo::run(&args)
         }
-        Command::Check(check) => check.run(),
+        Command::Check(check) => check.run(&cli.common),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut flags::completed(Cli::command()), "headroom", &mut script);

@@ -121,7 +121,7 @@ pub fn check(url: &str) -> Result<(), ClientError> {
 /// The same for what is called without TLS.
 pub fn check_plain(url: &str) -> Result<(), ClientError> {
     let why = "it does not begin with http://";
-    if address(url)?.secure { Err(ClientError::Url { url: url.to_owned(), why }) } else { Ok(()) }
+    if address(url)?.secure { Err(ClientError::Url { url: shown(url), why }) } else { Ok(()) }
 }
 
 /// Sends the call and reads the answer.
@@ -152,7 +152,7 @@ pub fn send_whole_blocking(call: Call) -> Result<Response<Bytes>, ClientError> {
 
 /// The same, until `stop` says why it is not to be waited for any longer.
 pub fn send_watched(call: Call, stop: &dyn Fn() -> Option<String>) -> Result<Response<Bytes>, ClientError> {
-    let to = without_login(&call.url);
+    let to = shown(&call.url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| ClientError::Connect { to, source })?;
     let answer = runtime.block_on(async {
@@ -179,7 +179,7 @@ struct Address {
 }
 
 fn address(url: &str) -> Result<Address, ClientError> {
-    let error = |why| ClientError::Url { url: without_login(url), why };
+    let error = |why| ClientError::Url { url: shown(url), why };
     let uri: Uri = url.parse().map_err(|_| error("it has no valid form"))?;
     let secure = match uri.scheme_str() {
         Some("http") => false,
@@ -194,12 +194,23 @@ fn address(url: &str) -> Result<Address, ClientError> {
     Ok(Address { uri, to, secure })
 }
 
-/// An address for a message: what may be a user and a password is left out.
-fn without_login(url: &str) -> String {
+/// An address for messages and records: scheme, host and port. A path or a query may be a secret, as those of webhooks are,
+/// and so is what stands before the host.
+pub fn shown(url: &str) -> String {
+    let whole = url.parse::<Uri>().ok();
+    if let Some((scheme, authority)) = whole.as_ref().and_then(|u| u.scheme_str().zip(u.authority()))
+        && !authority.as_str().contains('@')
+        && (authority.port_u16().is_some() || authority.as_str() == authority.host())
+    {
+        return format!("{scheme}://{authority}");
+    }
+    // Of no form that is known: what stands before the last `@` may all be a password.
+    let host = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
     match (url.split_once("//"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}//…@{rest}"),
-        (None, Some((_, rest))) => format!("…@{rest}"),
-        _ => url.to_owned(),
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}//…@{}", host(rest)),
+        (Some((scheme, rest)), None) => format!("{scheme}//{}", host(rest)),
+        (None, Some((_, rest))) => format!("…@{}", host(rest)),
+        (None, None) => host(url),
     }
 }
 
@@ -325,5 +336,22 @@ mod tests {
             assert!(!error.contains("s3") && error.contains("…@h"), "{error}");
         }
         assert!(check("http://user:s3cret@host/x").unwrap_err().to_string().contains("token_file"));
+    }
+
+    #[test]
+    fn of_an_address_only_scheme_host_and_port_are_shown() {
+        for (url, want) in [
+            ("https://hooks.slack.com/services/T/B/s3cret", "https://hooks.slack.com"),
+            ("http://[::1]:80?key=s3cret", "http://[::1]:80"),
+            ("http://127.0.0.1:80/a@b?c@d", "http://127.0.0.1:80"),
+            ("htps://hooks.slack.com/s3cret s3cret", "htps://hooks.slack.com"),
+            ("https://u:s3/cret@h/s3cret", "https://…@h"),
+            ("hooks.slack.com/s3cret", "hooks.slack.com"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(url), want);
+        }
+        let refused = check_plain("https://h/s3cret").unwrap_err().to_string();
+        assert!(refused.contains("`https://h`") && !refused.contains("s3cret"), "{refused}");
     }
 }

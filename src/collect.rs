@@ -38,6 +38,7 @@ pub mod interrupts;
 pub mod ipvs;
 pub mod kernel_hung;
 pub mod ksmd;
+pub mod later;
 pub mod lnstat;
 pub mod loadavg;
 #[cfg(any(target_os = "macos", test))]

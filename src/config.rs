@@ -1,13 +1,15 @@
 //! The configuration: one YAML file, every key with a default, every mistake with its place.
 
+mod files;
 mod message;
 mod name_mapping;
 mod near;
 pub(crate) mod process_names;
+mod statsd_mapping;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{apps, client, collect, export, exporter, optimize, otlp, stack};
+use crate::{apps, client, collect, export, exporter, optimize, otlp, services, stack};
 use message::text_error;
 pub(crate) use near::nearest;
 use near::unknown;
@@ -17,6 +19,7 @@ use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest configuration file that is read, in bytes.
@@ -40,6 +43,8 @@ pub struct Config {
     pub process_groups: Vec<Rule>,
     /// What applications send.
     pub applications: apps::Options,
+    /// What services should be like.
+    pub services: Vec<services::Service>,
     /// The exporter.
     pub exporter: exporter::Options,
     /// The optimizer.
@@ -178,31 +183,9 @@ impl Config {
     /// What crosses modules: fills in what one option takes from another, and checks it.
     fn finish(&mut self, path: Option<&Path>) -> Result<(), ConfigError> {
         let base = path.and_then(Path::parent);
-        self.optimizer.place_files(base.unwrap_or_else(|| Path::new("")));
-        let received = &mut self.applications.otlp;
-        let web = [
-            &mut self.exporter.web_config_file,
-            &mut self.optimizer.web_config_file,
-            &mut received.web_config_file,
-        ];
-        let tokens =
-            [&mut self.optimizer.token_file, &mut self.optimizer.read_token_file, &mut received.token_file];
-        let otlp = &mut self.otlp;
-        let otlp = [&mut otlp.headers_file, &mut otlp.ca_file, &mut otlp.cert_file, &mut otlp.key_file];
-        let exports = self.export.remote_write.iter_mut().flat_map(export::remote_write::Options::files);
-        let exports = exports.chain(&mut self.export.queue.dir);
-        let files = tokens.into_iter().chain(web).chain(otlp);
-        let grafana = self.optimizer.grafana.as_mut().map(|g| (&mut g.token_file, g.ca_file.as_mut()));
-        let grafana = grafana.into_iter().flat_map(|(token, ca)| [Some(token), ca]).flatten();
-        let hooks = self.optimizer.targets.iter_mut().flat_map(|t| t.hook.iter_mut().chain(&mut t.hooks));
-        let hooks = hooks.map(|h| &mut h.token_file);
-        for file in files.chain(hooks).flatten().chain(grafana).chain(exports) {
-            if let Some(base) = base.filter(|_| file.is_relative()) {
-                *file = base.join(&*file);
-            }
-        }
-        if let Some((base, file)) = base.zip(self.exporter.collectors.process_groups.config_file.as_mut()) {
-            *file = base.join(&*file);
+        self.place_files(base);
+        if let Some(file) = &self.applications.statsd.mapping_file {
+            self.applications.statsd.mapping = Arc::new(statsd_mapping::mapping(file)?);
         }
         self.group_processes()?;
         for target in &mut self.optimizer.targets {
@@ -210,6 +193,10 @@ impl Config {
             if target.memory_budget.is_none() {
                 target.memory_budget = group.map(|g| bytesize::ByteSize::b(g.memory_budget_bytes()));
             }
+        }
+        for service in self.services.iter_mut().filter(|service| service.memory_budget.is_none()) {
+            let group = self.process_groups.iter().find(|g| Some(&g.name) == service.process_group.as_ref());
+            service.memory_budget = group.map(|g| bytesize::ByteSize::b(g.memory_budget_bytes()));
         }
         self.check().map_err(|(key, why)| ConfigError::Value { path: path.map(Path::to_owned), key, why })
     }
@@ -272,7 +259,10 @@ impl Config {
             return error("optimizer.grafana.url".into(), e.to_string());
         }
         self.optimizer.check_alertmanager()?;
+        self.optimizer.check_callers()?;
         self.check_targets()?;
+        let groups: Vec<&str> = self.process_groups.iter().map(|g| g.name.as_str()).collect();
+        services::check(&self.services, &groups)?;
         let targets: Vec<&str> = self.optimizer.targets.iter().map(|t| t.name.as_str()).collect();
         for (i, policy) in self.optimizer.policies.iter().enumerate() {
             let key = |field: &str| format!("optimizer.policies[{i}].{field}");
@@ -301,7 +291,14 @@ impl Config {
             }
         }
         self.optimizer.pressure.check(&self.optimizer.targets)?;
+        for (i, rule) in self.optimizer.pressure.rules.iter().enumerate() {
+            let key = |place| format!("optimizer.pressure.rules[{i}].ladder{place}");
+            check_ladder(&rule.ladder).map_err(|(place, why)| (key(place), why))?;
+        }
         optimize::proactive::check(&self.optimizer.proactive, &self.optimizer.targets)?;
+        if self.optimizer.settle > optimize::SETTLE_MAX {
+            return error("optimizer.settle".into(), "at most 1m: other runs wait meanwhile".into());
+        }
         if self.optimizer.retention.as_secs() < 24 * 3600 {
             return error(
                 "optimizer.retention".into(),
@@ -345,7 +342,7 @@ impl Config {
         let Paths { procfs, sysfs, rootfs, udev_data } = self.paths.clone();
         let here = procfs == Path::new("/proc") && sysfs == Path::new("/sys");
         let arrivals = if here { Arrivals::of_this_machine() } else { Arrivals::default() };
-        Host { procfs, sysfs, rootfs, udev_data, arrivals }
+        Host { procfs, sysfs, rootfs, udev_data, arrivals, ..Host::default() }
     }
 }
 
@@ -426,6 +423,10 @@ mod tests {
         let good = with("  targets:\n    - {name: cache, process_group: cache}\n").unwrap();
         assert_eq!(good.optimizer.targets[0].memory_budget.unwrap().as_u64(), 300 << 20);
         assert_eq!(good.exporter.collectors.process_groups.rules.len(), 1);
+        let by_pressure = |rung: &str| {
+            let rule = "    rules: [{name: r, target: a, stall: 100ms, ladder: [app_hook, ";
+            format!("  targets: [{{name: a, cgroup: /a}}]\n  pressure:\n{rule}{rung}]}}]\n")
+        };
         for (text, want) in [
             ("  targets:\n    - {name: a, process_group: cahce}\n", "did you mean `cache`?"),
             ("  targets:\n    - {name: a}\n", "optimizer.targets[0].process_group"),
@@ -436,7 +437,7 @@ mod tests {
             ),
             (
                 "  targets:\n    - {name: a, cgroup: /a, hook: {url: 'http://u:p@x/'}}\n",
-                "optimizer.targets[0].hook.url: `http://…@x/` is not an address that can be called: it holds a user",
+                "optimizer.targets[0].hook.url: `http://…@x` is not an address that can be called: it holds a user",
             ),
             (
                 "  policies:\n    - {name: p, match: ['a=b'], target: x, ladder: []}\n",
@@ -447,7 +448,21 @@ mod tests {
                 "did you mean `pageout`?",
             ),
             ("  policies:\n    - {name: p, target_label: x}\n", "optimizer.policies[0].match"),
+            (&by_pressure("page_out"), "did you mean `pageout`?"),
+            (
+                &by_pressure("{action: squeeze, with: {lease: 10h}}"),
+                "optimizer.pressure.rules[0].ladder[1].with: `lease` is above 0",
+            ),
+            (
+                &by_pressure("{action: kill, with: {min_growth: 0B}}"),
+                "optimizer.pressure.rules[0].ladder[1].with",
+            ),
+            (
+                &by_pressure("{action: cgroup_reclaim, with: {deadline: 1h}}"),
+                "optimizer.pressure.rules[0].ladder[1].with: `deadline`",
+            ),
             ("  retention: 1h\n", "optimizer.retention"),
+            ("  settle: 61s\n", "optimizer.settle"),
         ] {
             let error = with(text).unwrap_err();
             assert!(error.contains(want), "{text:?} gave {error:?}, not {want:?}");

@@ -18,8 +18,8 @@ pub trait Encoder: Sink + Send {
     /// Starts a new page, with names escaped by `scheme`; the buffers of the last one are kept.
     fn clear(&mut self, scheme: Scheme);
 
-    /// Ends the page and shows it.
-    fn finish(&mut self) -> &[u8];
+    /// Ends the page and shows it; whoever takes it away leaves room for the next one.
+    fn finish(&mut self) -> &mut Vec<u8>;
 }
 
 /// What a page is written in.

@@ -4,19 +4,21 @@ pub(crate) mod ask;
 mod footprint;
 pub mod scrapes;
 
+use crate::apps::probe::board::Board;
 use crate::collect;
 use crate::encode::compress::Coding;
 use crate::serve::addresses::Addresses;
+use crate::serve::query::query;
 use crate::serve::{Answer, Handler, Reload, only_get, reload};
 use ask::Ask;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_ENCODING, HeaderValue, VARY};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, HeaderValue, VARY};
 use hyper::{Request, StatusCode};
 use scrapes::{Refusal, ScrapeThread};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// The most that [`Options::page_age_max`] may be: older samples would stand at a wrong time.
@@ -73,6 +75,7 @@ pub fn bad_telemetry_path(path: &str) -> Option<&'static str> {
 /// The exporter's pages.
 pub struct Exporter {
     scrapes: ScrapeThread,
+    health: Board,
     reload: Option<Reload>,
     telemetry_path: String,
     landing: Bytes,
@@ -82,12 +85,13 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// The pages, with samples from `scrapes`; `reload` is set where `POST /-/reload` is allowed.
-    pub fn new(options: &Options, scrapes: ScrapeThread, reload: Option<Reload>) -> Self {
+    /// The pages, with samples from `scrapes` and what is known of probed components from `health`; `reload` is set where
+    /// `POST /-/reload` is allowed.
+    pub fn new(options: &Options, scrapes: ScrapeThread, health: Board, reload: Option<Reload>) -> Self {
         let (telemetry_path, max_requests) = (options.telemetry_path.clone(), options.max_requests);
         let landing = LANDING.replace("{telemetry_path}", &telemetry_path).into();
         let places = (max_requests > 0).then(|| Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)));
-        Self { scrapes, reload, telemetry_path, landing, places, max_requests }
+        Self { scrapes, health, reload, telemetry_path, landing, places, max_requests }
     }
 }
 
@@ -106,6 +110,7 @@ impl Handler for Exporter {
             "/-/ready" => {
                 only_get("ready", method).unwrap_or_else(|| Answer::text("ready", StatusCode::OK, "ready"))
             }
+            "/-/health" => only_get("health", method).unwrap_or_else(|| self.health(&request)),
             "/-/reload" => reload(self.reload.as_ref(), method).await,
             _ => Answer::not_found(),
         }
@@ -113,6 +118,26 @@ impl Handler for Exporter {
 }
 
 impl Exporter {
+    /// How all probed components are: JSON for who asks for it, else text; 503 if one of them does not serve.
+    fn health(&self, request: &Request<Incoming>) -> Answer {
+        const NAME: &str = "health";
+        let Some(health) = self.health.health(Instant::now()) else {
+            let why = "no components are probed (applications.probes)";
+            return Answer::text(NAME, StatusCode::NOT_FOUND, why);
+        };
+        let accepts = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let asks = query(request.uri().query(), "format").any(|format| format == "json");
+        let mut answer = if asks || accepts.contains("json") {
+            Answer::json(NAME, &health)
+        } else {
+            Answer::page(NAME, "text/plain; charset=utf-8", health.text())
+        };
+        if !health.serves() {
+            answer.status = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        answer.with(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+    }
+
     async fn metrics(&self, request: &Request<Incoming>) -> Answer {
         const NAME: &str = "metrics";
         let place = self.places.as_ref().map(Semaphore::try_acquire);
@@ -155,6 +180,7 @@ const LANDING: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     ". Metrics of this machine, its process groups and its control groups, for Prometheus.</p><ul>",
     "<li><a href=\"{telemetry_path}\">{telemetry_path}</a>: the samples; <code>?collect[]=NAME</code> and <code>?exclude[]=NAME</code> pick collectors</li>",
+    "<li><a href=\"/-/health\">/-/health</a>: how probed components are</li>",
     "<li><a href=\"/-/healthy\">/-/healthy</a>: the process answers</li>",
     "<li><a href=\"/-/ready\">/-/ready</a>: it serves scrapes</li></ul></body></html>\n"
 );

@@ -49,6 +49,7 @@ pub mod parse;
 pub mod pci;
 pub mod plain;
 pub mod proc;
+pub mod recent;
 pub mod release;
 pub mod resident;
 pub mod route;
@@ -68,12 +69,13 @@ pub mod wifi;
 pub mod xfs;
 pub mod zone;
 
-pub use arrivals::Arrivals;
+pub use arrivals::{Arrivals, Seen};
 pub use attribute::Attributes;
 pub use kept::{End, Kept};
 pub use links::Links;
 pub use listing::Listing;
 pub use parse::ParseError;
+pub use recent::Recent;
 use std::io;
 use std::path::{Path, PathBuf};
 pub use tree::Tree;
@@ -133,6 +135,8 @@ pub struct Host {
     pub udev_data: PathBuf,
     /// Whether what comes to the machine of these files is heard of; if not, it is looked for in each pass.
     pub arrivals: Arrivals,
+    /// /proc/stat, for which the kernel sums up all interrupts of all processors.
+    pub stat: Recent,
 }
 
 impl Default for Host {
@@ -143,6 +147,7 @@ impl Default for Host {
             rootfs: "/".into(),
             udev_data: "/run/udev/data".into(),
             arrivals: Arrivals::default(),
+            stat: Recent::default(),
         }
     }
 }
@@ -151,6 +156,19 @@ impl Host {
     /// A file under /proc that is read again and again.
     pub fn proc_file(&self, relative: &str) -> Kept {
         Kept::new(self.procfs.join(relative)).ending(End::of_proc(relative)).heard_by(&self.arrivals)
+    }
+
+    /// The lines of /proc/stat, parsed; `None` where there is no such file. One reading serves a whole pass.
+    pub fn stat<T>(
+        &self,
+        parser: impl FnOnce(&str) -> Result<T, ParseError>,
+    ) -> Result<Option<T>, HostError> {
+        self.stat.parse_lines(&self.procfs.join("stat"), || self.proc_file("stat"), parser)
+    }
+
+    /// Begins a pass over the host.
+    pub fn begin_pass(&self) {
+        self.stat.begin();
     }
 
     /// A file under /sys that is read again and again.

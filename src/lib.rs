@@ -21,6 +21,7 @@ pub mod metric;
 pub mod optimize;
 pub mod otlp;
 pub mod serve;
+pub mod services;
 pub mod stack;
 #[cfg(target_os = "linux")]
 pub mod sys;

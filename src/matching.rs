@@ -62,6 +62,24 @@ impl Matcher {
         })
     }
 
+    /// The matcher as PromQL has it, with its value in quotes.
+    pub fn promql(&self) -> String {
+        let (equal, value) = match &self.test {
+            Test::Equal(value) => ("=", value.as_str()),
+            Test::Regex(regex) => {
+                let text = regex.as_str();
+                ("~", text.strip_prefix("^(?:").and_then(|t| t.strip_suffix(")$")).unwrap_or(text))
+            }
+        };
+        let operator = match (equal, self.negated) {
+            ("=", false) => "=",
+            ("=", true) => "!=",
+            (_, false) => "=~",
+            (_, true) => "!~",
+        };
+        format!("{}{operator}{}", self.label, quoted(value))
+    }
+
     /// Whether the labels satisfy this matcher.
     pub fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.label).map_or("", String::as_str);
@@ -71,6 +89,11 @@ impl Matcher {
         };
         hit != self.negated
     }
+}
+
+/// A text in the quotes of PromQL.
+pub fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
 fn unquote(value: &str) -> Option<String> {
@@ -135,6 +158,19 @@ mod tests {
     fn a_matcher_that_is_none_says_why() {
         for text in ["", "a", "=x", "1a=x", "a b=x", r#"a="x"#, r#"a=x""#, r#"a=~"(""#, "a!x"] {
             assert!(Matcher::parse(text).unwrap_err().contains("is not a matcher"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_matcher_is_written_as_promql_has_it() {
+        for (text, want) in [
+            ("a=b", "a=\"b\""),
+            ("a!=\"b c\"", "a!=\"b c\""),
+            ("code=~\"5..|499\"", "code=~\"5..|499\""),
+            ("path!~\"/a\\.b\"", "path!~\"/a\\\\.b\""),
+            ("a=\"x\\\"y\"", "a=\"x\\\"y\""),
+        ] {
+            assert_eq!(Matcher::parse(text).unwrap().promql(), want, "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ mod exponential;
 pub use exponential::{Exponential, Run};
 
 /// The kind of a metric family, as Prometheus's text format names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A total that only grows, until its source restarts.
     Counter,
@@ -63,10 +63,16 @@ impl<'a> Desc<'a> {
 pub struct Histogram {
     /// Upper bound (inclusive) and the number of observations at or below it, ascending.
     pub buckets: Vec<(f64, u64)>,
-    /// The sum of all observations.
-    pub sum: f64,
+    /// The sum of all observations, if it is known.
+    pub sum: Option<f64>,
     /// The number of all observations; what the `+Inf` bucket holds.
     pub count: u64,
+}
+
+/// The sum of two sums. One that is not known, or is no number any more, leaves nothing to be known.
+pub fn sum_of(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    let sum = a? + b?;
+    sum.is_finite().then_some(sum)
 }
 
 /// A summary's state: quantiles, the sum and the count of all observations.
@@ -154,6 +160,12 @@ pub trait Sink {
 
     /// Whether a family of this name was opened in this pass.
     fn has_family(&self, name: &str) -> bool;
+
+    /// Whether a family of this name and kind would be one with a family of this pass: by its name, or by the one that it
+    /// has in this format.
+    fn is_taken(&self, name: &str, _kind: Kind) -> bool {
+        self.has_family(name)
+    }
 
     /// The present place, for [`Sink::rewind`]. It ends the open family: samples may follow only behind a new one.
     fn mark(&mut self) -> Mark;

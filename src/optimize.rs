@@ -26,12 +26,16 @@ pub mod verify;
 pub mod witness;
 
 use crate::matching::Matcher;
+use api::access::Callers;
 use policy::endpoint::Endpoint;
 use policy::{Policy, Target};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The longest that a gain is waited for.
+pub const SETTLE_MAX: Duration = Duration::from_mins(1);
 
 /// Options of the optimizer.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -45,6 +49,10 @@ pub struct Options {
     pub token_file: Option<PathBuf>,
     /// The file with a token that opens what changes nothing: the record, and the metrics where users are asked.
     pub read_token_file: Option<PathBuf>,
+    /// Who may do without a token what that one opens; nobody unless named.
+    pub write: Callers,
+    /// The same for what the token for reading opens.
+    pub read: Callers,
     /// Decide and record, but do nothing.
     pub dry_run: bool,
     /// Values of the `instance` label, or host names in it, that mean this machine, besides its host name and loopback.
@@ -89,6 +97,8 @@ impl Default for Options {
             web_config_file: None,
             token_file: None,
             read_token_file: None,
+            write: Callers::default(),
+            read: Callers::default(),
             dry_run: false,
             instances: Vec::new(),
             retention: Duration::from_hours(720),
@@ -111,6 +121,18 @@ impl Options {
         let of_targets = self.targets.iter_mut().flat_map(Target::servers);
         let files = self.alertmanager.iter_mut().chain(of_targets).flat_map(Endpoint::files);
         files.for_each(|file| *file = base.join(&*file));
+    }
+
+    /// Whether anybody can be known without a token; or the key that is wrong, and why.
+    pub fn check_callers(&self) -> Result<(), (String, String)> {
+        let named = [("optimizer.write", &self.write), ("optimizer.read", &self.read)];
+        match named.into_iter().find(|(_, callers)| !callers.is_empty()) {
+            Some((key, _)) if self.web_config_file.is_none() => {
+                let why = "users and certificates are those of `optimizer.web_config_file`, which is missing";
+                Err((key.to_owned(), why.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether Alertmanager can be asked; or the key that is wrong, and why.

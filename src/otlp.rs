@@ -30,6 +30,8 @@ const QUEUE_MAX: usize = 2048;
 const BATCH_MAX: usize = 512;
 /// The longest that a span waits for others.
 const DELAY: Duration = Duration::from_secs(2);
+/// How long a request may take, with its repeats, if nobody says.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Attributes and events of a span.
 const PER_SPAN_MAX: u32 = 64;
 /// The longest file of headers that is read, in bytes.
@@ -156,7 +158,7 @@ impl Options {
     }
 
     fn caller(&self, variable: Variable<'_>) -> Result<Caller, OtlpError> {
-        let deadline = self.timeout.unwrap_or(Duration::from_secs(10));
+        let deadline = self.timeout.or_else(|| told_timeout(variable)).unwrap_or(TIMEOUT);
         Ok(Caller { trust: self.trust(TRACES, variable)?, deadline, said: Mutex::default() })
     }
 
@@ -200,6 +202,15 @@ impl Options {
         }
         out
     }
+}
+
+/// How long a request may take by the environment, in milliseconds; the signal's own variable comes first.
+fn told_timeout(variable: Variable<'_>) -> Option<Duration> {
+    ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+        .iter()
+        .filter_map(|name| variable(name))
+        .find_map(|text| text.trim().parse().ok().filter(|&millis| millis > 0))
+        .map(Duration::from_millis)
 }
 
 /// The headers in a file, one a line.
@@ -430,6 +441,23 @@ mod tests {
         assert!(!with(&none, &[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]));
         assert!(!with(&file, &[("OTEL_SDK_DISABLED", "TRUE")]));
         assert!(!with(&file, &[("OTEL_TRACES_EXPORTER", "none")]));
+    }
+
+    #[test]
+    fn the_environment_may_say_how_long_a_request_takes_and_the_file_says_it_last() {
+        let deadline = |options: &Options, set: &[(&str, &str)]| {
+            let variable =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            options.caller(&variable).unwrap().deadline.as_millis()
+        };
+        let none = Options::default();
+        let file = Options { timeout: Some(Duration::from_secs(3)), ..Options::default() };
+        let (all, traces) = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
+        assert_eq!(deadline(&none, &[]), 10_000);
+        assert_eq!(deadline(&none, &[(all, "700")]), 700);
+        assert_eq!(deadline(&none, &[(all, "700"), (traces, "300")]), 300);
+        assert_eq!(deadline(&none, &[(all, "700"), (traces, "soon")]), 700);
+        assert_eq!(deadline(&file, &[(all, "700")]), 3000);
     }
 
     #[test]

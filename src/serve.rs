@@ -24,6 +24,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use reply::Reply;
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -72,6 +73,8 @@ pub struct Answer {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What follows the body, over HTTP/2.
     pub trailers: Box<[(HeaderName, HeaderValue)]>,
+    /// Whether somebody is refused who is known and has not this right. It is counted; other answers 403 are not.
+    pub forbids: bool,
 }
 
 impl Answer {
@@ -89,6 +92,7 @@ impl Answer {
             body: body.into(),
             headers: Vec::new(),
             trailers: Box::default(),
+            forbids: false,
         }
     }
 
@@ -104,6 +108,7 @@ impl Answer {
             body: body.into(),
             headers: Vec::new(),
             trailers: Box::default(),
+            forbids: false,
         }
     }
 
@@ -136,9 +141,11 @@ impl Answer {
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    /// 403 for a request whose token is right and does not reach so far.
+    /// 403 for a request whose token, user or certificate is known and does not reach so far.
     pub fn forbidden(handler: &'static str) -> Self {
-        Self::text(handler, StatusCode::FORBIDDEN, "this token may read and not write")
+        let why = "this token, user or certificate may not do that here";
+        let answer = Self::text(handler, StatusCode::FORBIDDEN, why);
+        Self { forbids: true, ..answer }
     }
 
     /// 503: not now, but perhaps in a few seconds.
@@ -168,6 +175,15 @@ impl Answer {
         response.headers_mut().extend(self.headers);
         response
     }
+}
+
+/// Who sends a request, as far as it is known: among the request's extensions, for pages that look who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The user of the web configuration whose password was right.
+    pub user: Option<String>,
+    /// The names in the certificate that was shown and verified.
+    pub sans: Arc<[String]>,
 }
 
 /// Answers the requests of one listener.

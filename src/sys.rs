@@ -15,6 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+pub mod child;
 pub mod code;
 
 /// A part of the kernel that answers over netlink.

@@ -92,6 +92,8 @@ HOST = [
     (r"container_fs_.*", "the kernel counts no reads and writes of groups", "absent({name})"),
     (r"headroom_http_auth_failures_total", "no listener asks for a password or token", "absent({name})"),
     (r"headroom_(otlp_records|optimizer_annotations)_total", "the configuration asks for neither", "absent({name})"),
+    (r"service:slo_.*", "the configuration has no `services`", "absent({name})"),
+    (r"headroom_health_.*", "nothing is probed", "absent({name})"),
     (r"headroom_http_tls_failures_total", "no listener has certificates", "absent({name})"),
     (
         r"headroom_(cgroup_)?memory_time_to_(limit|exhaustion)_seconds",

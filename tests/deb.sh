@@ -9,8 +9,8 @@ cache=$target/deb-root.tar
 SUITE=bookworm
 PATH=$PATH:/usr/sbin:/sbin
 
-# shellcheck source=tests/common.sh
-. "$root/tests/common.sh"
+# shellcheck source=tests/check.sh
+. "$root/tests/check.sh"
 
 main() {
     command -v dpkg-deb >/dev/null || { skip 'no dpkg-deb: the package is not built'; return 0; }

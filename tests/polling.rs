@@ -44,7 +44,7 @@ fn a_poll_allocates_nothing() {
         calm: Duration::from_millis(1),
     };
     let (mut stalls, mut machine) = (Stalls::new(&host, None, Kind::Some), Rooms::machine(&host));
-    let (mut watch, mut trend) = (Watch::new(limits), Trend::default());
+    let (mut watch, mut trend, mut free) = (Watch::new(limits), Trend::default(), Trend::default());
     let mut pace = Pace::new(Duration::from_millis(250), Duration::from_millis(20), Duration::from_secs(30));
     let (mut news, mut readings) = (0, 0);
     let mut poll = |at: Duration, available: f64| {
@@ -53,7 +53,8 @@ fn a_poll_allocates_nothing() {
         readings += u32::from(room.is_some());
         news += u32::from(watch.see(Sample { at, stalled, available: Some(available) }).is_some());
         let left = room.and_then(|room| trend.see(at, room));
-        pace.next(at, &Signs { stalls: watch.is_near(), available: Some((available, 0.1)), left })
+        let free_left = room.and_then(|room| free.see_free(at, room));
+        pace.next(at, &Signs { stalls: watch.is_near(), available: Some((available, 0.1)), left, free_left })
     };
     // The first one opens the files.
     poll(Duration::from_secs(1), 1.0);

@@ -17,8 +17,8 @@ if ! python3 -c 'import yaml' 2>/dev/null; then
     exit 2
 fi
 
-# shellcheck source=tests/common.sh
-. tests/common.sh
+# shellcheck source=tests/check.sh
+. tests/check.sh
 
 # route RECEIVERS LABEL=VALUE…: the receivers that an alert with these labels reaches, in this order.
 route() {
@@ -29,7 +29,7 @@ route() {
 }
 
 check "promtool check config" promtool check config prometheus/prometheus.yml
-check "promtool check rules" promtool check rules prometheus/rules/*.yml
+check "promtool check rules" promtool check rules prometheus/rules/*.yml prometheus/services/*.rules.yml
 check "promtool test rules" promtool test rules prometheus/tests/*.yml
 check "each alert is complete and has a runbook" python3 tests/check_rules.py alerts
 check "each alert fires, waits, ends and stays quiet in a test" python3 tests/check_rules.py tests

@@ -9,8 +9,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 EXPOSURE_MAX=28
 PORT=19177
 
-# shellcheck source=tests/common.sh
-. "$root/tests/common.sh"
+# shellcheck source=tests/check.sh
+. "$root/tests/check.sh"
 
 main() {
     work=$(mktemp -d)

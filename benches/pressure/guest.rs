@@ -70,7 +70,8 @@ impl Player {
 pub fn play(tool: &str, repetition: &str, names: &[&str]) {
     // The laboratory itself is to see the end.
     let _allowed = fs::write("/proc/self/oom_score_adj", "-1000");
-    for scenario in ALL.iter().filter(|s| names.is_empty() || names.contains(&s.name)) {
+    let chosen = |s: &&Scenario| s.is_for(tool) && (names.is_empty() || names.contains(&s.name));
+    for scenario in ALL.iter().filter(chosen) {
         let begun = Instant::now();
         let said = one(scenario, tool);
         println!(
@@ -130,7 +131,7 @@ fn one(scenario: &Scenario, name: &str) -> String {
     acts.extend(tool.acts().into_iter().filter(|&at| at >= begun));
     acts.sort_unstable();
     let cpu = tool.cpu_seconds();
-    let tool_runs = tool.runs();
+    let (tool_runs, phases) = (tool.runs(), tool.phases());
     if std::env::var_os("LAB_TELLS").is_some() {
         println!("{}\n{}\n{}", tool.log(), super::tool::record(), words.join(" "));
     }
@@ -144,7 +145,7 @@ fn one(scenario: &Scenario, name: &str) -> String {
     let (first, last) = (seen[0], seen[seen.len() - 1]);
     let least = seen.iter().map(|s| s.available).fold(f64::MAX, f64::min);
     format!(
-        "tool_runs={tool_runs} oom={killed} lost={lost} {latency} full={:.0} some={:.0} least={least:.0} acts={} gained={:.0} cpu={cpu:.3} trouble={} reaction={}",
+        "tool_runs={tool_runs} oom={killed} lost={lost} {latency} full={:.0} some={:.0} least={least:.0} acts={} gained={:.0} cpu={cpu:.3} trouble={} reaction={} phases={phases}",
         last.full - first.full,
         last.some - first.some,
         acts.len(),

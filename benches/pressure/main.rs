@@ -3,7 +3,7 @@
 //! `make pressure` builds it, boots virtual machines with it (`tests/pressure/run.sh`), and reads what they say. It needs the
 //! standard library alone, so that it is built in a moment and runs on any disk.
 //!   guest TOOL REPETITION [SCENARIO...]  plays scenarios, in the virtual machine: one `RESULT` line each
-//!   table FILE                           reads those lines; ends with 1 if a target is missed
+//!   table FILE [SCENARIO...]             reads those lines; ends with 1 if a target is missed
 //!   service, cache, grow, hog, swarm     the workloads
 #![allow(
     clippy::print_stdout,
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["guest", tool, repetition, names @ ..] => guest::play(tool, repetition, names),
-        ["table", file] => return table::show(file),
+        ["table", file, names @ ..] => return table::show(file, names),
         ["service", mib, file, file_mib] => workload::service(number(mib), file, number(file_mib)),
         ["cache", mib, address, rate] => workload::cache(number(mib), address, number(rate)),
         ["grow", mib, rate, hold_millis] => workload::grow(number(mib), number(rate), number(hold_millis)),

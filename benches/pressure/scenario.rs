@@ -34,6 +34,14 @@ pub struct Scenario {
     pub seconds: u64,
 }
 
+impl Scenario {
+    /// Whether it is played beside this tool. Peers have nothing to show where nothing happens.
+    pub fn is_for(&self, tool: &str) -> bool {
+        self.name != "calm"
+            || [super::tool::HEADROOM, super::tool::NOTHING, super::tool::ROOM].contains(&tool)
+    }
+}
+
 /// The file that the hog reads is larger than the machine.
 const BIG: &str = "/data/big";
 

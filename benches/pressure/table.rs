@@ -58,6 +58,13 @@ impl Cell {
         if all.is_empty() { "none".into() } else { all.join(" ") }
     }
 
+    /// Where the time of the first reaction went, in each repetition.
+    fn phases(&self) -> String {
+        let all = self.word("phases").filter(|word| !word.is_empty() && *word != "none");
+        let line = |word: &str| format!("\n    reaction, ms: {}", word.replace(',', ", ").replace(':', " "));
+        all.map(line).collect::<Vec<_>>().concat()
+    }
+
     fn row(&self, tool: &str) -> String {
         let figure = |value: Option<f64>, digits: usize| {
             value.filter(|v| v.is_finite()).map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
@@ -82,8 +89,8 @@ impl Cell {
     }
 }
 
-/// Reads the lines, prints; ends with 1 if a target is missed, or could not be tried.
-pub fn show(file: &str) -> ExitCode {
+/// Reads the lines of the scenarios of these names, or of all; prints; ends with 1 if a target is missed, or could not be tried.
+pub fn show(file: &str, names: &[&str]) -> ExitCode {
     let text = std::fs::read_to_string(file).unwrap();
     let mut cells: BTreeMap<(String, String), Cell> = BTreeMap::new();
     let mut tools: Vec<String> = Vec::new();
@@ -104,7 +111,7 @@ pub fn show(file: &str) -> ExitCode {
         "\nmedians of {repetitions}; kills and losses of all; latency of the service in ms; `room` has memory to spare"
     );
     let mut verdicts = Vec::new();
-    for scenario in &ALL {
+    for scenario in ALL.iter().filter(|s| names.is_empty() || names.contains(&s.name)) {
         println!("\n{}: {}", scenario.name, scenario.what);
         println!(
             "  tool         OOM  lost                       p99    worst  full s least MiB MiB/CPU-s reaction ms"
@@ -112,8 +119,9 @@ pub fn show(file: &str) -> ExitCode {
         let cell = |tool: &str| cells.get(&(scenario.name.to_owned(), tool.to_owned()));
         for tool in &tools {
             match cell(tool) {
-                Some(own) if own.runs() => println!("{}", own.row(tool)),
+                Some(own) if own.runs() => println!("{}{}", own.row(tool), own.phases()),
                 Some(_) => println!("  {tool:<10} did not run, or not to the end"),
+                None if !scenario.is_for(tool) => {}
                 None => println!("  {tool:<10} did not come to its end"),
             }
         }

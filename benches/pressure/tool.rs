@@ -59,8 +59,10 @@ impl Tool {
 
     fn ready(&mut self) {
         if self.name == HEADROOM {
+            // It locks its memory when it has made itself ready, after it has begun to answer.
+            let ready = |page: String| page.contains("\nheadroom_optimizer_memory_locked 1\n");
             for _ in 0..200 {
-                if ask("/-/ready", "").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+                if ask("/metrics", "").is_some_and(ready) {
                     break;
                 }
                 sleep(Duration::from_millis(100));
@@ -96,6 +98,14 @@ impl Tool {
             steps.filter_map(|rest| rest.split([',', '}']).next()?.trim().parse().ok()).collect();
         acts.sort_unstable();
         acts
+    }
+
+    /// Where the time of its first reaction went, if it says so.
+    pub fn phases(&self) -> String {
+        // What is in the log may be that of another tool.
+        let log = if self.name == HEADROOM { super::kernel::read(LOG) } else { String::new() };
+        let said = log.lines().find_map(|line| line.split_once(" phases=\"")?.1.split('"').next());
+        said.map_or_else(|| "none".into(), |text| text.replace('=', ":").replace(' ', ","))
     }
 
     /// What it said, and what each of its threads used, for those who want to know why.

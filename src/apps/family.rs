@@ -7,6 +7,7 @@ use crate::encode::name::{Of, Scheme, is_legacy};
 use crate::metric::{Besides, Desc, Exemplar, Kind, Sink};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 
 /// What one family takes, without its texts.
 const FAMILY_BYTES: usize = 512;
@@ -17,9 +18,10 @@ const SERIES_BYTES: usize = 224;
 /// The longest help; a longer one is cut.
 const HELP_BYTES_MAX: usize = 1024;
 /// The labels of exemplars may have so many letters together, as OpenMetrics says.
-const EXEMPLAR_LETTERS_MAX: usize = 128;
-/// Exemplars of one series: those of so many buckets.
-const EXEMPLARS_MAX: usize = 8;
+pub(super) const EXEMPLAR_LETTERS_MAX: usize = 128;
+/// Exemplars of one series: one for each of so many buckets. SDKs send as many by default: 16 buckets, or 20 of an
+/// exponential histogram.
+pub(super) const EXEMPLARS_MAX: usize = 20;
 /// The first labels of every family: they belong to the application and are not in the key.
 const OWN: [&str; 2] = ["job", "instance"];
 
@@ -28,10 +30,21 @@ const OWN: [&str; 2] = ["job", "instance"];
 pub(super) struct Family {
     pub(super) kind: Kind,
     help: Box<str>,
-    names: Vec<Box<str>>,
+    /// The application that was the first to send it, which is charged for what all share.
+    owner: u32,
+    names: Vec<Name>,
     places: HashMap<Box<str>, u16>,
     /// By application and labels, in the form of [`Key`].
     pub(super) series: BTreeMap<Box<[u8]>, Series>,
+    /// Whether series went since the names were last looked through.
+    pub(super) is_thinned: bool,
+}
+
+/// The name of a label, and the application that brought it.
+#[derive(Debug)]
+struct Name {
+    text: Box<str>,
+    owner: u32,
 }
 
 /// One series.
@@ -62,10 +75,11 @@ pub(super) struct Key<'a> {
 }
 
 impl Family {
-    pub(super) fn new(kind: Kind, help: &str) -> Self {
+    pub(super) fn new(kind: Kind, help: &str, owner: u32) -> Self {
         let places = OWN.iter().zip(0..).map(|(name, place)| ((*name).into(), place)).collect();
-        let names = OWN.iter().map(|name| (*name).into()).collect();
-        Self { kind, help: shown_help(help).into(), names, places, series: BTreeMap::new() }
+        let names = OWN.iter().map(|name| Name { text: (*name).into(), owner }).collect();
+        let (help, series) = (shown_help(help).into(), BTreeMap::new());
+        Self { kind, help, owner, names, places, series, is_thinned: false }
     }
 
     /// What a new family of this name takes.
@@ -73,22 +87,72 @@ impl Family {
         FAMILY_BYTES + 2 * name.len() + shown_help(help).len()
     }
 
-    /// What the names of its labels take.
-    pub(super) fn names_bytes(&self) -> usize {
-        self.names.iter().skip(OWN.len()).map(|name| name_bytes(name)).sum()
+    /// What the family takes without its series, by the application that is charged for it.
+    pub(super) fn shared(&self, name: &str) -> impl Iterator<Item = (u32, usize)> {
+        let names = self.names.iter().skip(OWN.len());
+        let own = (self.owner, Self::bytes_of(name, &self.help));
+        std::iter::once(own).chain(names.map(|name| (name.owner, name_bytes(&name.text))))
     }
 
-    pub(super) fn help_bytes(&self) -> usize {
-        self.help.len()
-    }
-
-    /// Adds the names that a key needs.
-    pub(super) fn add_names(&mut self, fresh: &[&str]) {
+    /// Adds the names that a key of this application needs.
+    pub(super) fn add_names(&mut self, fresh: &[&str], owner: u32) {
         for name in fresh {
             let Ok(place) = u16::try_from(self.names.len()) else { return };
-            self.names.push((*name).into());
+            self.names.push(Name { text: (*name).into(), owner });
             self.places.insert((*name).into(), place);
         }
+    }
+
+    /// How many names of labels an application brought.
+    pub(super) fn names_of(&self, application: u32) -> usize {
+        self.names.iter().skip(OWN.len()).filter(|name| name.owner == application).count()
+    }
+
+    /// The keys of an application's series.
+    pub(super) fn keys_of(&self, application: u32) -> impl Iterator<Item = &[u8]> {
+        let first = application.to_be_bytes();
+        let from = (Bound::Included(&first[..]), Bound::Unbounded);
+        self.series
+            .range::<[u8], _>(from)
+            .map(|(key, _)| &**key)
+            .take_while(move |key| key.starts_with(&first))
+    }
+
+    /// Forgets names of labels that no series has any more, so that there is room for others; what they took, by the
+    /// application that was charged for it.
+    pub(super) fn forget_unused_names(&mut self) -> Vec<(u32, usize)> {
+        if !std::mem::take(&mut self.is_thinned) {
+            return Vec::new();
+        }
+        let mut used: HashSet<usize> = (0..OWN.len()).collect();
+        for key in self.series.keys() {
+            let mut rest = key.get(4..).unwrap_or_default();
+            while let Some((place, _, behind)) = next_label(rest) {
+                used.insert(place);
+                rest = behind;
+            }
+        }
+        if used.len() == self.names.len() {
+            return Vec::new();
+        }
+        // Names keep their order, and so do labels within a key and keys among each other.
+        let (mut moved, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, name) in std::mem::take(&mut self.names).into_iter().enumerate() {
+            moved.push(u16::try_from(kept.len()).unwrap_or(u16::MAX));
+            if used.contains(&place) {
+                kept.push(name);
+            } else {
+                gone.push((name.owner, name_bytes(&name.text)));
+            }
+        }
+        self.places = kept.iter().map(|name| name.text.clone()).zip(0..).collect();
+        self.names = kept;
+        let series = std::mem::take(&mut self.series).into_iter().map(|(mut key, series)| {
+            renumber(&mut key, &moved);
+            (key, series)
+        });
+        self.series = series.collect();
+        gone
     }
 
     /// Writes the family; `application` knows job and instance of each number.
@@ -98,7 +162,7 @@ impl Family {
         application: impl Fn(u32) -> (&'a str, &'a str),
         out: &mut dyn Sink,
     ) {
-        let labels: Vec<&str> = self.names.iter().map(AsRef::as_ref).collect();
+        let labels: Vec<&str> = self.names.iter().map(|name| &*name.text).collect();
         out.family(&Desc { name, help: &self.help, kind: self.kind, labels: &labels, sparse: true });
         let mut values = vec![""; labels.len()];
         for (key, series) in &self.series {
@@ -126,6 +190,19 @@ impl Family {
     }
 }
 
+/// Puts new places into a key.
+fn renumber(key: &mut [u8], moved: &[u16]) {
+    let mut rest = key.get_mut(4..).unwrap_or_default();
+    while let Some((place, behind)) = std::mem::take(&mut rest).split_first_chunk_mut::<2>() {
+        if let Some(now) = moved.get(usize::from(u16::from_be_bytes(*place))) {
+            *place = now.to_be_bytes();
+        }
+        let Some((length, behind)) = behind.split_first_chunk_mut::<2>() else { return };
+        let length = usize::from(u16::from_be_bytes(*length));
+        rest = behind.get_mut(length..).unwrap_or_default();
+    }
+}
+
 fn next_label(bytes: &[u8]) -> Option<(usize, &str, &[u8])> {
     let (place, rest) = bytes.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
@@ -149,17 +226,19 @@ impl Series {
         self.bytes
     }
 
-    /// Takes the time and the exemplars of the last point. Exemplars stay until others of their bucket come.
+    /// Takes the time and the exemplars of the last point. An exemplar stays until another one of its bucket comes.
     pub(super) fn take_more(&mut self, at_millis: Option<i64>, exemplars: &[Exemplar]) {
         if at_millis.is_none() && exemplars.is_empty() && self.more.is_none() {
             return;
         }
-        let most = if matches!(self.held, Held::Number(_)) { 1 } else { EXEMPLARS_MAX };
+        let held = &self.held;
         let more = self.more.get_or_insert_default();
         more.at_millis = at_millis;
-        for exemplar in exemplars.iter().rev().take(most).rev().filter(|e| is_shown(e)) {
-            if more.exemplars.len() >= most {
-                more.exemplars.remove(0);
+        for exemplar in exemplars.iter().rev().take(EXEMPLARS_MAX).rev().filter(|e| is_shown(e)) {
+            let bucket = held.bucket(exemplar.value);
+            let former = more.exemplars.iter().position(|e| held.bucket(e.value).total_cmp(&bucket).is_eq());
+            if let Some(at) = former.or_else(|| (more.exemplars.len() >= EXEMPLARS_MAX).then_some(0)) {
+                more.exemplars.remove(at);
             }
             more.exemplars.push(exemplar.clone());
         }

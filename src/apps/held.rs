@@ -1,7 +1,7 @@
 //! The value that is held of one series: how the next one replaces it or adds to it, and what it takes.
 
 use super::limits::Refusal;
-use crate::metric::{Exponential, Histogram, Kind, Summary, Value};
+use crate::metric::{Exponential, Histogram, Kind, Summary, Value, sum_of};
 
 /// The most buckets of a histogram, and quantiles of a summary.
 pub(super) const BUCKETS_MAX: usize = 512;
@@ -33,7 +33,11 @@ impl Held {
             Value::U64(value) => Self::Number(value as f64),
             Value::F64(value) => Self::Number(value),
             Value::Histogram(value) => Self::Histogram(Box::new(value.clone())),
-            Value::Exponential(value) => Self::Exponential(Box::new(value.clone())),
+            Value::Exponential(value) => {
+                let mut value = Box::new(value.clone());
+                value.fold();
+                Self::Exponential(value)
+            }
             Value::Summary(value) => Self::Summary(Box::new(value.clone())),
         }
     }
@@ -69,7 +73,7 @@ impl Held {
                 for ((_, held), (_, next)) in held.buckets.iter_mut().zip(&next.buckets) {
                     *held = held.saturating_add(*next);
                 }
-                held.sum += next.sum;
+                held.sum = sum_of(held.sum, next.sum);
                 held.count = held.count.saturating_add(next.count);
             }
             (Self::Histogram(held), Value::Histogram(next), Mode::Set) => {
@@ -81,6 +85,18 @@ impl Held {
             }
             // Other bounds, or another kind of histogram: what was counted before cannot be carried on.
             (_, next, _) => *self = Self::new(next),
+        }
+    }
+
+    /// The upper bound of the bucket in which a value lies, by which readers know it; all values are in one if there are none.
+    pub(super) fn bucket(&self, value: f64) -> f64 {
+        match self {
+            Self::Histogram(held) => {
+                let at = held.buckets.partition_point(|(bound, _)| *bound < value);
+                held.buckets.get(at).map_or(f64::INFINITY, |(bound, _)| *bound)
+            }
+            Self::Exponential(_) => Exponential::classic_bound(value),
+            Self::Number(_) | Self::Summary(_) => f64::INFINITY,
         }
     }
 
@@ -142,7 +158,7 @@ pub(super) fn check(kind: Kind, value: Value<'_>, mode: Mode) -> Result<(), Refu
             if value.buckets.len() > BUCKETS_MAX || !ascend || !last {
                 return Err(Refusal::Buckets);
             }
-            if mode == Mode::Add && !value.sum.is_finite() { Err(Refusal::Number) } else { Ok(()) }
+            Ok(())
         }
         (Kind::Histogram, Value::Exponential(value)) => {
             let most = value.positive.counts.len().max(value.negative.counts.len());
@@ -155,7 +171,7 @@ pub(super) fn check(kind: Kind, value: Value<'_>, mode: Mode) -> Result<(), Refu
             {
                 return Err(Refusal::Buckets);
             }
-            if mode == Mode::Add && !value.sum.is_finite() { Err(Refusal::Number) } else { Ok(()) }
+            Ok(())
         }
         (Kind::Summary, Value::Summary(value)) => {
             let ascend = value.quantiles.is_sorted_by(|a, b| a.0 < b.0);

@@ -58,6 +58,12 @@ impl Limits {
         Ok(())
     }
 
+    /// How many names of labels one application may bring into a family: those of a few kinds of series, and not all that
+    /// the family can have, for others have some as well.
+    pub(super) fn names_per_application(&self) -> usize {
+        (2 * self.labels).min(Self::LABELS_MAX)
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         usize::try_from(self.memory.as_u64()).unwrap_or(usize::MAX)
     }

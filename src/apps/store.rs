@@ -1,9 +1,14 @@
 //! The store of what applications send: every limit is looked at before anything is kept, and all that is kept is counted.
 
+mod expiry;
+mod forget;
+mod room;
+
 use super::Input;
 use super::family::{Family, Key, Series, clash, joined, name_bytes};
 use super::held::{self, Held, Mode};
 use super::limits::{Limits, Refusal};
+use super::taken::{is_taken, parts_of};
 use crate::metric::{Exemplar, Kind, Sink, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -141,6 +146,11 @@ impl Store {
         (self.limits, self.stale_after) = (limits, stale_after);
     }
 
+    /// How many labels a series may have: nobody need read more of them.
+    pub fn labels_max(&self) -> usize {
+        self.limits.labels
+    }
+
     /// What is held now.
     pub fn totals(&self) -> Totals {
         Totals { applications: self.applications.len(), series: self.series, bytes: self.bytes }
@@ -182,11 +192,31 @@ impl Store {
     /// Keeps a point, or says why not. Both are counted.
     pub fn put(&mut self, sender: &Sender, about: &About<'_>, point: &Point<'_>) -> Result<(), Refusal> {
         let result = self.try_put(sender, about, point);
+        self.counted(sender.input, result)
+    }
+
+    fn counted(&mut self, input: Input, result: Result<(), Refusal>) -> Result<(), Refusal> {
         match result {
-            Ok(()) => *self.counts.points.entry(sender.input).or_default() += 1,
-            Err(refusal) => self.refuse(sender.input, refusal, 1),
+            Ok(()) => *self.counts.points.entry(input).or_default() += 1,
+            Err(refusal) => self.refuse(input, refusal, 1),
         }
         result
+    }
+
+    /// [`Store::put`] where an application has one series in a family: those with other labels disappear.
+    pub fn put_only(&mut self, sender: &Sender, about: &About<'_>, point: &Point<'_>) -> Result<(), Refusal> {
+        let mut result = self.try_put(sender, about, point);
+        if let Some(family) = self.families.get(about.name).filter(|family| family.kind == about.kind) {
+            let keys: Vec<Box<[u8]>> = family.keys_of(sender.application).map(Into::into).collect();
+            if keys.len() > usize::from(result.is_ok()) {
+                for key in &keys {
+                    self.drop_series(sender.application, about.name, key);
+                }
+                // What was there before may have been in its way.
+                result = self.try_put(sender, about, point);
+            }
+        }
+        self.counted(sender.input, result)
     }
 
     /// Counts points that were refused before they came to the store.
@@ -291,43 +321,56 @@ impl Store {
             bytes: 0,
         };
         series.held.shrink();
-        series.take_more(point.at_millis, point.exemplars);
+        let room = self.room(sender.application);
+        if room.bytes.min(room.own_bytes) > MORE_BYTES_MAX {
+            series.take_more(point.at_millis, point.exemplars);
+        }
         let (lines, bytes) = (series.held.series(), series.measure(key));
         let is_new = !self.families.contains_key(about.name);
         let shared = fresh.iter().map(|name| name_bytes(name)).sum::<usize>()
             + if is_new { Family::bytes_of(about.name, about.help) } else { 0 };
-        if let Err(refusal) = self.room(sender.application).check_all(lines, bytes, shared) {
+        // What all share is charged to the first who sends it: otherwise long names would be free.
+        let bytes = bytes + shared;
+        if let Err(refusal) = room.check(lines, bytes) {
             if !self.expire_if_due(now_millis) {
                 return Err(refusal);
             }
             // The family may have gone with what was stale, and with it the places of its labels.
             return self.try_put(sender, about, point);
         }
-        let family =
-            self.families.entry(about.name.into()).or_insert_with(|| Family::new(about.kind, about.help));
-        family.add_names(fresh);
+        let owner = sender.application;
+        let brought = self.families.get(about.name).map_or(0, |family| family.names_of(owner));
+        if !fresh.is_empty() && brought + fresh.len() > self.limits.names_per_application() {
+            return Err(Refusal::Labels);
+        }
+        let new = || Family::new(about.kind, about.help, owner);
+        let family = self.families.entry(about.name.into()).or_insert_with(new);
+        family.add_names(fresh, owner);
         family.series.insert(key.into(), series);
-        self.bytes += shared;
         self.count(sender.application, (0, 0), (lines, bytes));
         Ok(())
     }
 
     /// Forgets a series: its application says that there is no value any more.
     pub fn remove(&mut self, sender: &Sender, about: &About<'_>, labels: &Labels<'_>) -> Result<(), Refusal> {
-        let Some(family) = self.families.get_mut(about.name).filter(|family| family.kind == about.kind)
-        else {
-            return Ok(());
-        };
+        let family = self.families.get(about.name).filter(|family| family.kind == about.kind);
+        let Some(family) = family else { return Ok(()) };
         let key = Key::new(about.kind, Some(family), labels, &self.limits)?;
         if !key.fresh.is_empty() {
             return Ok(());
         }
         let mut bytes = Vec::new();
         key.write(sender.application, &mut bytes);
-        if let Some(series) = family.series.remove(bytes.as_slice()) {
-            self.count(sender.application, (series.held.series(), series.bytes), (0, 0));
-        }
+        self.drop_series(sender.application, about.name, &bytes);
         Ok(())
+    }
+
+    fn drop_series(&mut self, application: u32, family: &str, key: &[u8]) {
+        let Some(family) = self.families.get_mut(family) else { return };
+        if let Some(series) = family.series.remove(key) {
+            family.is_thinned = true;
+            self.count(application, (series.held.series(), series.bytes), (0, 0));
+        }
     }
 
     /// Writes all that is held and not stale. Families whose names others have are left out.
@@ -350,53 +393,6 @@ impl Store {
         super::own::write(self, hidden, out);
     }
 
-    /// Forgets what was not sent for too long.
-    fn expire(&mut self, now_millis: u64) {
-        self.expired_at_millis = now_millis;
-        let limit = u64::try_from(self.stale_after.as_millis()).unwrap_or(u64::MAX);
-        let is_stale = |seen: u64| now_millis.saturating_sub(seen) > limit;
-        let (mut gone, mut families_gone) = (Vec::new(), 0);
-        self.families.retain(|name, family| {
-            family.series.retain(|key, series| {
-                let stale = is_stale(series.seen_millis);
-                if stale {
-                    let number = key.first_chunk().map_or(0, |number| u32::from_be_bytes(*number));
-                    gone.push((number, (series.held.series(), series.bytes)));
-                }
-                !stale
-            });
-            if family.series.is_empty() {
-                families_gone += Family::bytes_of(name, "") + family.help_bytes() + family.names_bytes();
-            }
-            !family.series.is_empty()
-        });
-        self.bytes = self.bytes.saturating_sub(families_gone);
-        self.counts.expired += gone.len() as u64;
-        for (number, before) in gone {
-            self.count(number, before, (0, 0));
-        }
-        let mut bytes_gone = 0;
-        self.applications.retain(|_, application| {
-            let stays = application.series > 0 || !is_stale(application.seen_millis);
-            if !stays {
-                bytes_gone += application_bytes(&application.job, &application.instance);
-            }
-            stays
-        });
-        self.bytes = self.bytes.saturating_sub(bytes_gone);
-        let applications = &self.applications;
-        self.numbers.retain(|_, number| applications.contains_key(number));
-    }
-
-    /// The same where room is wanted, not more often than makes sense; whether it was done.
-    fn expire_if_due(&mut self, now_millis: u64) -> bool {
-        let due = now_millis.saturating_sub(self.expired_at_millis) >= EXPIRE_MILLIS_MIN;
-        if due {
-            self.expire(now_millis);
-        }
-        due
-    }
-
     fn count(&mut self, application: u32, before: (usize, usize), after: (usize, usize)) {
         let step = |total: &mut usize, before: usize, after: usize| {
             *total = (*total + after).saturating_sub(before);
@@ -409,49 +405,8 @@ impl Store {
         }
     }
 
-    fn room(&self, application: u32) -> Room {
-        let (series, bytes) = self.applications.get(&application).map_or((0, 0), |a| (a.series, a.bytes));
-        let limits = &self.limits;
-        Room {
-            series: limits.series.saturating_sub(self.series),
-            own_series: limits.series_per_application.saturating_sub(series),
-            bytes: limits.memory_bytes().saturating_sub(self.bytes),
-            own_bytes: limits.memory_bytes_per_application().saturating_sub(bytes),
-        }
-    }
-
     fn millis(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What there is room for.
-#[derive(Clone, Copy)]
-struct Room {
-    series: usize,
-    own_series: usize,
-    bytes: usize,
-    own_bytes: usize,
-}
-
-impl Room {
-    fn check(self, series: usize, bytes: usize) -> Result<(), Refusal> {
-        self.check_all(series, bytes, 0)
-    }
-
-    /// `shared` is what is of no application: the names of families and labels.
-    fn check_all(self, series: usize, bytes: usize, shared: usize) -> Result<(), Refusal> {
-        if series > self.own_series {
-            Err(Refusal::ApplicationSeries)
-        } else if series > self.series {
-            Err(Refusal::Series)
-        } else if bytes > self.own_bytes {
-            Err(Refusal::ApplicationMemory)
-        } else if bytes + shared > self.bytes {
-            Err(Refusal::Memory)
-        } else {
-            Ok(())
-        }
     }
 }
 
@@ -472,19 +427,6 @@ fn is_old(series: &Series, sender: &Sender, point: &Point<'_>) -> bool {
         Mode::Add if point.start_nanos > 0 => point.start_nanos < held,
         Mode::Add => point.at_nanos <= held,
     }
-}
-
-fn parts_of(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Histogram => &["_bucket", "_sum", "_count"],
-        Kind::Summary => &["_sum", "_count"],
-        _ => &[],
-    }
-}
-
-/// Whether another collector has the name, or one that this family's series would have.
-fn is_taken(out: &dyn Sink, name: &str, kind: Kind) -> bool {
-    out.has_family(name) || parts_of(kind).iter().any(|part| out.has_family(&format!("{name}{part}")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `headroom check`: answers with an exit code.
 
+mod health;
+
+use super::Common;
 use super::over::{Over, User};
 use crate::client::{Call, send_blocking};
 use crate::config::Config;
@@ -19,6 +22,8 @@ pub(super) enum Check {
         /// The file
         file: PathBuf,
     },
+    /// Ask all components of `applications.probes` once how they are, or a running exporter what it knows of them
+    Health(health::Args),
     /// Ask a server whether it is ready (a container's health check)
     Ready {
         /// The page to ask, such as http://127.0.0.1:9177/-/ready
@@ -35,8 +40,9 @@ pub(super) enum Check {
 
 impl Check {
     /// Checks, and prints what was found.
-    pub(super) fn run(self) -> Result<u8> {
+    pub(super) fn run(self, common: &Common) -> Result<u8> {
         match self {
+            Self::Health(args) => return args.run(common),
             Self::Config { file } => {
                 let config = Config::load(Some(&file))?;
                 let rehearsal = crate::collect::Scraper::new(config.host(), &config.exporter.collectors);
@@ -49,6 +55,7 @@ impl Check {
                 {
                     Token::from_file(token)?;
                 }
+                super::service::probes::ready(&config)?;
                 for file in [&config.exporter.web_config_file, &config.optimizer.web_config_file]
                     .into_iter()
                     .flatten()

@@ -7,12 +7,14 @@ use crate::optimize::Options;
 use crate::optimize::action::{self, Action};
 use crate::optimize::api::by_hand::Held;
 use crate::optimize::pause::Pause;
+use crate::optimize::policy::Target;
+use crate::optimize::policy::hook::PressureSocket;
 use anyhow::{Context, Result};
 use hyper::Method;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags of `headroom optimizer`; each stands over its key in the configuration file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -136,12 +138,17 @@ impl Stop {
     }
 }
 
+/// The action that asks applications by their hooks.
+const APP_HOOK: &str = "app_hook";
+
 /// What the configuration asks of the system.
 #[derive(Default)]
 struct Needs {
     capabilities: BTreeSet<&'static str>,
     /// The actions of all ladders, with what they want besides capabilities.
     actions: BTreeMap<&'static str, &'static dyn Action>,
+    /// What hooks of targets want of the unit, as lines of a drop-in.
+    lines: BTreeSet<String>,
 }
 
 impl Needs {
@@ -151,7 +158,31 @@ impl Needs {
         let actions = ladders.flatten().filter_map(|rung| action::find(&rung.action));
         let actions: BTreeMap<_, _> = actions.map(|a| (a.name(), a)).collect();
         let capabilities = actions.values().flat_map(|a| a.explain().capabilities).copied().collect();
-        Self { capabilities, actions }
+        let mut needs = Self { capabilities, actions, lines: BTreeSet::new() };
+        let sockets = options.targets.iter().flat_map(Target::pressure_sockets);
+        sockets.for_each(|socket| needs.socket(&socket));
+        // Sockets are served whatever the ladders have; a signal is sent by a rung alone.
+        if needs.actions.contains_key(APP_HOOK) {
+            let signals = options.targets.iter().flat_map(Target::all_hooks).any(|h| h.signal.is_some());
+            needs.capabilities.extend(signals.then_some("CAP_KILL"));
+        }
+        needs
+    }
+
+    /// What it takes to make a socket, and to give it away.
+    fn socket(&mut self, socket: &PressureSocket) {
+        let directory = socket.path.parent().unwrap_or_else(|| Path::new("/"));
+        match directory.strip_prefix("/run") {
+            Ok(below) if !below.as_os_str().is_empty() => {
+                self.lines.insert(format!("RuntimeDirectory={}", below.display()));
+                self.lines.insert("RuntimeDirectoryMode=0755".to_owned());
+            }
+            _ => _ = self.lines.insert(format!("ReadWritePaths={}", directory.display())),
+        }
+        let Some(owner) = &socket.owner else { return };
+        self.lines.insert("SystemCallFilter=@chown".to_owned());
+        // A group that Headroom's user is in may be given without it.
+        self.capabilities.extend((!owner.starts_with(':')).then_some("CAP_CHOWN"));
     }
 }
 
@@ -192,7 +223,9 @@ fn drop_in(needs: &Needs, capabilities: &str) -> String {
             text.extend([key, capabilities, "\n"]);
         }
     }
-    let allowances: BTreeSet<_> = needs.actions.keys().flat_map(|name| allowances(name)).collect();
+    let mut allowances: BTreeSet<_> =
+        needs.actions.keys().flat_map(|name| allowances(name)).copied().collect();
+    allowances.extend(needs.lines.iter().map(String::as_str));
     allowances.into_iter().fold(text, |text, line| text + line + "\n")
 }
 

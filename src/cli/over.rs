@@ -41,6 +41,13 @@ impl Over {
     }
 }
 
+impl Over {
+    /// Whether a certificate is shown.
+    pub(super) fn shows_certificate(&self) -> bool {
+        self.cert_file.is_some()
+    }
+}
+
 impl User {
     /// The header of basic authentication.
     pub(super) fn header(&self) -> Result<Option<HeaderValue>> {

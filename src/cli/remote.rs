@@ -1,12 +1,13 @@
 //! The running optimizer, called by its API: where it is, with which token, and what its refusals mean.
 
-use super::over::Over;
+use super::over::{Over, User};
 use super::service::token_path;
 use crate::client::{Call, send_blocking};
 use crate::config::Config;
 use crate::serve::token::Token;
 use crate::serve::web::Web;
 use anyhow::{Context, Result, anyhow, bail};
+use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -30,12 +31,15 @@ pub(super) struct Args {
     token_file: Option<PathBuf>,
     #[command(flatten)]
     over: Over,
+    #[command(flatten)]
+    user: User,
 }
 
 /// The running optimizer.
 pub(super) struct Optimizer {
     url: String,
-    token: Token,
+    /// A token or a user; none where a certificate is to do.
+    authorization: Option<HeaderValue>,
     call: Call,
 }
 
@@ -60,22 +64,37 @@ impl Args {
             let scheme = web.as_ref().map_or("http", Web::scheme);
             format!("{scheme}://{}", reachable(config.optimizer.listen))
         };
-        let token = Token::from_file(&self.token_file.clone().unwrap_or_else(|| token_path(config)))?;
+        let authorization = self.authorization(config)?;
         let call = Call { trust: self.over.trust(&url)?, ..Call::get("") };
-        Ok(Optimizer { url: format!("{url}/api/v1/"), token, call })
+        Ok(Optimizer { url: format!("{url}/api/v1/"), authorization, call })
+    }
+
+    /// As a user, if one is given; else with the token. Who shows a certificate needs none, and sends what there is.
+    fn authorization(&self, config: &Config) -> Result<Option<HeaderValue>> {
+        if let Some(user) = self.user.header()? {
+            return Ok(Some(user));
+        }
+        match (&self.token_file, Token::from_file(&token_path(config))) {
+            (Some(file), _) => Ok(Token::from_file(file)?.header()),
+            (None, Ok(token)) => Ok(token.header()),
+            (None, Err(_)) if self.over.shows_certificate() => Ok(None),
+            (None, Err(e)) => Err(e.into()),
+        }
     }
 }
 
 impl Optimizer {
     /// What a page answers.
     pub(super) fn call(&self, method: Method, page: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>> {
-        let (authorization, url) = (self.token.header(), format!("{}{page}", self.url));
+        let (authorization, url) = (self.authorization.clone(), format!("{}{page}", self.url));
         let (status, body) = send_blocking(Call { method, url, authorization, body, ..self.call.clone() })
             .context("is the optimizer running? (its address is optimizer.listen, or --url)")?;
         let said = String::from_utf8_lossy(&body);
         match status {
             _ if status.is_success() => Ok(body.to_vec()),
-            StatusCode::UNAUTHORIZED => bail!("the optimizer does not take this token: {}", said.trim()),
+            StatusCode::UNAUTHORIZED => {
+                bail!("the optimizer does not take this token, user or certificate: {}", said.trim())
+            }
             _ => bail!("the optimizer says {status}: {}", said.trim()),
         }
     }

@@ -1,6 +1,8 @@
 //! `headroom rules`: the rules that come with the program, said and written with the user's thresholds.
 
+use super::{Common, load};
 use crate::config::nearest;
+use crate::services::rules::{FILE, HEAD, text as of_services};
 use crate::stack::files::RULES;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -28,6 +30,15 @@ pub(super) enum Rules {
         #[arg(long)]
         force: bool,
     },
+    /// Make the rules of your services: what is recorded of them, alerts on burning budgets and thresholds
+    Generate {
+        /// Write services.yml into this directory, which is made if it is missing [default: print it]
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Replace a file that is there and was not made by this command
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// An alert as the files have it.
@@ -43,11 +54,12 @@ struct Alert {
 
 impl Rules {
     /// Prints or writes them.
-    pub(super) fn run(self) -> Result<u8> {
+    pub(super) fn run(self, common: &Common) -> Result<u8> {
         let text = match self {
             Self::List => list()?,
             Self::Explain { name } => explain(&name)?,
             Self::Write { directory, set, force } => write(&directory, &set, force)?,
+            Self::Generate { output, force } => generate(common, output.as_deref(), force)?,
         };
         io::stdout().write_all(text.as_bytes())?;
         Ok(0)
@@ -101,6 +113,22 @@ fn write(directory: &Path, set: &[String], force: bool) -> Result<String> {
         written.push(format!("{}\n", path.display()));
     }
     Ok(written.concat())
+}
+
+fn generate(common: &Common, output: Option<&Path>, force: bool) -> Result<String> {
+    let services = load(common, &|_| ())?.services;
+    if services.is_empty() {
+        bail!("no services are configured (services)");
+    }
+    let text = of_services(&services).map_err(|why| anyhow!(why))?;
+    let Some(directory) = output else { return Ok(text) };
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    let path = directory.join(FILE);
+    if !force && std::fs::read_to_string(&path).is_ok_and(|there| !there.starts_with(HEAD)) {
+        bail!("{} is there and was not made by this command; --force replaces it", path.display());
+    }
+    std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    Ok(format!("{}\n", path.display()))
 }
 
 /// The files, with what `set` says in place of the thresholds of these names.

@@ -1,5 +1,6 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
+pub(super) mod probes;
 mod exports;
 mod receivers;
 mod state;
@@ -8,6 +9,10 @@ use super::sockets::{bind, bind_all, inherited};
 use super::telemetry::Telemetry;
 use super::{Common, load};
 use crate::apps::Applications;
+use crate::apps::probe::board::Board;
+use crate::apps::probe::prober::Prober;
+use crate::apps::scrape::fetch::Scraping;
+use crate::apps::statsd::listener::Statsd;
 use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
@@ -15,7 +20,8 @@ use crate::export::Exports;
 use crate::exporter::Exporter;
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
-use crate::optimize::api::{Api, OwnPage, Tokens, WRITERS_MAX};
+use crate::optimize::api::access::Tokens;
+use crate::optimize::api::{Api, OwnPage, WRITERS_MAX};
 use crate::optimize::executor::{Around, Executor, Settings};
 use crate::optimize::grafana::Annotations;
 use crate::optimize::metrics::Metrics;
@@ -97,6 +103,11 @@ pub(super) struct Service {
     scrapes: Option<ScrapeThread>,
     /// What applications sent; none if no input is configured.
     applications: Option<Applications>,
+    /// What is known of probed components, and who asks them.
+    health: Board,
+    prober: Prober,
+    statsd: Option<Statsd>,
+    scraping: Option<Scraping>,
     /// What sends the samples by itself.
     exports: Exports,
     executor: Option<Executor>,
@@ -125,6 +136,10 @@ impl Service {
             reloads,
             scrapes: None,
             applications: None,
+            health: Board::default(),
+            prober: Prober::default(),
+            statsd: None,
+            scraping: None,
             exports: Exports::default(),
             executor: None,
             telemetry: Telemetry::default(),
@@ -185,13 +200,16 @@ impl Service {
 
     fn start_exporter(&mut self, reload: Option<Reload>) -> Result<Exporter> {
         let options = &self.config.applications;
-        self.applications = options.any().then(|| Applications::new(options));
+        self.applications = options.any().then(|| Applications::new(options).with(self.health.clone()));
+        let probes = probes::ready(&self.config)?;
+        self.probe(probes);
         let scrapes = {
             let age_max = self.config.exporter.page_age_max;
             ScrapeThread::start(self.scraper(&self.config)?, age_max)?
         };
         self.scrapes = Some(scrapes.clone());
-        Ok(Exporter::new(&self.config.exporter, scrapes, reload))
+        node_exporter_build_info(&self.registry)?;
+        Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload))
     }
 
     fn scraper(&self, config: &Config) -> Result<Scraper> {
@@ -333,6 +351,11 @@ impl Service {
         let state_dir_changed = next.state_dir != self.config.state_dir;
         // Journal and token stay where Alertmanager and the last start know them.
         next.state_dir.clone_from(&self.config.state_dir);
+        let probes = probes::ready(&next)?;
+        if self.scrapes.is_some() && self.applications.is_none() && next.applications.any() {
+            let fresh = Applications::new(&next.applications);
+            self.applications = Some(fresh.with(self.health.clone()));
+        }
         let scraper = match &self.scrapes {
             Some(_) => Some(self.scraper(&next)?),
             None => None,
@@ -350,6 +373,12 @@ impl Service {
         if let Some(applications) = &self.applications {
             applications.replace(&next.applications);
         }
+        if let Some(scraping) = &mut self.scraping {
+            scraping.replace(&next.applications.scrape);
+        }
+        if let Some(statsd) = &self.statsd {
+            statsd.replace(&next.applications.statsd, next.applications.stale_after);
+        }
         if let (Some(executor), Some((settings, tokens))) = (&self.executor, settings) {
             executor.shared().replace(settings);
             if let Some(slot) = &self.tokens {
@@ -357,6 +386,9 @@ impl Service {
             }
         }
         self.config = next;
+        if self.scrapes.is_some() {
+            self.probe(probes);
+        }
         Ok(())
     }
 }
@@ -371,6 +403,10 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("exporter.telemetry_path", e.telemetry_path != f.telemetry_path),
         ("exporter.max_requests", e.max_requests != f.max_requests),
         ("applications.otlp", old.applications.otlp != new.applications.otlp),
+        ("applications.statsd.udp", old.applications.statsd.udp != new.applications.statsd.udp),
+        ("applications.statsd.unix", old.applications.statsd.unix != new.applications.statsd.unix),
+        // Other targets are taken; the first ones are not.
+        ("applications.scrape", old.applications.scrape.is_empty() && !new.applications.scrape.is_empty()),
         ("optimizer.listen", o.listen != p.listen),
         ("optimizer.web_config_file", o.web_config_file != p.web_config_file),
         ("optimizer.grafana", o.grafana != p.grafana),
@@ -411,6 +447,25 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
     reloaded.set(1);
     at.set(seconds_now());
     Ok((reloaded, at))
+}
+
+/// The series by which dashboards of node_exporter list machines and scripts know that one answers. The version is Headroom's,
+/// and what only a program in Go has is left out.
+fn node_exporter_build_info(registry: &Registry) -> Result<()> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let os = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
+    let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which node_exporter \
+                was built, and the goos and goarch for the build.";
+    let opts = Opts::new("node_exporter_build_info", help).const_label("goarch", arch);
+    let build =
+        IntGauge::with_opts(opts.const_label("goos", os).const_label("version", env!("CARGO_PKG_VERSION")))?;
+    build.set(1);
+    registry.register(Box::new(build))?;
+    Ok(())
 }
 
 /// What runs are decided by.

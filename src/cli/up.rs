@@ -3,10 +3,11 @@
 use super::service::{Loader, Parts, Service, block_on, state_dir};
 use super::{Common, load};
 use crate::config::Config;
+use crate::services;
 use crate::stack::files::{self, Generated, Wiring};
 use crate::stack::supervise::{Program, find};
 use crate::stack::{Options, Server};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
@@ -79,12 +80,14 @@ impl Stack {
         let mut service = Service::start(config, Parts { exporter: true, optimizer: true }, loader).await?;
         let token_file = absolute(&service.token_file()?)?;
         let config = service.config();
+        let rules = services::rules::text(&config.services).map_err(|why| anyhow!(why))?;
         let wiring = Wiring {
             options: &options,
             exporter: config.exporter.listen.first(),
             telemetry_path: &config.exporter.telemetry_path,
             optimizer: config.optimizer.listen,
             token_file: &token_file,
+            services: (services::rules::FILE, &rules),
         };
         let generated = files::write(&absolute(&state)?.join("etc"), &wiring)?;
         let programs = [

@@ -73,6 +73,11 @@ impl Board {
         Self { children: self.children.heard_by(arrivals), ..self }
     }
 
+    /// The same board of devices of a class: they are not looked for as long as nothing came to the machine or went.
+    pub(super) fn told_by(self, arrivals: &Arrivals) -> Self {
+        Self { children: self.children.told_by(arrivals), ..self }
+    }
+
     /// Looks whether there are other devices than before, and lets `find` say what their files are; false if there is
     /// no such directory.
     pub(super) fn look<E: From<HostError>>(

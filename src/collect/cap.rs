@@ -1,6 +1,6 @@
 //! A bound on the series of one collector, whatever the machine has: what is more is left out and counted.
 
-use crate::metric::{Besides, Desc, Mark, Sink, Value};
+use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -87,6 +87,10 @@ impl Sink for Cap<'_> {
         self.out.has_family(name)
     }
 
+    fn is_taken(&self, name: &str, kind: Kind) -> bool {
+        self.out.is_taken(name, kind)
+    }
+
     fn mark(&mut self) -> Mark {
         let mark = self.out.mark();
         self.marks.push((mark, self.left, self.cut));
@@ -138,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_histogram_is_as_many_series_as_it_has_lines_and_is_whole_or_not_there() {
-        let histogram = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: 3.0, count: 2 };
+        let histogram = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: Some(3.0), count: 2 };
         let write = |out: &mut dyn Sink| {
             single(out, &Desc { kind: crate::metric::Kind::Histogram, ..B }, Value::Histogram(&histogram));
         };

@@ -4,9 +4,9 @@ mod info;
 mod topology;
 
 use super::{CollectError, Collector, Entry, cpufreq};
+use crate::host::Host;
 use crate::host::cpuinfo::cpuinfo;
 use crate::host::stat::{self, CpuTimes, TICKS_PER_SECOND};
-use crate::host::{Host, Kept};
 use crate::metric::{Desc, Sink, Value};
 use info::Info;
 use serde::Deserialize;
@@ -18,7 +18,6 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, options| {
         Ok(Box::new(Cpu {
-            file: host.proc_file("stat"),
             guest: options.cpu.guest,
             read: Vec::new(),
             cpus: Vec::new(),
@@ -63,7 +62,6 @@ const IDLE: usize = 3;
 const JUMP_BACK_TICKS: u64 = 300;
 
 struct Cpu {
-    file: Kept,
     guest: bool,
     /// What was read in this pass; kept for its memory only.
     read: Vec<CpuTimes>,
@@ -79,8 +77,8 @@ struct Known {
 
 impl Collector for Cpu {
     fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let Self { file, read, .. } = self;
-        file.parse_lines(|text| {
+        let read = &mut self.read;
+        host.stat(|text| {
             read.clear();
             stat::cpus(text).try_for_each(|times| times.map(|times| read.push(times)))
         })?

@@ -16,7 +16,8 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, _| {
         Ok(Box::new(Cpufreq {
-            board: Board::new(host.sysfs.join("devices/system/cpu"), Unreadable::IsAbsent),
+            board: Board::new(host.sysfs.join("devices/system/cpu"), Unreadable::IsAbsent)
+                .told_by(&host.arrivals),
             offline: host.sys_file("devices/system/cpu/offline"),
             offline_before: Vec::new(),
             policies: Policies::default(),

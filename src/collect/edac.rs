@@ -12,7 +12,7 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, _| {
         Ok(Box::new(Edac(
-            Board::new(host.sysfs.join("devices/system/edac/mc"), Unreadable::Fails).heard_by(&host.arrivals),
+            Board::new(host.sysfs.join("devices/system/edac/mc"), Unreadable::Fails).told_by(&host.arrivals),
         )))
     },
 };

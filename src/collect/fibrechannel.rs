@@ -14,8 +14,7 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, _| {
         Ok(Box::new(FibreChannel {
-            board: Board::new(host.sysfs.join("class/fc_host"), Unreadable::IsAbsent)
-                .heard_by(&host.arrivals),
+            board: Board::new(host.sysfs.join("class/fc_host"), Unreadable::IsAbsent).told_by(&host.arrivals),
             ports: Ports::default(),
         }))
     },

@@ -22,7 +22,7 @@ pub const ENTRY: Entry = Entry {
         Ok(Box::new(Hwmon {
             chips: Choice::new("hwmon.chip", chip_include, chip_exclude)?,
             sensors: Choice::new("hwmon.sensor", sensor_include, sensor_exclude)?,
-            board: Board::new(host.sysfs.join("class/hwmon"), Unreadable::IsAbsent).heard_by(&host.arrivals),
+            board: Board::new(host.sysfs.join("class/hwmon"), Unreadable::IsAbsent).told_by(&host.arrivals),
         }))
     },
 };

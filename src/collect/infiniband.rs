@@ -22,7 +22,7 @@ pub const ENTRY: Entry = Entry {
         Ok(Box::new(InfiniBand {
             choice: Choice::new("infiniband.device", device_include, device_exclude)?,
             board: Board::new(host.sysfs.join("class/infiniband"), Unreadable::IsAbsent)
-                .heard_by(&host.arrivals),
+                .told_by(&host.arrivals),
         }))
     },
 };

@@ -10,6 +10,7 @@ use crate::metric::{Desc, Sink, Value};
 use regex_lite::Regex;
 use serde::Deserialize;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// This collector's line in the list.
 pub const ENTRY: Entry = Entry {
@@ -22,6 +23,7 @@ pub const ENTRY: Entry = Entry {
             devices: Listing::new(host.sysfs.join("class/net")),
             // Where /sys is another machine's or a test's, nobody tells of changes.
             links: if host.sysfs == Path::new("/sys") { Links::listen().ok() } else { None },
+            news_at: None,
             passes_left: 0,
         }))
     },
@@ -56,10 +58,10 @@ impl Default for Options {
 const TEXTS: [&str; 5] = ["operstate", "address", "broadcast", "duplex", "ifalias"];
 const OPERSTATE: usize = 0;
 const DUPLEX: usize = 3;
-/// The numbers that change without news of the device: what is counted, and what only the driver knows.
-const RESTLESS: [usize; 5] = [1, CARRIER_CHANGES, 3, 4, SPEED];
 /// After so many passes everything is read anew, though there was no news.
 const PASSES: u32 = 20;
+/// So long after news everything is read in each pass: a device that goes is told of before its files are gone.
+const SETTLE: Duration = Duration::from_secs(3);
 
 const fn gauge(name: &'static str, help: &'static str) -> Desc<'static> {
     Desc::gauge(name, help, &["device"])
@@ -113,7 +115,6 @@ const NUMBERS: [(&str, Desc<'static>); 17] = [
     ),
     ("type", gauge("node_network_protocol_type", "Network device property: protocol_type")),
 ];
-const CARRIER_CHANGES: usize = 2;
 const FLAGS: usize = 7;
 const IFINDEX: usize = 8;
 const SPEED: usize = 14;
@@ -126,6 +127,8 @@ struct Netclass {
     devices: Listing<Attributes>,
     /// Tells when something changed: most of a device's files say the same for years.
     links: Option<Links>,
+    /// When there was news last.
+    news_at: Option<Instant>,
     /// How many passes may do without reading everything, as long as there is no news.
     passes_left: u32,
 }
@@ -136,39 +139,53 @@ impl Collector for Netclass {
             return netlink::collect(host, self.ignored.as_ref(), self.options.netlink_with_stats, out);
         }
         // Heard before the first file is read: what changes later is news for the next pass.
-        let news = self.links.as_ref().is_none_or(Links::has_news);
-        let Self { ignored, devices, .. } = self;
-        let others = devices
-            .refresh(|path, name, is_file| {
-                // The one ordinary file there, bonding_masters, is no device.
-                let shown = !is_file && ignored.as_ref().is_none_or(|pattern| !pattern.is_match(name));
-                shown.then(|| Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, _)| name)))
-            })?
-            .ok_or_else(|| CollectError::Absent("class/net".into()))?;
-        self.read(others || news)?;
+        if self.links.as_ref().is_none_or(Links::has_news) {
+            self.news_at = Some(Instant::now());
+        }
+        let settled = self.news_at.is_none_or(|at| at.elapsed() >= SETTLE);
+        if settled && self.passes_left > 0 {
+            self.passes_left -= 1;
+            self.read_speeds()?;
+        } else {
+            self.read_all()?;
+        }
         write(&self.devices, self.options.ignore_invalid_speed, out);
         Ok(())
     }
 }
 
 impl Netclass {
-    fn read(&mut self, changed: bool) -> Result<(), HostError> {
-        let mut reader = Reader::default();
-        let left = self.passes_left.checked_sub(1).filter(|_| !changed);
+    /// Reads all files of all devices.
+    fn read_all(&mut self) -> Result<(), CollectError> {
+        let Self { ignored, devices, .. } = self;
         // Until all was read.
         self.passes_left = 0;
+        devices
+            .refresh(|path, name, is_file| {
+                // The one ordinary file there, bonding_masters, is no device.
+                let shown = !is_file && ignored.as_ref().is_none_or(|pattern| !pattern.is_match(name));
+                shown.then(|| Attributes::new(path, &TEXTS, &NUMBERS.map(|(name, _)| name)))
+            })?
+            .ok_or_else(|| CollectError::Absent("class/net".into()))?;
+        let mut reader = Reader::default();
         for (_, device) in self.devices.items_mut() {
-            if left.is_some() {
-                let known = device.number(CARRIER_CHANGES).is_some();
-                device.read_some(&mut reader, |text| text == DUPLEX, |number| RESTLESS.contains(&number))?;
-                if !known || device.number(CARRIER_CHANGES).is_some() {
-                    continue;
-                }
-                // It has just gone.
-            }
             device.read(&mut reader)?;
         }
-        self.passes_left = left.unwrap_or_else(|| if self.are_heard() { PASSES } else { 0 });
+        self.passes_left = if self.are_heard() { PASSES } else { 0 };
+        Ok(())
+    }
+
+    /// Reads what only the driver knows, and tells nobody of; a device that has none gets none without news.
+    fn read_speeds(&mut self) -> Result<(), HostError> {
+        let mut reader = Reader::default();
+        for (_, device) in self.devices.items_mut() {
+            let (duplex, speed) = (device.text(DUPLEX).is_some(), device.number(SPEED).is_some());
+            device.read_some(
+                &mut reader,
+                |text| duplex && text == DUPLEX,
+                |number| speed && number == SPEED,
+            )?;
+        }
         Ok(())
     }
 
@@ -231,10 +248,11 @@ mod tests {
     #[ignore = "the next one runs it, with network devices of its own"]
     fn what_changes_is_seen_in_the_next_pass() {
         let mut netclass = (ENTRY.make)(&Host::default(), &collect::Options::default()).unwrap();
-        let set = |args: &str| {
-            let done = Command::new("ip").args(["link", "set", "lo"]).args(args.split(' ')).status();
+        let ip = |args: &str| {
+            let done = Command::new("ip").arg("link").args(args.split(' ')).status();
             assert!(done.unwrap().success(), "{args}");
         };
+        let set = |args: &str| ip(&format!("set lo {args}"));
         let before = lo(netclass.as_mut());
         assert_eq!(before, ["65536", "8", "1000"]);
         for _ in 0..PASSES * 2 {
@@ -246,6 +264,24 @@ mod tests {
         assert_eq!(lo(netclass.as_mut()), ["1400", "9", "1000"]);
         set("txqueuelen 77");
         assert_eq!(lo(netclass.as_mut()), ["1400", "9", "77"]);
+        // That a carrier came or went is told after it was counted.
+        let links = Links::listen().unwrap();
+        ip("add v0 type veth peer name v1");
+        ip("set v0 up");
+        ip("set v1 up");
+        let changes = || std::fs::read_to_string("/sys/class/net/v0/carrier_changes").unwrap();
+        for args in ["set v1 down", "set v1 up"] {
+            // What was done before may be told of a second later.
+            while links.has_news() {
+                std::thread::sleep(Duration::from_millis(1500));
+            }
+            let before = changes();
+            ip(args);
+            while !links.has_news() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert_ne!(changes(), before, "{args}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The collector of network protocols' counters: /proc/net/netstat, snmp and snmp6 (`node_netstat_*`).
 
-use super::family::{Fields, Named};
+use super::family::{Fields, Named, is_name, whole};
 use super::{CollectError, Collector, Entry, OptionError, filter};
-use crate::host::netstat::{count, counters, counters6};
-use crate::host::{Host, Kept};
-use crate::metric::{Kind, Sink};
+use crate::host::netstat::{Pair, count, counters6, pairs};
+use crate::host::{Host, Kept, ParseError};
+use crate::metric::{Kind, Sink, single};
 use regex_lite::Regex;
 use serde::Deserialize;
 
@@ -14,11 +14,15 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, options| {
         Ok(Box::new(Netstat {
-            wanted: Wanted::new(&options.netstat)?,
+            counters: Counters {
+                wanted: Wanted::new(&options.netstat)?,
+                lines: Vec::new(),
+                count: 0,
+                fields: Fields::default(),
+            },
             stat: host.proc_file("net/netstat"),
             snmp: host.proc_file("net/snmp"),
             snmp6: host.proc_file("net/snmp6"),
-            fields: Fields::default(),
         }))
     },
 };
@@ -98,34 +102,121 @@ fn usual(key: &str) -> bool {
 }
 
 struct Netstat {
-    wanted: Wanted,
+    counters: Counters,
     stat: Kept,
     snmp: Kept,
     /// Not there if the kernel has no IPv6.
     snmp6: Kept,
+}
+
+/// The counters of a pass. What they are called is found out once for each line of names, and anew if that is another one.
+struct Counters {
+    wanted: Wanted,
+    /// The pairs of lines of the first two files, and how many of them this pass has so far.
+    lines: Vec<Line>,
+    count: usize,
+    /// The counters of the third file, which has a name in each line.
     fields: Fields,
+}
+
+/// A line of names, and the counters below it that are shown.
+struct Line {
+    names: String,
+    count: usize,
+    shown: Vec<Counter>,
+}
+
+struct Counter {
+    /// The place of its number in the line.
+    place: usize,
+    family: Named,
+    value: i128,
+}
+
+impl Counters {
+    fn begin(&mut self) {
+        self.count = 0;
+        self.fields.begin();
+    }
+
+    /// Takes the counters of netstat or snmp.
+    fn take(&mut self, text: &str) -> Result<(), ParseError> {
+        for pair in pairs(text) {
+            let pair = pair?;
+            if self.lines.get(self.count).is_none_or(|line| line.names != pair.line) {
+                self.find(&pair);
+            }
+            if let Some(line) = self.lines.get_mut(self.count) {
+                line.read(&pair)?;
+            }
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the counters of snmp6.
+    fn take_six(&mut self, text: &str) -> Result<(), ParseError> {
+        let Self { wanted, lines, fields, .. } = self;
+        counters6(text, |protocol, name, value| {
+            fields.take((protocol, name), || count(value), || family(wanted, lines, (protocol, name)))
+        })
+    }
+
+    /// Finds out which counters of a pair of lines are shown; what stands behind it is found out anew too.
+    fn find(&mut self, pair: &Pair<'_>) {
+        self.fields = Fields::default();
+        self.fields.begin();
+        self.lines.truncate(self.count);
+        self.lines.push(Line { names: pair.line.to_owned(), count: 0, shown: Vec::new() });
+        for (place, name) in pair.names().enumerate() {
+            let family = family(&self.wanted, &self.lines, name);
+            if let Some(line) = self.lines.last_mut() {
+                line.count += 1;
+                line.shown.extend(family.map(|family| Counter { place, family, value: 0 }));
+            }
+        }
+    }
+
+    fn write(&self, out: &mut dyn Sink) {
+        for Counter { family, value, .. } in self.lines.iter().take(self.count).flat_map(|line| &line.shown) {
+            single(out, &family.desc(), whole(*value));
+        }
+        self.fields.write(out);
+    }
+}
+
+impl Line {
+    fn read(&mut self, pair: &Pair<'_>) -> Result<(), ParseError> {
+        let mut numbers = pair.numbers(self.count)?;
+        let mut next = 0;
+        for counter in &mut self.shown {
+            counter.value = numbers.nth(counter.place - next).map_or(Ok(0), count)?;
+            next = counter.place + 1;
+        }
+        Ok(())
+    }
+}
+
+/// The family of a counter, if it is shown and none of the lines has it: a damaged file could say a name twice, or nonsense.
+fn family(wanted: &Wanted, lines: &[Line], (protocol, name): (&str, &str)) -> Option<Named> {
+    let key = format!("{protocol}_{name}");
+    if !wanted.has(&key) {
+        return None;
+    }
+    let full = format!("node_netstat_{key}");
+    let is_free = is_name(&full) && !lines.iter().flat_map(|line| &line.shown).any(|c| c.family.name == full);
+    is_free.then(|| Named::new(full, format!("Statistic {protocol}{name}."), Kind::Untyped, &[]))
 }
 
 impl Collector for Netstat {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let Self { wanted, stat, snmp, snmp6, fields } = self;
-        let make = |protocol: &str, name: &str| {
-            let key = format!("{protocol}_{name}");
-            wanted.has(&key).then(|| {
-                let help = format!("Statistic {protocol}{name}.");
-                Named::new(format!("node_netstat_{key}"), help, Kind::Untyped, &[])
-            })
-        };
-        fields.begin();
-        let mut take = |protocol: &str, name: &str, value: &str| {
-            fields.take((protocol, name), || count(value), || make(protocol, name))
-        };
-        stat.parse_lines(|text| counters(text, &mut take))?
-            .ok_or_else(|| CollectError::Absent("net/netstat".into()))?;
-        snmp.parse_lines(|text| counters(text, &mut take))?
-            .ok_or_else(|| CollectError::Absent("net/snmp".into()))?;
-        snmp6.parse_lines(|text| counters6(text, &mut take))?;
-        fields.write(out);
+        let Self { counters, stat, snmp, snmp6 } = self;
+        counters.begin();
+        let absent = |name: &str| CollectError::Absent(name.into());
+        stat.parse_lines(|text| counters.take(text))?.ok_or_else(|| absent("net/netstat"))?;
+        snmp.parse_lines(|text| counters.take(text))?.ok_or_else(|| absent("net/snmp"))?;
+        snmp6.parse_lines(|text| counters.take_six(text))?;
+        counters.write(out);
         Ok(())
     }
 }
@@ -159,6 +250,34 @@ mod tests {
         }
         assert!(wanted > 60 && others > 500, "{wanted} {others}");
         assert!(!usual("InErrors") && !pattern.is_match("InErrors"));
+    }
+
+    #[test]
+    fn lines_of_names_are_understood_once_and_anew_when_they_change() {
+        let mut counters =
+            Counters { wanted: Wanted::All, lines: Vec::new(), count: 0, fields: Fields::default() };
+        let mut pass = |text: &str, six: &str| {
+            counters.begin();
+            counters.take(text)?;
+            counters.take_six(six)?;
+            let mut out = crate::encode::text::TextEncoder::default();
+            counters.write(&mut out);
+            let page = String::from_utf8(out.page().to_vec()).unwrap();
+            let samples = page.lines().filter_map(|line| line.strip_prefix("node_netstat_"));
+            Ok::<_, ParseError>(samples.collect::<Vec<_>>().join(" "))
+        };
+        let two = "A: x y\nA: 1 -2\nB: z\nB: 3\n";
+        for _ in 0..2 {
+            assert_eq!(pass(two, "C6w 4\n").unwrap(), "A_x 1 A_y -2 B_z 3 C6_w 4");
+        }
+        assert_eq!(pass("A: x y\nA: 5 6\n", "C6w 4\n").unwrap(), "A_x 5 A_y 6 C6_w 4");
+        assert_eq!(pass("A: y v\nA: 7 8\nB: z\nB: 3\n", "").unwrap(), "A_y 7 A_v 8 B_z 3");
+        assert_eq!(pass("A: y v\nA: 7 8\nC6: w w\nC6: 1 2\n", "C6w 4\n").unwrap(), "A_y 7 A_v 8 C6_w 1");
+        for broken in ["A: y v\nA: 7\n", "A: y v\nA: 7 8 9\n", "A: y v\n", "A: y v\nB: 7 8\n", "A: y\nA: x\n"]
+        {
+            assert!(pass(broken, "").is_err(), "{broken}");
+        }
+        assert_eq!(pass(two, "C6w 4\n").unwrap(), "A_x 1 A_y -2 B_z 3 C6_w 4");
     }
 
     #[test]

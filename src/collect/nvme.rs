@@ -13,7 +13,7 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, _| {
         Ok(Box::new(Nvme {
-            controllers: Listing::new(host.sysfs.join("class/nvme")).heard_by(&host.arrivals),
+            controllers: Listing::new(host.sysfs.join("class/nvme")).told_by(&host.arrivals),
         }))
     },
 };

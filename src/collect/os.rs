@@ -2,7 +2,7 @@
 
 use super::{CollectError, Collector, Entry};
 use crate::host::plain::{Stamp, stamp};
-use crate::host::{Host, HostError, ParseError, read_once, release};
+use crate::host::{Host, HostError, ParseError, Seen, read_once, release};
 use crate::metric::{Desc, Sink, Value, single};
 use std::path::PathBuf;
 
@@ -11,7 +11,8 @@ pub const ENTRY: Entry = Entry {
     name: "os",
     on: true,
     make: |host, _| {
-        Ok(Box::new(Os { paths: FILES.map(|path| host.root_path(path)), stamp: None, facts: None }))
+        let (paths, seen) = (FILES.map(|path| host.root_path(path)), Seen::heard_by(&host.arrivals));
+        Ok(Box::new(Os { paths, seen, facts: Facts::default() }))
     },
 };
 
@@ -51,9 +52,9 @@ const SUPPORT_END: Desc<'static> = Desc::gauge(
 
 struct Os {
     paths: [PathBuf; 2],
-    /// What the file looked like when it was read; packages replace it once in a while.
-    stamp: Option<(usize, Stamp)>,
-    facts: Option<Facts>,
+    /// Which file it was, and what it looked like when it was read; packages replace it once in a while.
+    seen: Seen<Option<(usize, Stamp)>>,
+    facts: Facts,
 }
 
 #[derive(Default)]
@@ -65,14 +66,13 @@ struct Facts {
 
 impl Collector for Os {
     fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let present = self.paths.iter().enumerate().find_map(|(i, path)| Some((i, stamp(path)?)));
-        if present != self.stamp || self.facts.is_none() {
-            self.facts = None;
-            self.facts = Some(self.read()?);
-            self.stamp = present;
+        let paths = &self.paths;
+        let look = || paths.iter().enumerate().find_map(|(i, path)| Some((i, stamp(path)?)));
+        if let Some(present) = self.seen.changed(look) {
+            self.facts = self.read()?;
+            self.seen.keep(present);
         }
-        let Some(facts) = &self.facts else { return Ok(()) };
-        facts.write(out);
+        self.facts.write(out);
         Ok(())
     }
 }

@@ -79,7 +79,8 @@ fn sample(metric: &Metric, kind: Kind, labels: &[&str], out: &mut dyn Sink) {
             let from = metric.get_histogram();
             let buckets = from.get_bucket().iter().filter(|b| b.upper_bound().is_finite());
             let buckets = buckets.map(|b| (b.upper_bound(), b.cumulative_count())).collect();
-            let value = Histogram { buckets, sum: from.get_sample_sum(), count: from.get_sample_count() };
+            let value =
+                Histogram { buckets, sum: Some(from.get_sample_sum()), count: from.get_sample_count() };
             out.sample(labels, Value::Histogram(&value));
         }
         Kind::Summary => {
@@ -176,6 +177,7 @@ mod tests {
             "process_open_fds",
             "process_max_fds",
             "process_virtual_memory_bytes",
+            "process_virtual_memory_max_bytes",
             "process_resident_memory_bytes",
             "process_start_time_seconds",
         ] {

@@ -20,7 +20,7 @@ pub const ENTRY: Entry = Entry {
                 let help = format!("{name} value of /sys/class/power_supply/<power_supply>.");
                 Named::new(format!("node_power_supply_{name}"), help, Kind::Gauge, &["power_supply"])
             }),
-            supplies: Listing::new(host.sysfs.join("class/power_supply")).heard_by(&host.arrivals),
+            supplies: Listing::new(host.sysfs.join("class/power_supply")).told_by(&host.arrivals),
         }))
     },
 };

@@ -10,7 +10,7 @@ mod threads;
 
 use super::{CollectError, Collector, Entry, Made, OptionError};
 use crate::host::group::{Grouping, Users};
-use crate::host::proc::{self, Identity, Life, Stat};
+use crate::host::proc::{self, Asked, Identity, Life, Stat};
 use crate::host::{Host, HostError};
 use crate::metric::Sink;
 use counts::Counts;
@@ -35,6 +35,8 @@ pub const ENTRY: Entry = Entry { name: "process_groups", on: true, make: Process
 struct Processes {
     options: Options,
     grouping: Grouping,
+    /// What the grouping wants to know of a process.
+    asked: Asked,
     users: Option<Users>,
     reader: Reader,
     known: HashMap<u32, Box<Known>>,
@@ -86,6 +88,7 @@ impl Processes {
         };
         Ok(Box::new(Self {
             groups: Groups::new(named, limits),
+            asked: grouping.asked(),
             grouping,
             users: None,
             reader: Reader::new(host, options.open_files),
@@ -101,7 +104,7 @@ impl Processes {
     }
 
     fn read_all(&mut self, host: &Host) -> Result<(), CollectError> {
-        if self.users.is_none() && self.grouping.needs_users() {
+        if self.users.is_none() && self.asked.user {
             self.users = Some(Users::load(host)?);
         }
         if self.boot_seconds.is_none() {
@@ -156,7 +159,7 @@ impl Processes {
             let same = known.start_ticks == stat.start_ticks && known.comm == stat.comm;
             same && !known.again && !self.reconsiders(known)
         });
-        if !settled && !self.place(host, pid) {
+        if !settled && !self.place(host, pid, &stat) {
             return;
         }
         self.read(pid, &stat, Aim { life, whole });
@@ -242,8 +245,8 @@ impl Processes {
 
     /// Finds out who a process is and which group it belongs to; false when it went away meanwhile
     /// or cannot be looked at.
-    fn place(&mut self, host: &Host, pid: u32) -> bool {
-        let identity = match self.reader.identity(pid) {
+    fn place(&mut self, host: &Host, pid: u32, stat: &Stat) -> bool {
+        let identity = match self.reader.identity(pid, stat, self.asked) {
             Ok(Some(identity)) => identity,
             Ok(None) => return false,
             Err(_) => {

@@ -15,7 +15,7 @@ pub const ENTRY: Entry = Entry {
     make: |host, options| {
         Ok(Box::new(Rapl {
             zone_label: options.rapl.enable_zone_label,
-            zones: Listing::new(host.sysfs.join("class/powercap")).heard_by(&host.arrivals),
+            zones: Listing::new(host.sysfs.join("class/powercap")).told_by(&host.arrivals),
             families: BTreeMap::new(),
         }))
     },

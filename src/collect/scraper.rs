@@ -117,6 +117,7 @@ impl Scraper {
     pub fn scrape_picked(&self, pick: &Pick, left: &AtomicBool, out: &mut dyn Sink) {
         let mut fared = Vec::with_capacity(self.slots.len());
         let mut costs = Vec::with_capacity(self.slots.len());
+        self.host.begin_pass();
         let mut meter = Meter::start(self.tells_cost);
         for slot in self.slots.iter().filter(|slot| pick.takes(slot)) {
             if left.load(Ordering::Acquire) {

@@ -1,16 +1,13 @@
 //! The collector of the counts in /proc/stat: interrupts, context switches, forks, boot time, tasks that run.
 
 use super::{CollectError, Collector, Entry};
-use crate::host::{Host, Kept, stat};
+use crate::host::{Host, stat};
 use crate::metric::{Desc, Sink, Value, single};
 use serde::Deserialize;
 
 /// This collector's line in the list.
-pub const ENTRY: Entry = Entry {
-    name: "stat",
-    on: true,
-    make: |host, options| Ok(Box::new(Stat { file: host.proc_file("stat"), softirq: options.stat.softirq })),
-};
+pub const ENTRY: Entry =
+    Entry { name: "stat", on: true, make: |_, options| Ok(Box::new(Stat { softirq: options.stat.softirq })) };
 
 /// What is shown besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -36,13 +33,12 @@ const VECTORS: [&str; 10] =
     ["hi", "timer", "net_tx", "net_rx", "block", "block_iopoll", "tasklet", "sched", "hrtimer", "rcu"];
 
 struct Stat {
-    file: Kept,
     softirq: bool,
 }
 
 impl Collector for Stat {
-    fn collect(&mut self, _: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
-        let stat = self.file.parse_lines(stat::stat)?.ok_or_else(|| CollectError::Absent("stat".into()))?;
+    fn collect(&mut self, host: &Host, out: &mut dyn Sink) -> Result<(), CollectError> {
+        let stat = host.stat(stat::stat)?.ok_or_else(|| CollectError::Absent("stat".into()))?;
         for (desc, value) in [
             (&INTERRUPTS, stat.interrupts),
             (&SWITCHES, stat.context_switches),

@@ -16,7 +16,7 @@ pub const ENTRY: Entry = Entry {
     make: |host, options| {
         Ok(Box::new(Tapestats {
             ignored: filter::pattern("tapestats.ignored_devices", &options.tapestats.ignored_devices)?,
-            devices: Listing::new(host.sysfs.join("class/scsi_tape")).heard_by(&host.arrivals),
+            devices: Listing::new(host.sysfs.join("class/scsi_tape")).told_by(&host.arrivals),
         }))
     },
 };

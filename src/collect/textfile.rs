@@ -1,9 +1,9 @@
 //! The collector of files in Prometheus's text format that other programs leave in a directory.
 
 mod families;
-mod line;
+pub(crate) mod line;
 mod merge;
-mod parse;
+pub(crate) mod parse;
 
 use super::{CollectError, Collector, Entry};
 use crate::host::{Host, HostError, ParseError, children, glob, plain};

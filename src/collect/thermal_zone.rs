@@ -13,7 +13,7 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, _| {
         Ok(Box::new(ThermalZone {
-            devices: Listing::new(host.sysfs.join("class/thermal")).heard_by(&host.arrivals),
+            devices: Listing::new(host.sysfs.join("class/thermal")).told_by(&host.arrivals),
         }))
     },
 };

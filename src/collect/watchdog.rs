@@ -12,7 +12,7 @@ pub const ENTRY: Entry = Entry {
     on: true,
     make: |host, _| {
         Ok(Box::new(Watchdog {
-            devices: Listing::new(host.sysfs.join("class/watchdog")).heard_by(&host.arrivals),
+            devices: Listing::new(host.sysfs.join("class/watchdog")).told_by(&host.arrivals),
         }))
     },
 };

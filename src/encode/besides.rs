@@ -104,18 +104,21 @@ mod tests {
     fn second_page(out: &mut impl Encoder) -> Vec<String> {
         let exemplars = [Exemplar { labels: vec![("a.b".into(), "1".into())], value: 0.5, at_millis: None }];
         let besides = Besides { at_millis: Some(7), exemplars: &exemplars };
-        let histogram = Histogram { buckets: vec![(1.5, 1)], sum: 4.5, count: 3 };
+        let histogram = Histogram { buckets: vec![(1.5, 1)], sum: Some(4.5), count: 3 };
         let summary = Summary { quantiles: vec![(0.5, 2.0)], sum: 4.5, count: 3 };
         for _ in 0..2 {
             out.clear(Scheme::AllowUtf8);
             out.family(&H);
-            out.sample(&["before"], Value::Histogram(&Histogram { buckets: vec![], sum: 0.0, count: 0 }));
+            out.sample(
+                &["before"],
+                Value::Histogram(&Histogram { buckets: vec![], sum: Some(0.0), count: 0 }),
+            );
             out.sample_with(&["a\nb"], Value::Histogram(&histogram), &besides);
             out.family(&S);
             out.sample_with(&[], Value::Summary(&summary), &besides);
             out.sample(&[], Value::U64(1));
         }
-        let text = String::from_utf8(out.finish().to_vec()).unwrap();
+        let text = String::from_utf8(out.finish().clone()).unwrap();
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 

@@ -14,7 +14,7 @@ pub(super) type Bound = fn(f64) -> String;
 pub(super) struct Lines {
     pub(super) page: Vec<u8>,
     bound: Bound,
-    scheme: Scheme,
+    pub(super) scheme: Scheme,
     heads: Heads,
     families: Families,
 }
@@ -179,7 +179,9 @@ impl Line<'_> {
             self.whole("_bucket", Some(("le", bound)), count);
         }
         self.whole("_bucket", Some(("le", f64::INFINITY)), value.count);
-        self.real("_sum", None, value.sum);
+        if let Some(sum) = value.sum {
+            self.real("_sum", None, sum);
+        }
         self.whole("_count", None, value.count);
     }
 

@@ -5,36 +5,41 @@
 use super::besides::seconds;
 use super::heads::Head;
 use super::lines::{Lines, bound};
-use super::name::Scheme;
-use super::{Encoder, unit};
+use super::name::{Of, Scheme};
+use super::{Encoder, Families, unit};
 use crate::metric::{Besides, Desc, Kind, Mark, Sink, Value};
 
 /// A sink that writes OpenMetrics. There are no `_created` samples: a sample does not say when its count began.
 #[derive(Debug)]
 pub struct OpenMetricsEncoder {
     lines: Lines,
+    /// What the families are called here: counters without their suffix.
+    names: Families,
 }
 
 impl Default for OpenMetricsEncoder {
     fn default() -> Self {
-        Self { lines: Lines::new(canonical) }
+        Self { lines: Lines::new(canonical), names: Families::default() }
     }
 }
 
 impl Encoder for OpenMetricsEncoder {
     fn clear(&mut self, scheme: Scheme) {
         self.lines.clear(scheme);
+        self.names.0.clear();
     }
 
-    fn finish(&mut self) -> &[u8] {
+    fn finish(&mut self) -> &mut Vec<u8> {
         self.lines.page.extend_from_slice(b"# EOF\n");
-        &self.lines.page
+        &mut self.lines.page
     }
 }
 
 impl Sink for OpenMetricsEncoder {
     fn family(&mut self, desc: &Desc<'_>) {
         self.lines.open(desc, head);
+        let name = self.lines.scheme.escape(desc.name, Of::Family);
+        self.names.push(short(&name, desc.kind));
     }
 
     fn sample(&mut self, label_values: &[&str], value: Value<'_>) {
@@ -47,7 +52,12 @@ impl Sink for OpenMetricsEncoder {
     }
 
     fn has_family(&self, name: &str) -> bool {
-        self.lines.has_family(name)
+        self.lines.has_family(name) || self.names.has(&self.lines.scheme.escape(name, Of::Family))
+    }
+
+    fn is_taken(&self, name: &str, kind: Kind) -> bool {
+        let here = self.lines.scheme.escape(name, Of::Family);
+        self.has_family(name) || self.names.has(short(&here, kind))
     }
 
     fn mark(&mut self) -> Mark {
@@ -56,7 +66,13 @@ impl Sink for OpenMetricsEncoder {
 
     fn rewind(&mut self, to: Mark) {
         self.lines.rewind(to);
+        self.names.0.truncate(to.families);
     }
+}
+
+/// What a family of this name is called here. A counter without the suffix of counters may not be called one.
+fn short(name: &str, kind: Kind) -> &str {
+    name.strip_suffix("_total").filter(|_| kind == Kind::Counter).unwrap_or(name)
 }
 
 /// What stands before the samples of a family.
@@ -107,7 +123,7 @@ mod tests {
         let mut encoder = OpenMetricsEncoder::default();
         encoder.clear(scheme);
         write(&mut encoder);
-        String::from_utf8(encoder.finish().to_vec()).unwrap()
+        String::from_utf8(encoder.finish().clone()).unwrap()
     }
 
     #[test]
@@ -138,10 +154,27 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_has_its_short_name_and_the_long_one() {
+        let mut out = OpenMetricsEncoder::default();
+        for scheme in [Scheme::AllowUtf8, Scheme::Underscores] {
+            out.clear(scheme);
+            out.family(&Desc::gauge("g", "G.", &[]));
+            let mark = out.mark();
+            out.family(&Desc::counter("a.b_total", "A.", &[]));
+            assert!(out.is_taken("a.b", Kind::Gauge) && out.is_taken("a.b_total", Kind::Untyped));
+            assert!(out.is_taken("g_total", Kind::Counter) && out.is_taken("g", Kind::Counter));
+            // Samples of these are called otherwise.
+            assert!(!out.is_taken("g_total", Kind::Gauge) && !out.is_taken("a", Kind::Counter));
+            out.rewind(mark);
+            assert!(!out.is_taken("a.b", Kind::Gauge) && !out.is_taken("a.b_total", Kind::Counter));
+        }
+    }
+
+    #[test]
     fn bounds_and_quantiles_are_floats() {
         let text = page(Scheme::default(), |out| {
             out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
-            let h = Histogram { buckets: vec![(1.0, 1), (2.5, 2), (1e6, 3)], sum: 4.5, count: 3 };
+            let h = Histogram { buckets: vec![(1.0, 1), (2.5, 2), (1e6, 3)], sum: Some(4.5), count: 3 };
             out.sample(&[], Value::Histogram(&h));
             out.family(&Desc { name: "s", help: "S.", kind: Kind::Summary, labels: &[], sparse: false });
             out.sample(&[], Value::Summary(&Summary { quantiles: vec![(1.0, 7.0)], sum: 8.0, count: 2 }));
@@ -181,7 +214,7 @@ mod tests {
             out.family(&Desc::gauge("g", "G.", &[]));
             out.sample_with(&[], Value::U64(2), &besides);
             out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
-            let h = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: 4.5, count: 3 };
+            let h = Histogram { buckets: vec![(1.0, 1), (2.0, 2)], sum: Some(4.5), count: 3 };
             out.sample_with(&[], Value::Histogram(&h), &Besides { at_millis: None, ..besides });
         });
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();

@@ -46,9 +46,9 @@ impl Encoder for ProtobufEncoder {
         self.scheme = scheme;
     }
 
-    fn finish(&mut self) -> &[u8] {
+    fn finish(&mut self) -> &mut Vec<u8> {
         self.close();
-        &self.page
+        &mut self.page
     }
 }
 
@@ -145,7 +145,9 @@ fn number(page: &mut Vec<u8>, kind: Option<Kind>, value: f64, exemplars: &[Exemp
 
 fn histogram(page: &mut Vec<u8>, value: &Histogram, exemplars: &[Exemplar]) {
     whole(page, 1, value.count);
-    double(page, 2, value.sum);
+    if let Some(sum) = value.sum {
+        double(page, 2, sum);
+    }
     let mut below = f64::NEG_INFINITY;
     let finite = value.buckets.iter().filter(|(bound, _)| bound.is_finite());
     for &(bound, count) in finite.chain(&[(f64::INFINITY, value.count)]) {
@@ -316,7 +318,7 @@ mod tests {
     fn page(write: impl FnOnce(&mut ProtobufEncoder)) -> Vec<u8> {
         let mut encoder = ProtobufEncoder::default();
         write(&mut encoder);
-        encoder.finish().to_vec()
+        encoder.finish().clone()
     }
 
     #[test]
@@ -378,7 +380,8 @@ mod tests {
     #[test]
     fn an_exponential_histogram_is_a_native_one_and_has_buckets_with_bounds_too() {
         let positive = Run { first: -1, counts: vec![2, 1, 0, 0, 0, 4] };
-        let value = Exponential { count: 8, zero_count: 1, sum: 9.0, positive, ..Exponential::default() };
+        let value =
+            Exponential { count: 8, zero_count: 1, sum: Some(9.0), positive, ..Exponential::default() };
         let bytes = page(|out| {
             out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
             let exemplars = [Exemplar { value: 30.0, at_millis: Some(1500), ..Exemplar::default() }];

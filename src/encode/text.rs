@@ -36,8 +36,8 @@ impl Encoder for TextEncoder {
         self.lines.clear(scheme);
     }
 
-    fn finish(&mut self) -> &[u8] {
-        &self.lines.page
+    fn finish(&mut self) -> &mut Vec<u8> {
+        &mut self.lines.page
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
         let mut encoder = TextEncoder::default();
         encoder.clear(scheme);
         write(&mut encoder);
-        String::from_utf8(encoder.finish().to_vec()).unwrap()
+        String::from_utf8(encoder.finish().clone()).unwrap()
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
     fn a_histogram_ends_with_the_infinite_bucket() {
         let text = page(Scheme::default(), |out| {
             out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &["l"], sparse: false });
-            let h = Histogram { buckets: vec![(0.5, 1), (f64::INFINITY, 3)], sum: 4.5, count: 3 };
+            let h = Histogram { buckets: vec![(0.5, 1), (f64::INFINITY, 3)], sum: Some(4.5), count: 3 };
             out.sample(&["v"], Value::Histogram(&h));
         });
         assert!(text.ends_with(
@@ -148,7 +148,7 @@ mod tests {
             page(Scheme::AllowUtf8, write),
             "# HELP \"a.b\\\"\" A.\n# TYPE \"a.b\\\"\" gauge\n{\"a.b\\\"\",\"c d\"=\"1\",e=\"2\"} 3\n"
         );
-        let h = Histogram { buckets: vec![], sum: 0.0, count: 0 };
+        let h = Histogram { buckets: vec![], sum: Some(0.0), count: 0 };
         let text = page(Scheme::AllowUtf8, |out| {
             out.family(&Desc { name: "ü", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
             out.sample(&[], Value::Histogram(&h));

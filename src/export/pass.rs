@@ -151,7 +151,7 @@ fn more(first: &Held, second: &Held) -> Option<Held> {
                 && a.buckets.iter().zip(&b.buckets).all(|(x, y)| x.0.total_cmp(&y.0).is_eq());
             let mut out = b.clone();
             out.count = b.count.checked_sub(a.count).filter(|_| same)?;
-            out.sum = b.sum - a.sum;
+            out.sum = b.sum.zip(a.sum).map(|(later, first)| later - first);
             for (bucket, (_, former)) in out.buckets.iter_mut().zip(&a.buckets) {
                 bucket.1 = bucket.1.checked_sub(*former)?;
             }
@@ -163,7 +163,7 @@ fn more(first: &Held, second: &Held) -> Option<Held> {
             let mut out = b.clone();
             out.count = b.count.checked_sub(a.count).filter(|_| former.scale == b.scale)?;
             out.zero_count = b.zero_count.checked_sub(a.zero_count)?;
-            out.sum = b.sum - a.sum;
+            out.sum = b.sum.zip(a.sum).map(|(later, first)| later - first);
             out.positive = b.positive.less(&former.positive)?;
             out.negative = b.negative.less(&former.negative)?;
             Some(Held::Exponential(out))
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn histograms_are_compared_bucket_by_bucket() {
         let of = |buckets: &[(f64, u64)], sum, count| {
-            Held::Histogram(Box::new(Histogram { buckets: buckets.to_vec(), sum, count }))
+            Held::Histogram(Box::new(Histogram { buckets: buckets.to_vec(), sum: Some(sum), count }))
         };
         let first = of(&[(1.0, 2), (2.0, 3)], 3.0, 4);
         let difference = of(&[(1.0, 1), (2.0, 2)], 4.0, 3);

@@ -395,7 +395,9 @@ struct Pages {
 
 /// A page as it was written.
 struct Written<'a> {
-    page: &'a [u8],
+    /// Where it was written; empty once it was given away.
+    page: &'a mut Vec<u8>,
+    given: Option<Bytes>,
     compressor: &'a mut Compressor,
 }
 
@@ -407,20 +409,20 @@ impl Pages {
         left: &AtomicBool,
         recorder: Option<SyncSender<Recorded>>,
     ) -> Written<'_> {
-        let known = self.encoders.iter().position(|(syntax, _)| *syntax == want.syntax);
-        let at = known.unwrap_or(self.encoders.len());
-        if known.is_none() {
-            self.encoders.push((want.syntax, want.syntax.encoder()));
-        }
-        let page = self.encoders.get_mut(at).map_or(&[][..], |(_, encoder)| {
-            encoder.clear(want.scheme);
-            match recorder {
-                Some(to) => record(scraper, left, &mut **encoder, &to),
-                None => scraper.scrape_picked(&want.pick, left, &mut **encoder),
-            }
-            encoder.finish()
+        let Self { encoders, compressor } = self;
+        let at = encoders.iter().position(|(syntax, _)| *syntax == want.syntax);
+        let at = at.unwrap_or_else(|| {
+            encoders.push((want.syntax, want.syntax.encoder()));
+            encoders.len() - 1
         });
-        Written { page, compressor: &mut self.compressor }
+        #[expect(clippy::indexing_slicing, reason = "it was found at this place, or pushed above")]
+        let encoder = &mut encoders[at].1;
+        encoder.clear(want.scheme);
+        match recorder {
+            Some(to) => record(scraper, left, &mut **encoder, &to),
+            None => scraper.scrape_picked(&want.pick, left, &mut **encoder),
+        }
+        Written { page: encoder.finish(), given: None, compressor }
     }
 }
 
@@ -441,7 +443,7 @@ impl Written<'_> {
         for Waiter { want, reply } in waiters {
             let known = made.iter().find(|(coding, _)| *coding == want.coding).map(|(_, page)| page.clone());
             let page = known.unwrap_or_else(|| {
-                let page = code(self.compressor, want.coding, self.page);
+                let page = self.code(want.coding);
                 made.push((want.coding, page.clone()));
                 page
             });
@@ -449,15 +451,29 @@ impl Written<'_> {
             let _gone = reply.send(Ok(page));
         }
     }
-}
 
-fn code(compressor: &mut Compressor, coding: Coding, page: &[u8]) -> Page {
-    match compressor.compress(coding, page) {
-        Ok(body) => Page { body: body.into(), coding },
-        Err(e) => {
-            tracing::error!(error = %e, coding = coding.as_str(), "cannot compress; the page goes as it is");
-            Page { body: Bytes::copy_from_slice(page), coding: Coding::Identity }
+    fn code(&mut self, coding: Coding) -> Page {
+        if coding == Coding::Identity {
+            return Page { body: self.whole(), coding };
         }
+        match self.compressor.compress(coding, self.given.as_deref().unwrap_or(self.page)) {
+            Ok(body) => Page { body: body.into(), coding },
+            Err(e) => {
+                tracing::error!(error = %e, coding = coding.as_str(), "cannot compress; the page goes as it is");
+                Page { body: self.whole(), coding: Coding::Identity }
+            }
+        }
+    }
+
+    /// The page as it is, given away rather than copied.
+    fn whole(&mut self) -> Bytes {
+        let Self { page, given, .. } = self;
+        let give = || {
+            // The next page will be about as long.
+            let room = Vec::with_capacity(page.len() + page.len() / 16);
+            std::mem::replace(*page, room).into()
+        };
+        given.get_or_insert_with(give).clone()
     }
 }
 

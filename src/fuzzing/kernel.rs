@@ -53,7 +53,14 @@ pub(super) const SYSTEM: &[Parser] = &[
     ("net::cache_columns", Text(|t| _ = net::cache_columns(t))),
     ("net::devices", Text(|t| _ = net::devices(t).count())),
     ("netstat::count", Text(|t| _ = netstat::count(t))),
-    ("netstat::counters", Text(|t| _ = netstat::counters(t, |_, _, count| netstat::count(count).map(drop)))),
+    (
+        "netstat::pairs",
+        Text(|t| {
+            for pair in netstat::pairs(t).map_while(Result::ok) {
+                _ = pair.numbers(pair.names().count()).map(|counts| counts.map(netstat::count).count());
+            }
+        }),
+    ),
     (
         "netstat::counters6",
         Text(|t| _ = netstat::counters6(t, |_, _, count| netstat::count(count).map(drop))),

@@ -7,6 +7,11 @@ use super::{
 use crate::apps::limits::Limits;
 use crate::apps::otlp::request::{Arrival, receive};
 use crate::apps::otlp::{Names, json};
+use crate::apps::scrape::page::{self, Form, Reading};
+use crate::apps::scrape::relabel::Relabelling;
+use crate::apps::statsd::engine::Engine;
+use crate::apps::statsd::mapping::Mapping;
+use crate::apps::statsd::metrics::Metrics;
 use crate::apps::{self, Applications};
 use crate::collect::textfile;
 use crate::config::{self, process_names};
@@ -22,12 +27,15 @@ use crate::optimize::{Options, action, alert, api, policy};
 use crate::{client, serve};
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// Requests over HTTP, and files that are no kernel's.
 pub(super) const REQUESTS: &[Parser] = &[
     ("apps::otlp::json::request", Bytes(otlp_json)),
     ("apps::otlp::request::receive", Bytes(otlp)),
+    ("apps::scrape::page::read", Text(scraped)),
+    ("apps::statsd::engine::packet", Bytes(statsd)),
+    ("apps::statsd::mapping::parse", Text(|t| _ = Mapping::parse(t))),
     ("client::check", Text(|t| _ = client::check(t))),
     ("collect::textfile::show", Bytes(same_when_read_again)),
     ("config::parse", Text(|t| _ = config::Config::parse(t, Path::new("/nowhere/c.yaml")))),
@@ -122,7 +130,7 @@ fn otlp(bytes: &[u8]) {
             let mut out = TextEncoder::default();
             out.clear(scheme);
             applications.lock().write(arrival.now, &mut out);
-            let page = out.finish().to_vec();
+            let page = out.finish().clone();
             if scheme == Scheme::Underscores {
                 let text = String::from_utf8_lossy(&page);
                 assert!(shown(&page).is_some(), "{text}");
@@ -138,6 +146,49 @@ fn otlp_json(bytes: &[u8]) {
         // The last value may be the one that is too long.
         assert!(request.len() <= 2 * MOST + bytes.len(), "{} bytes", request.len());
         otlp(&request);
+    }
+}
+
+/// A page of an application, in both forms; there are never more series than samples.
+fn scraped(text: &str) {
+    let rules = Relabelling::default();
+    for form in [Form::Text, Form::OpenMetrics] {
+        let (honor_labels, honor_timestamps) = (form == Form::Text, true);
+        let (job, instance, sample_limit) = ("j", "i", 0);
+        let reading =
+            Reading { form, job, instance, honor_labels, honor_timestamps, rules: &rules, sample_limit };
+        if let Ok(page) = page::read(text, &reading) {
+            let series: usize = page.families.iter().map(|family| family.series.len()).sum();
+            assert!(series <= page.kept && page.kept <= page.scraped, "{text}");
+        }
+    }
+}
+
+/// A datagram of StatsD, with a mapping and without: whatever it is, no more is held than may be, and what is shown is a page
+/// that can be read. What comes before the first NUL is the mapping.
+fn statsd(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    let mapping = second.and_then(|_| Mapping::parse(&String::from_utf8_lossy(first)).ok());
+    let packet = second.unwrap_or(first);
+    let memory = bytesize::ByteSize(HELD_BYTES_MAX);
+    let limits = Limits { memory, memory_per_application: memory, ..Limits::default() };
+    let mapping = Arc::new(mapping.unwrap_or_default());
+    let options = apps::statsd::Options { memory, mapping, ..apps::statsd::Options::default() };
+    let (now, stale_after) = (std::time::Instant::now(), std::time::Duration::from_mins(5));
+    let Ok(metrics) = Metrics::new(&prometheus::Registry::new()) else { return };
+    let mut engine = Engine::new(&options, stale_after, metrics);
+    let mut store = apps::store::Store::new(limits, stale_after, now);
+    engine.packet(packet, &mut store, now);
+    engine.flush(&mut store, now);
+    engine.tick(&mut store, now + std::time::Duration::from_secs(20));
+    assert!(store.totals().bytes as u64 <= HELD_BYTES_MAX);
+    if store.totals().series > 0 {
+        let mut out = TextEncoder::default();
+        out.clear(Scheme::Underscores);
+        store.write(now, &mut out);
+        let page = out.finish().clone();
+        assert!(shown(&page).is_some(), "{}", String::from_utf8_lossy(&page));
     }
 }
 
@@ -175,5 +226,5 @@ fn same_when_read_again(bytes: &[u8]) {
 fn shown(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = TextEncoder::default();
     out.clear(Scheme::AllowUtf8);
-    textfile::show(bytes, &mut out).ok().map(|()| out.finish().to_vec())
+    textfile::show(bytes, &mut out).ok().map(|()| out.finish().clone())
 }

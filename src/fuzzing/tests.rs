@@ -151,7 +151,7 @@ proptest! {
         out.clear(Scheme::AllowUtf8);
         out.family(&Desc::gauge(&name, &help, &[&label]));
         out.sample(&[&value], Value::F64(number));
-        let page = out.finish().to_vec();
+        let page = out.finish().clone();
         let mut again = TextEncoder::default();
         again.clear(Scheme::AllowUtf8);
         let read = textfile::show(&page, &mut again);
@@ -232,7 +232,9 @@ fn every_parser_of_kernel_files_is_in_a_table() {
 #[test]
 fn each_line_of_the_tables_calls_what_it_names() {
     // The lines that call it by way of a function of their own.
-    const BY_WAY: [(&str, &str); 10] = [
+    const BY_WAY: [(&str, &str); 12] = [
+        ("apps::scrape::page::read", "scraped"),
+        ("apps::statsd::engine::packet", "statsd"),
         ("apps::otlp::json::request", "otlp_json"),
         ("apps::otlp::request::receive", "otlp"),
         ("optimize::policy::decide", "decided"),
@@ -324,6 +326,10 @@ fn the_seeds_are_what_their_parsers_take() {
     let names = crate::apps::otlp::Names::Utf8;
     let taken = crate::apps::otlp::request::receive(&applications, names, &request, arrival);
     assert_eq!(taken.map(|outcome| (outcome.taken, outcome.rejected())), Ok((4, 0)));
+    let statsd = seed("statsd");
+    let end = statsd.iter().position(|byte| *byte == 0).unwrap();
+    let mapping = crate::apps::statsd::mapping::Mapping::parse(std::str::from_utf8(&statsd[..end]).unwrap());
+    assert_eq!(mapping.unwrap().len(), 2);
     assert!(serde_json::from_slice::<crate::optimize::api::by_hand::Reclaim>(&seed("reclaim.json")).is_ok());
     // Without it nothing would be loaded, and nothing tried.
     let policy = format!(

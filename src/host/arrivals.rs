@@ -126,6 +126,40 @@ impl Absence {
     }
 }
 
+/// What was last seen of something that changes when devices come and go, or hardly ever. It is not looked at as long as
+/// nothing was told.
+#[derive(Debug)]
+pub struct Seen<T> {
+    last: Option<T>,
+    rest: Absence,
+}
+
+impl<T: PartialEq> Seen<T> {
+    /// Nothing was seen yet.
+    pub fn heard_by(arrivals: &Arrivals) -> Self {
+        Self { last: None, rest: Absence::heard_by(arrivals) }
+    }
+
+    /// What is there now, if it is other than what was kept; until it is kept in its turn, it is looked at each time.
+    pub fn changed(&mut self, look: impl FnOnce() -> T) -> Option<T> {
+        if self.last.is_some() && self.rest.holds() {
+            return None;
+        }
+        let before = self.last.take();
+        let present = self.rest.look(look, |_| false);
+        if before.as_ref() == Some(&present) {
+            self.last = before;
+            return None;
+        }
+        Some(present)
+    }
+
+    /// Keeps what is there, once all that hangs on it was read.
+    pub fn keep(&mut self, present: T) {
+        self.last = Some(present);
+    }
+}
+
 /// One who heard nothing for long, and where the kernel would tell.
 #[cfg(test)]
 pub(super) fn at_rest() -> (std::os::unix::net::UnixDatagram, Arrivals) {
@@ -191,6 +225,26 @@ mod tests {
             deaf.look(|| false, |found| *found);
             assert!(!deaf.holds());
         }
+    }
+
+    #[test]
+    fn what_was_seen_is_looked_at_until_it_is_kept_and_then_once_something_was_told_and_now_and_then() {
+        let (kernel, arrivals) = at_rest();
+        let mut seen = Seen::heard_by(&arrivals);
+        assert_eq!(seen.changed(|| 1), Some(1));
+        assert_eq!(seen.changed(|| 1), Some(1), "it was not kept");
+        seen.keep(1);
+        for _ in 0..SPARED_MAX {
+            assert_eq!(seen.changed(|| 2), None, "no look");
+        }
+        assert_eq!(seen.changed(|| 2), Some(2), "a look now and then");
+        seen.keep(2);
+        assert_eq!(seen.changed(|| 3), None);
+        kernel.send(b"change@/block/sda").unwrap();
+        std::thread::sleep(FRESH * 2);
+        assert_eq!(seen.changed(|| 2), None, "a look, and nothing new");
+        assert_eq!(seen.changed(|| 3), Some(3), "what was told of may not be finished");
+        assert_eq!(seen.changed(|| 2), Some(2), "what could not be read is read again");
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub fn same_user(host: &Host, pid: u32) -> bool {
     owner.map_or(true, |uid| uid == rustix::process::geteuid().as_raw())
 }
 
+/// Whether a process is another user's, so that a signal to it wants [`KILL`]; false if it has gone.
+pub fn is_foreign(host: &Host, pid: u32) -> bool {
+    let status = super::proc::status_of(host, pid).ok().flatten();
+    status.and_then(|s| s.uid).is_some_and(|uid| uid != rustix::process::geteuid().as_raw())
+}
+
 fn effective(status: &str) -> Option<u64> {
     let set = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
     u64::from_str_radix(set.trim(), 16).ok()

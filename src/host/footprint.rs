@@ -154,9 +154,13 @@ mod tests {
         assert_eq!(mapped(segment), 1);
         (0..code.parts()).for_each(|part| code.settle(part).unwrap());
         assert!(lines(segment) <= 2, "{}", lines(segment));
-        code.0[quiet][0].let_go().unwrap();
-        segment.look_at(PART_PAGES_MAX / 2);
-        assert!(mapped(segment) > 1, "the kernel maps neighbours, or this is for nothing");
+        // Around some page the kernel maps neighbours (those that are in its cache), or this is for nothing.
+        let neighbours = (0..PART_PAGES_MAX).step_by(8).any(|page| {
+            segment.let_go().unwrap();
+            segment.look_at(page);
+            mapped(segment) > 1
+        });
+        assert!(neighbours);
     }
 
     #[test]

@@ -4,14 +4,14 @@ mod name;
 mod rule;
 mod users;
 
-use super::proc::{self, Identity};
+use super::proc::{self, Asked, Identity};
 use super::tree::Tree;
 use super::{Host, HostError};
 use rule::Matcher;
 pub use rule::{MEMORY_BUDGET_DEFAULT, Rule, RuleError};
 use std::borrow::Cow;
 use std::io;
-pub use users::{Users, number_of};
+pub use users::{Users, login_of, number_of};
 
 /// The longest group name, in bytes; a label that a process can fill must have a limit.
 pub const GROUP_NAME_BYTES_MAX: usize = 256;
@@ -61,9 +61,15 @@ impl Grouping {
         self.budgets.iter().map(|(name, bytes)| (name.as_str(), *bytes))
     }
 
-    /// Whether names depend on who owns a process, so that [`Users`] must be kept up to date.
-    pub fn needs_users(&self) -> bool {
-        self.matchers.iter().any(Matcher::needs_users)
+    /// What the rules ask of a process beside its name and arguments. [`Users`] must be kept up to date if they ask whose
+    /// it is.
+    pub fn asked(&self) -> Asked {
+        let any = |asks: fn(&Matcher) -> bool| self.matchers.iter().any(asks);
+        Asked {
+            exe: any(Matcher::asks_exe),
+            cgroups: any(Matcher::asks_cgroups),
+            user: any(Matcher::asks_user),
+        }
     }
 }
 
@@ -194,6 +200,25 @@ mod tests {
             Some("[/system.slice/redis.service /] /")
         );
         assert_eq!(name("{{.StartTime}}").as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn nothing_is_asked_that_no_rule_wants_to_know() {
+        let asked = |rule: Rule| Grouping::new(&[rule]).unwrap().asked();
+        let one = || vec!["x".to_owned()];
+        let nothing = Asked::default();
+        assert_eq!(Grouping::default().asked(), nothing);
+        assert_eq!(asked(Rule { comm: one(), cmdline: one(), ..rule("{{.ExeBase}} {{.PID}}") }), nothing);
+        assert_eq!(asked(Rule { exe: one(), borrowed: true, ..rule("g") }), nothing);
+        assert_eq!(asked(Rule { exe: one(), ..rule("g") }), Asked { exe: true, ..nothing });
+        let cgroups = Asked { cgroups: true, ..nothing };
+        assert_eq!(asked(Rule { cgroup: one(), ..rule("g") }), cgroups);
+        for name in ["{{.Cgroups}}", "{{index .Cgroups 1}}"] {
+            assert_eq!(asked(Rule { comm: one(), ..rule(name) }), cgroups);
+        }
+        let user = Asked { user: true, ..nothing };
+        assert_eq!(asked(Rule { user: one(), ..rule("g") }), user);
+        assert_eq!(asked(Rule { comm: one(), ..rule("{{.Username}}") }), user);
     }
 
     #[test]

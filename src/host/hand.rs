@@ -3,7 +3,7 @@
 mod apart;
 mod audience;
 
-use super::{Host, HostError, proc};
+use super::{Host, HostError, proc, read_once};
 use crate::sys;
 pub use apart::{Apart, Writers};
 pub use audience::{Audience, Told, fifo, peer};
@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, setpriority_process};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -110,9 +110,34 @@ impl Hand {
             Some(Err(e)) => return Err(HostError::read(&self.host.procfs.join(pid.to_string()), e)),
             Some(Ok(fd)) => fd,
         };
+        if !self.named(&fd, pid)? {
+            return Ok(None);
+        }
         // The handle first, then the look: a number that was given to another process in between shows here.
         let same = proc::stat_of(&self.host, pid)?.is_some_and(|s| s.start_ticks == start_ticks);
         Ok(same.then_some(HeldProcess { pid, fd }))
+    }
+
+    /// Whether the process that is held is `pid` to the proc file system that everything else about it is read from; not so
+    /// any more once it has ended. In a container with a name space of processes of its own, under the host's /proc, the
+    /// handle would be on one process, and all that is known would be of another.
+    fn named(&self, held: &OwnedFd, pid: u32) -> Result<bool, HostError> {
+        if !sys::is_procfs(&self.host.procfs) {
+            return Ok(true);
+        }
+        let path = self.host.procfs.join(format!("self/fdinfo/{}", held.as_raw_fd()));
+        let other = || {
+            let why = "numbers of processes there are not this process's; a container wants `pid: host`";
+            HostError::read(&self.host.procfs.join(pid.to_string()), io::Error::other(why))
+        };
+        // Who is not in that name space is nobody's self there.
+        let text = read_once(&path)?.ok_or_else(other)?;
+        match text.lines().find_map(|line| line.strip_prefix("Pid:")).map(str::trim) {
+            Some("-1") => Ok(false),
+            Some(number) if number != pid.to_string() => Err(other()),
+            // Before Linux 5.4 the kernel does not say.
+            Some(_) | None => Ok(true),
+        }
     }
 
     /// Clears the referenced marks of a process's pages, so that those touched afterwards can be told.
@@ -176,5 +201,38 @@ impl HeldProcess {
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    struct Sleeper(Child);
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ended = self.0.kill().and_then(|()| self.0.wait());
+        }
+    }
+
+    #[test]
+    fn a_handle_on_another_process_than_the_host_means_is_refused() {
+        let sleeper = || Sleeper(Command::new("sleep").arg("600").spawn().unwrap());
+        let (mut one, other) = (sleeper(), sleeper());
+        let hand = Hand::new(Host::default());
+        let held = sys::hold_process(number(one.0.id()).unwrap()).unwrap();
+        assert!(hand.named(&held, one.0.id()).unwrap());
+        // As where the number means one process here, and another one there.
+        let why = hand.named(&held, other.0.id()).unwrap_err().to_string();
+        assert!(why.contains("pid: host"), "{why}");
+        one.0.kill().unwrap();
+        one.0.wait().unwrap();
+        assert!(!hand.named(&held, one.0.id()).unwrap(), "it has gone");
+        // A copy of a /proc knows of no handles.
+        let copy = tempfile::tempdir().unwrap();
+        let hand = Hand::new(Host { procfs: copy.path().into(), ..Host::default() });
+        assert!(hand.named(&held, 1).unwrap());
     }
 }

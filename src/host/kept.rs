@@ -150,7 +150,23 @@ impl Kept {
         if self.read_bytes()?.is_none() {
             return Ok(None);
         }
-        parser(self.text()?).map(Some).map_err(|e| HostError::parse(&self.path, e))
+        self.parse_last(parser).map(Some)
+    }
+
+    /// The text of the last read that succeeded, parsed.
+    fn parse_last<'a, T>(
+        &'a self,
+        parser: impl FnOnce(&'a str) -> Result<T, ParseError>,
+    ) -> Result<T, HostError> {
+        parser(self.text()?).map_err(|e| HostError::parse(&self.path, e))
+    }
+
+    /// The same for a file of lines, as [`Kept::parse_lines`].
+    pub(super) fn parse_last_lines<'a, T>(
+        &'a self,
+        parser: impl FnOnce(&'a str) -> Result<T, ParseError>,
+    ) -> Result<T, HostError> {
+        self.parse_last(|text| parser(ended(text)?))
     }
 
     /// The same for a file of lines: a text that stops in the middle of one is an error. A number that lost its

@@ -18,8 +18,10 @@ pub struct Listing<T> {
     path: PathBuf,
     /// Stays open between two looks, unless it is empty.
     directory: Option<Directory>,
-    /// That nothing is in it, or that it is not there itself.
+    /// That nothing is in it, or that it is not there itself; where all is told of, that nothing else is in it.
     absence: Absence,
+    /// Whether the kernel tells of each entry that comes or goes.
+    told: bool,
     is_there: bool,
     /// Sorted by name; entries that are not wanted stand here as well, without an item.
     entries: Vec<Entry<T>>,
@@ -37,13 +39,21 @@ struct Entry<T> {
 impl<T> Listing<T> {
     /// The directory at `path`; nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, directory: None, absence: Absence::default(), is_there: false, entries: Vec::new() }
+        let (absence, entries) = (Absence::default(), Vec::new());
+        Self { path, directory: None, absence, told: false, is_there: false, entries }
     }
 
     /// The same directory; where it is not there or empty, it is not looked at as long as nothing came to the machine.
     #[must_use]
     pub fn heard_by(self, arrivals: &Arrivals) -> Self {
         Self { absence: Absence::heard_by(arrivals), ..self }
+    }
+
+    /// The same for a directory of which each entry is told of when it comes and when it goes, as devices of a class are:
+    /// as long as nothing was told, it holds what it held.
+    #[must_use]
+    pub fn told_by(self, arrivals: &Arrivals) -> Self {
+        Self { told: true, ..self.heard_by(arrivals) }
     }
 
     /// Lists the directory anew, and tells whether entries came or went; `None` where there is no directory. For a
@@ -53,21 +63,15 @@ impl<T> Listing<T> {
         &mut self,
         mut make: impl FnMut(PathBuf, &str, bool) -> Option<T>,
     ) -> Result<Option<bool>, HostError> {
-        let known = self.entries.len();
-        if let Some(kept) = self.directory.take().filter(|kept| kept.rewind().is_ok()) {
-            // What was removed since it was opened is empty, or an error; what stands at its path may be another one.
-            let same = self.look(&kept, known, &mut make).is_ok();
-            if same && self.entries.iter().any(|entry| entry.seen) {
-                self.directory = Some(kept);
-                return Ok(Some(self.settle(known)));
-            }
-            self.entries.truncate(known);
-        }
         if self.absence.holds() {
             return Ok(self.is_there.then_some(false));
         }
+        let (known, told) = (self.entries.len(), self.told);
         let mut absence = std::mem::take(&mut self.absence);
-        let looked = absence.look(|| self.open(&mut make), |found| matches!(found, Ok(Some(any)) if *any));
+        let looked = absence.look(
+            || self.look_anew(known, &mut make),
+            |found| if told { found.is_err() } else { matches!(found, Ok(Some(any)) if *any) },
+        );
         self.absence = absence;
         self.is_there = matches!(looked, Ok(Some(_)));
         match looked {
@@ -81,6 +85,25 @@ impl<T> Listing<T> {
                 Err(HostError::read(&self.path, e))
             }
         }
+    }
+
+    /// Goes through the directory that is open, or through the one at the path; whether there is any entry, and nothing if
+    /// there is no directory.
+    fn look_anew(
+        &mut self,
+        known: usize,
+        make: &mut impl FnMut(PathBuf, &str, bool) -> Option<T>,
+    ) -> io::Result<Option<bool>> {
+        if let Some(kept) = self.directory.take().filter(|kept| kept.rewind().is_ok()) {
+            // What was removed since it was opened is empty, or an error; what stands at its path may be another one.
+            let same = self.look(&kept, known, make).is_ok();
+            if same && self.entries.iter().any(|entry| entry.seen) {
+                self.directory = Some(kept);
+                return Ok(Some(true));
+            }
+            self.entries.truncate(known);
+        }
+        self.open(make)
     }
 
     /// Opens the directory at the path and goes through it; whether there is any entry, and nothing if there is no directory.
@@ -221,6 +244,31 @@ mod tests {
         std::fs::remove_dir_all(&class).unwrap();
         let (there, count, _) = look();
         assert_eq!((there, count), (None, 0));
+    }
+
+    #[test]
+    fn where_each_entry_is_told_of_nothing_is_looked_at_as_long_as_nothing_was_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let class = dir.path().join("class");
+        std::fs::create_dir_all(class.join("a")).unwrap();
+        let (kernel, arrivals) = crate::host::arrivals::at_rest();
+        let mut listing = Listing::new(class.clone()).told_by(&arrivals);
+        let mut look = || {
+            let before = crate::host::counted::spent();
+            let changed = listing.refresh(|_, name, _| Some(name.to_owned())).unwrap();
+            let names: Vec<String> = listing.items().map(|(name, _)| name.to_owned()).collect();
+            (changed, names.join(" "), crate::host::counted::spent().since(before).calls)
+        };
+        assert_eq!(look(), (Some(true), "a".into(), 4), "listened, opened, listed");
+        std::fs::create_dir(class.join("b")).unwrap();
+        assert_eq!(look(), (Some(false), "a".into(), 0), "nothing was told");
+        kernel.send(b"add@/class/b").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let (changed, names, _) = look();
+        assert_eq!((changed, names), (Some(true), "a b".into()));
+        std::fs::remove_dir_all(&class).unwrap();
+        let (changed, names, _) = look();
+        assert_eq!((changed, names), (None, String::new()));
     }
 
     #[test]

@@ -5,30 +5,49 @@
 
 use super::parse::{ParseError, lines, number};
 
-/// Gives each counter of netstat or snmp to `take`: protocol, name, and the number's text.
-pub fn counters(
-    text: &str,
-    mut take: impl FnMut(&str, &str, &str) -> Result<(), ParseError>,
-) -> Result<(), ParseError> {
-    const WANT: &str = "a line of names and a line of as many numbers for the same protocol";
-    let mut lines = lines(text);
-    while let Some((n, names)) = lines.next() {
-        let wrong = || ParseError::new(n + 1, WANT);
-        let (protocol, names) = names.split_once(':').ok_or_else(wrong)?;
-        let (_, numbers) = lines.next().ok_or_else(wrong)?;
-        let numbers = numbers.strip_prefix(protocol).and_then(|rest| rest.strip_prefix(':'));
-        let mut numbers = numbers.ok_or_else(wrong)?.split_ascii_whitespace();
-        for name in names.split_ascii_whitespace() {
-            take(protocol, name, numbers.next().ok_or_else(wrong)?)?;
-        }
-        if numbers.next().is_some() {
-            return Err(wrong());
-        }
-    }
-    Ok(())
+const WANT: &str = "a line of names and a line of as many numbers for the same protocol";
+
+/// A line of names of netstat or snmp and the line of numbers below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair<'a> {
+    /// The line of names, `Protocol: name name …`: the same in each reading as long as the kernel runs.
+    pub line: &'a str,
+    protocol: &'a str,
+    numbers: &'a str,
+    number: usize,
 }
 
-/// The same for snmp6, where the protocol is what stands before and with the first 6: `Ip6InReceives`.
+/// The pairs of lines of netstat or snmp, one after the other.
+pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, ParseError>> {
+    let mut lines = lines(text);
+    std::iter::from_fn(move || {
+        let (number, line) = lines.next()?;
+        let numbers = lines.next();
+        let pair = || {
+            let (protocol, _) = line.split_once(':')?;
+            let numbers = numbers?.1.strip_prefix(protocol)?.strip_prefix(':')?;
+            Some(Pair { line, protocol, numbers, number: number + 1 })
+        };
+        Some(pair().ok_or_else(|| ParseError::new(number + 1, WANT)))
+    })
+}
+
+impl<'a> Pair<'a> {
+    /// The protocol and the name of each number.
+    pub fn names(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let (protocol, names) = (self.protocol, self.line.get(self.protocol.len() + 1..).unwrap_or_default());
+        names.split_ascii_whitespace().map(move |name| (protocol, name))
+    }
+
+    /// The texts of the numbers, of which there are as many as there are names, which are so many.
+    pub fn numbers(&self, names: usize) -> Result<impl Iterator<Item = &'a str>, ParseError> {
+        let numbers = self.numbers.split_ascii_whitespace();
+        if numbers.clone().count() == names { Ok(numbers) } else { Err(ParseError::new(self.number, WANT)) }
+    }
+}
+
+/// Gives each counter of snmp6 to `take`: protocol, name, and the number's text. The protocol is what stands before and
+/// with the first 6: `Ip6InReceives`.
 pub fn counters6(
     text: &str,
     mut take: impl FnMut(&str, &str, &str) -> Result<(), ParseError>,
@@ -56,14 +75,19 @@ mod tests {
 
     fn all(text: &str, six: bool) -> Result<String, ParseError> {
         let mut found = Vec::new();
-        let take = |protocol: &str, name: &str, value: &str| {
+        let mut take = |protocol: &str, name: &str, value: &str| {
             found.push(format!("{protocol}.{name}={}", count(value)?));
             Ok(())
         };
         if six {
             counters6(text, take)?;
         } else {
-            counters(text, take)?;
+            for pair in pairs(text) {
+                let pair = pair?;
+                for ((protocol, name), value) in pair.names().zip(pair.numbers(pair.names().count())?) {
+                    take(protocol, name, value)?;
+                }
+            }
         }
         Ok(found.join(" "))
     }

@@ -82,30 +82,53 @@ pub fn identity(host: &Host, pid: u32) -> Result<Option<Identity>, HostError> {
 
 /// [`identity`], through the buffer of a tree of processes.
 pub fn identity_in(tree: &mut Tree, pid: u32) -> Result<Option<Identity>, HostError> {
-    let pid_text = itoa::Buffer::new().format(pid).to_owned();
-    let Some(stat) = parsed(tree, &[&pid_text, "stat"], stat)? else { return Ok(None) };
-    let Some(status) = parsed(tree, &[&pid_text, "status"], status)? else { return Ok(None) };
-    let Some(cmdline) = tree.read(&[&pid_text, "cmdline"])?.map(|text| arguments(&text)) else {
-        return Ok(None);
+    let Some(stat) = record(tree, &[itoa::Buffer::new().format(pid), "stat"], stat)? else { return Ok(None) };
+    identify(tree, pid, &stat, Asked { exe: true, cgroups: true, user: true })
+}
+
+/// What is asked of a process beside its name and arguments, each of which is a file more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The path of the program.
+    pub exe: bool,
+    /// The paths of control groups.
+    pub cgroups: bool,
+    /// The effective user.
+    pub user: bool,
+}
+
+/// Who the process is whose `stat` was just read, as far as it is asked.
+pub fn identify(tree: &mut Tree, pid: u32, stat: &Stat, asked: Asked) -> Result<Option<Identity>, HostError> {
+    let mut digits = itoa::Buffer::new();
+    let text = digits.format(pid);
+    let mut out = Identity {
+        pid,
+        start_ticks: stat.start_ticks,
+        comm: stat.comm.clone(),
+        parent: stat.parent,
+        kernel_thread: stat.kernel_thread,
+        ..Identity::default()
     };
-    // A kernel without control groups has no such file.
-    let cgroups = parsed(tree, &[&pid_text, "cgroup"], cgroups)?.unwrap_or_default();
-    let exe = link(tree.path(&[&pid_text, "exe"]))?;
-    // The pid may have been given to another process since the first read.
-    match parsed(tree, &[&pid_text, "stat"], self::stat)? {
-        Some(again) if again.start_ticks == stat.start_ticks => Ok(Some(Identity {
-            pid,
-            start_ticks: stat.start_ticks,
-            comm: stat.comm,
-            exe,
-            cmdline,
-            cgroups,
-            uid: status.uid,
-            parent: stat.parent,
-            kernel_thread: status.kernel_thread.unwrap_or(false),
-        })),
-        _ => Ok(None),
+    if stat.kernel_thread && !asked.user && !asked.cgroups {
+        return Ok(Some(out));
     }
+    // A thread of the kernel has neither program nor arguments.
+    if !stat.kernel_thread {
+        let Some(cmdline) = tree.record(&[text, "cmdline"])? else { return Ok(None) };
+        out.cmdline = arguments(&String::from_utf8_lossy(cmdline));
+        out.exe = if asked.exe { link(tree.path(&[text, "exe"]))? } else { None };
+    }
+    if asked.user {
+        let Some(status) = record(tree, &[text, "status"], status)? else { return Ok(None) };
+        out.uid = status.uid;
+    }
+    if asked.cgroups {
+        // A kernel without control groups has no such file.
+        out.cgroups = record(tree, &[text, "cgroup"], cgroups)?.unwrap_or_default();
+    }
+    // The pid may have been given to another process since `stat` was read.
+    let again = record(tree, &[text, "stat"], self::stat)?;
+    Ok(again.filter(|again| again.start_ticks == stat.start_ticks).map(|_| out))
 }
 
 /// The `stat` of a process; `None` when it is not there.
@@ -117,6 +140,12 @@ pub fn stat_of(host: &Host, pid: u32) -> Result<Option<Stat>, HostError> {
 pub fn own_open_files_limit() -> Option<u64> {
     super::counted::call();
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// How much memory this process may map, in bytes; [`u64::MAX`] where there is no limit.
+pub fn own_virtual_memory_limit() -> u64 {
+    super::counted::call();
+    rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(u64::MAX)
 }
 
 /// The `status` of a process; `None` when it is not there.

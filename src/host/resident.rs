@@ -4,9 +4,10 @@
 use super::hand::Hand;
 use super::read_once;
 use crate::sys;
-use rustix::process::{Resource, getrlimit, setpriority_process};
+use rustix::process::{Resource, getpid, getpriority_process, getrlimit, setpriority_process};
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
 /// CAP_IPC_LOCK in the masks of /proc/PID/status.
 const IPC_LOCK: u32 = 14;
@@ -42,6 +43,13 @@ pub fn hurry() -> io::Result<()> {
     Ok(setpriority_process(None, NICE)?)
 }
 
+/// Gives the calling thread the turn again that the process's first thread has: what it does next is in no hurry, and is not to
+/// keep others waiting who are.
+pub fn relax() -> io::Result<()> {
+    let usual = getpriority_process(Some(getpid()))?;
+    Ok(setpriority_process(None, usual)?)
+}
+
 /// Lowers the score by which the kernel picks whom to kill, if it is above `score`; whether it is low enough now.
 pub fn spare(hand: &mut Hand, score: i32) -> io::Result<()> {
     let path = Path::new(OOM_SCORE_ADJ);
@@ -49,9 +57,27 @@ pub fn spare(hand: &mut Hand, score: i32) -> io::Result<()> {
     if now.is_some_and(|now| now <= score) { Ok(()) } else { hand.write(path, &score.to_string()) }
 }
 
+/// Lets a program that is about to start have none of this, and none of this process's capabilities.
+pub fn be_ordinary(command: &mut Command) {
+    sys::child::ordinary(command);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hurry_ends_where_it_began() {
+        let usual = getpriority_process(None).unwrap();
+        let thread = std::thread::spawn(move || {
+            // Where it is not allowed there is nothing to end.
+            let hurried = hurry().is_ok();
+            assert_eq!(getpriority_process(None).unwrap(), if hurried { NICE } else { usual });
+            relax().unwrap();
+            getpriority_process(None).unwrap()
+        });
+        assert_eq!(thread.join().unwrap(), usual);
+    }
 
     #[test]
     fn the_right_to_lock_is_read_from_the_mask() {

@@ -102,6 +102,8 @@ pub struct Room {
     pub available_bytes: u64,
     /// Of so many bytes.
     pub total_bytes: u64,
+    /// What nobody uses, not even for a cache; of the machine alone.
+    pub free_bytes: Option<u64>,
 }
 
 /// What says how much room there is.
@@ -151,7 +153,11 @@ impl Rooms {
                 let mut buffer = [0; BYTES];
                 let text = file.read(&mut buffer)?;
                 let bytes = |name| kibibytes(text, name)?.checked_mul(1024);
-                Some(Room { available_bytes: bytes(b"MemAvailable:")?, total_bytes: bytes(b"MemTotal:")? })
+                Some(Room {
+                    available_bytes: bytes(b"MemAvailable:")?,
+                    total_bytes: bytes(b"MemTotal:")?,
+                    free_bytes: bytes(b"MemFree:"),
+                })
             }
             Self::Group(GroupRoom { used, limit, known }) => {
                 let (total, believed) = match *known {
@@ -161,7 +167,8 @@ impl Rooms {
                 };
                 *known = Some((total, believed));
                 let total_bytes = total?;
-                Some(Room { available_bytes: total_bytes.saturating_sub(used.number()?), total_bytes })
+                let available_bytes = total_bytes.saturating_sub(used.number()?);
+                Some(Room { available_bytes, total_bytes, free_bytes: None })
             }
         }
     }
@@ -235,12 +242,13 @@ mod tests {
         assert_eq!((stalls.read(), rooms.read()), (Some(Duration::from_micros(412)), None));
         std::fs::write(group.join("memory.max"), "100\n").unwrap();
         let found = (0..=LIMIT_READINGS).find_map(|_| rooms.read());
-        assert_eq!(found, Some(Room { available_bytes: 70, total_bytes: 100 }));
+        assert_eq!(found, Some(Room { available_bytes: 70, total_bytes: 100, free_bytes: None }));
     }
 
     #[test]
     fn this_machine_says_how_much_room_it_has() {
         let room = Rooms::machine(&Host::default()).read().unwrap();
         assert!(room.available_bytes > 0 && room.available_bytes < room.total_bytes);
+        assert!(room.free_bytes.is_some_and(|free| free > 0 && free < room.total_bytes));
     }
 }

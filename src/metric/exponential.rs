@@ -1,6 +1,6 @@
 //! Histograms whose bounds are powers of one base: how two become one, and what they are in buckets of another kind.
 
-use super::Histogram;
+use super::{Histogram, sum_of};
 
 /// Buckets in a row: that at `first + i` holds what is above `base^(first + i)` and at most `base^(first + i + 1)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,16 +24,20 @@ pub struct Exponential {
     pub positive: Run,
     /// Those below zero, by their absolute values.
     pub negative: Run,
-    /// The sum of all observations.
-    pub sum: f64,
+    /// The sum of all observations, if it is known.
+    pub sum: Option<f64>,
     /// The number of all observations.
     pub count: u64,
 }
 
 /// Two buckets for each power of two: bounds that stay the same whatever the scale does, and not many.
 const CLASSIC_SCALE: i32 = 1;
-/// At the finest scale that SDKs begin with (20), the index of the largest float is 1,074 times 2^20.
-const INDEX_MAX: i32 = 1_200_000_000;
+/// Powers of two that floats have, above zero and below: a little more than from 2^-1074 to 2^1024.
+const POWERS_MAX: f64 = 1100.0;
+/// Indices are no larger at any scale, so that differences of two are numbers as well.
+const INDEX_MAX: f64 = 1_160_000_000.0;
+/// The scales that make sense: the coarsest that Prometheus has, and finer ones than any float needs.
+const SCALES: std::ops::RangeInclusive<i32> = -4..=32;
 
 impl Run {
     /// Makes each bucket of `2^by` buckets.
@@ -81,10 +85,27 @@ impl Run {
         Some(out)
     }
 
-    /// Whether the indices are some that an observation can have.
-    fn is_sane(&self) -> bool {
-        let near = |at: i32| (-INDEX_MAX..=INDEX_MAX).contains(&at);
+    /// Whether the indices are some that an observation can have at this scale.
+    fn is_sane(&self, scale: i32) -> bool {
+        let most = (POWERS_MAX * f64::from(scale).exp2()).min(INDEX_MAX);
+        let near = |at: i32| f64::from(at).abs() <= most;
         self.counts.is_empty() || (near(self.first) && self.last().is_some_and(near))
+    }
+
+    /// The last bucket that holds something and begins below this value.
+    fn last_below(&self, scale: i32, value: f64) -> Option<i32> {
+        let held = (self.first..).zip(&self.counts).filter(|(_, count)| **count > 0);
+        held.map(|(at, _)| at).take_while(|at| bound(scale, *at) < value).last()
+    }
+
+    /// Takes out all buckets before `end`, and returns what they held.
+    fn take_before(&mut self, end: i32) -> u64 {
+        let many = usize::try_from(i64::from(end) - i64::from(self.first)).unwrap_or(0);
+        let taken = self.counts.drain(..many.min(self.counts.len()));
+        let total = taken.fold(0, |all: u64, count| all.saturating_add(count));
+        self.first = self.first.max(end);
+        self.trim();
+        total
     }
 
     fn add(&mut self, other: &Self) {
@@ -113,7 +134,7 @@ impl Run {
 impl Exponential {
     /// Whether all indices are some that an observation can have, so that nothing below overflows or grows.
     pub fn is_sane(&self) -> bool {
-        self.positive.is_sane() && self.negative.is_sane() && (-16..=32).contains(&self.scale)
+        SCALES.contains(&self.scale) && self.positive.is_sane(self.scale) && self.negative.is_sane(self.scale)
     }
 
     /// Brings the scale down to at most `scale`.
@@ -132,9 +153,26 @@ impl Exponential {
         }
     }
 
+    /// Counts as zero what lies up to the threshold of zero. A bucket in which that lies goes as a whole, and the threshold
+    /// up to its end, as OpenTelemetry's rules for histograms with different thresholds say.
+    pub fn fold(&mut self) {
+        let below = |run: &Run| run.last_below(self.scale, self.zero_threshold);
+        let Some(last) = below(&self.positive).max(below(&self.negative)) else { return };
+        let end = last.saturating_add(1);
+        self.zero_threshold = self.zero_threshold.max(bound(self.scale, end)).min(f64::MAX);
+        let folded = self.positive.take_before(end).saturating_add(self.negative.take_before(end));
+        self.zero_count = self.zero_count.saturating_add(folded);
+    }
+
     /// Adds the observations of another one, at the coarser scale of the two, in at most `most` buckets a side.
     pub fn add(&mut self, other: &Self, most: usize) {
         let mut other = other.clone();
+        // What is zero to one of them is zero to both, and needs no buckets.
+        let threshold = self.zero_threshold.max(other.zero_threshold);
+        for one in [&mut *self, &mut other] {
+            one.zero_threshold = threshold;
+            one.fold();
+        }
         self.at_most(other.scale);
         other.at_most(self.scale);
         // Two that lie far apart would make a long row of nothing between them.
@@ -146,13 +184,16 @@ impl Exponential {
         self.negative.add(&other.negative);
         self.zero_threshold = self.zero_threshold.max(other.zero_threshold);
         self.zero_count = self.zero_count.saturating_add(other.zero_count);
-        self.sum += other.sum;
+        self.sum = sum_of(self.sum, other.sum);
         self.count = self.count.saturating_add(other.count);
+        self.fold();
     }
 
     /// The same in buckets with bounds, for formats that have no others.
     pub fn classic(&self) -> Histogram {
         let mut coarse = self.clone();
+        // Then all buckets end above the threshold, and zero stands between both sides.
+        coarse.fold();
         coarse.at_most(CLASSIC_SCALE);
         coarse.positive.trim();
         coarse.negative.trim();
@@ -173,12 +214,17 @@ impl Exponential {
             buckets.push((bound(coarse.scale, at.saturating_add(1)), below));
         }
         // At the ends of what a float holds several bounds are one; so may the zero's be and its neighbour's.
-        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         buckets.reverse();
         buckets.dedup_by(|a, b| a.0.total_cmp(&b.0).is_eq());
         buckets.reverse();
         let count = self.count.max(below);
         Histogram { buckets, sum: self.sum, count }
+    }
+
+    /// The larger bound, by its absolute value, of the bucket in which a value lies if there are bounds.
+    pub fn classic_bound(value: f64) -> f64 {
+        let step = f64::from(CLASSIC_SCALE).exp2();
+        ((value.abs().log2() * step).ceil() / step).exp2().copysign(value)
     }
 
     /// How many observations the buckets hold.
@@ -249,13 +295,95 @@ mod tests {
     fn in_buckets_with_bounds_zeros_and_negatives_stand_where_they_belong() {
         let mut all = of(0, 0, &[1, 0, 2]);
         all.negative = Run { first: 0, counts: vec![3, 4] };
-        (all.zero_count, all.count, all.sum) = (5, 15, 1.5);
+        (all.zero_count, all.count, all.sum) = (5, 15, Some(1.5));
         let classic = all.classic();
         assert_eq!(classic.buckets, [(-2.0, 4), (-1.0, 7), (0.0, 12), (2.0, 13), (4.0, 13), (8.0, 15)]);
-        assert_eq!((classic.count, classic.sum), (15, 1.5));
+        assert_eq!((classic.count, classic.sum), (15, Some(1.5)));
+    }
+
+    #[test]
+    fn what_is_within_the_threshold_is_zero_in_every_form() {
+        // Buckets (1, 2], (2, 4] and (4, 8]; the threshold lies in the second.
+        let mut all = Exponential { zero_threshold: 3.0, ..of(0, 0, &[1, 2, 4]) };
+        all.negative = Run { first: -1, counts: vec![8] };
+        (all.zero_count, all.count) = (16, 31);
+        assert_eq!(all.classic().buckets, [(4.0, 27), (8.0, 31)]);
+        let mut folded = all.clone();
+        folded.fold();
+        assert_eq!((folded.zero_threshold, folded.zero_count), (4.0, 27));
+        assert_eq!((folded.positive, folded.negative), (Run { first: 2, counts: vec![4] }, Run::default()));
+        // One that says nothing of a threshold, and one whose threshold lies between two buckets.
+        let mut sum = of(0, -3, &[1, 1, 1, 1]);
+        sum.add(&Exponential { zero_threshold: 0.5, ..of(0, 0, &[1]) }, 160);
+        assert_eq!((sum.zero_threshold, sum.zero_count, sum.held()), (0.5, 2, 5));
+        assert_eq!(sum.positive, Run { first: -1, counts: vec![1, 2] });
+    }
+
+    #[test]
+    fn values_of_one_bucket_have_one_bound() {
+        for (value, bound) in [(2.0_f64, 2.0_f64), (1.5, 2.0), (1.0, 1.0), (-1.5, -2.0), (0.0, 0.0)] {
+            assert_eq!(Exponential::classic_bound(value).to_bits(), bound.to_bits(), "{value}");
+        }
+        assert!((1.4..1.5).contains(&Exponential::classic_bound(1.1)));
+    }
+
+    #[test]
+    fn indices_are_bounded_by_what_a_float_can_be_at_the_scale() {
+        for (scale, first, sane) in [
+            (0, 1023, true),
+            (0, -1074, true),
+            (0, 1200, false),
+            (-4, 68, true),
+            (-4, 70, false),
+            (8, 262_143, true),
+            (8, 300_000, false),
+            (20, 1_073_741_823, true),
+            (20, -1_126_170_625, true),
+            (20, i32::MAX, false),
+            (32, i32::MIN, false),
+            (-5, 0, false),
+            (33, 0, false),
+        ] {
+            assert_eq!(of(scale, first, &[1]).is_sane(), sane, "{first} at {scale}");
+        }
+    }
+
+    /// Observations as SDKs may send them: a scale, a first power of two, counts, and a threshold.
+    type Choice = (i32, f64, Vec<u64>, Vec<u64>, f64);
+
+    fn choice() -> impl Strategy<Value = Choice> {
+        let counts = || proptest::collection::vec(0..9_u64, 0..60);
+        let threshold = prop_oneof![Just(0.0), (-1080.0..1023.0_f64).prop_map(f64::exp2)];
+        (-4..=8_i32, -1074.0..1000.0_f64, counts(), counts(), threshold)
+    }
+
+    fn chosen((scale, power, positive, negative, zero_threshold): Choice) -> Exponential {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 1,074 times 2^8")]
+        let first = (power * f64::from(scale).exp2()).floor() as i32;
+        let run = |counts| Run { first, counts };
+        let (positive, negative) = (run(positive), run(negative));
+        let count = positive.total() + negative.total();
+        Exponential { scale, zero_threshold, positive, negative, count, ..Exponential::default() }
     }
 
     proptest! {
+        #[test]
+        fn what_is_sane_stays_so_and_can_be_shown(a in choice(), others in proptest::collection::vec(choice(), 0..4)) {
+            let mut sum = chosen(a);
+            prop_assume!(sum.is_sane());
+            for other in others {
+                let other = chosen(other);
+                prop_assume!(other.is_sane());
+                let want = sum.held() + other.held();
+                sum.add(&other, 320);
+                prop_assert!(sum.is_sane(), "{sum:?}");
+                prop_assert_eq!((sum.held(), sum.count), (want, want));
+            }
+            let classic = sum.classic();
+            prop_assert!(classic.buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{sum:?} {classic:?}");
+            prop_assert!(classic.buckets.last().is_none_or(|last| last.1 == sum.count), "{classic:?}");
+        }
+
         #[test]
         fn nothing_gets_lost(
             a in (-4..8_i32, -2000..2000_i32, proptest::collection::vec(0..9_u64, 0..50)),

@@ -79,12 +79,30 @@ pub trait Action: Send + Sync {
     }
 
     /// Does it. The only effect; called once, after the intent is on the disk. Returns what is worth a note.
+    /// What may be a secret (a webhook's address) is in no plan, but taken from the `target`'s configuration.
     /// Between its small steps it asks `watch` whether it may go on.
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError>;
+    fn execute(
+        &self,
+        plan: &Value,
+        target: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError>;
 
     /// What the measurements before and after say.
     fn verify(&self, before: &Observation, after: &Observation, min_gain_bytes: u64) -> Verdict {
         judge(self.effect(), before, after, min_gain_bytes)
+    }
+
+    /// Whether what two plans of it with a lease have set is the same thing. Then the later one is undone first: it found
+    /// what the earlier one had set, and puts that back.
+    fn collides(&self, _plan: &Value, _other: &Value) -> bool {
+        false
+    }
+
+    /// Whether to undo it may take long, so that nothing else may wait for it.
+    fn is_slow_to_undo(&self) -> bool {
+        false
     }
 
     /// Puts back what an interrupted [`Action::execute`] may have left behind, or what a plan with a lease has done;
@@ -266,6 +284,12 @@ pub const REGISTRY: &[&dyn Action] = &[
 /// The action of a name.
 pub fn find(name: &str) -> Option<&'static dyn Action> {
     REGISTRY.iter().copied().find(|a| a.name() == name)
+}
+
+/// Whether its tries on a target say whether the next one may gain something there. Of what is handed over to others
+/// none does: that a message was not delivered three times is no reason to tell nobody for an hour.
+pub fn is_judged(name: &str) -> bool {
+    find(name).is_none_or(|a| a.effect() != Effect::HandsOver)
 }
 
 #[cfg(test)]

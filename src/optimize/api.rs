@@ -1,5 +1,6 @@
 //! The optimizer's pages: the webhook in, the record out.
 
+pub mod access;
 pub mod by_hand;
 mod report;
 
@@ -12,8 +13,8 @@ use crate::collect::CollectError;
 use crate::encode::text::{CONTENT_TYPE, TextEncoder};
 use crate::metric::Sink;
 use crate::serve::query::query;
-use crate::serve::token::Token;
 use crate::serve::{Answer, Handler, Limits, Reload, body, only_get, reload};
+use access::{RELOAD, Right, Tokens};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
@@ -31,22 +32,6 @@ pub const WRITERS_MAX: usize = 16;
 
 /// Writes the counters of this process.
 pub type OwnPage = Box<dyn FnMut(&mut dyn Sink) -> Result<(), CollectError> + Send>;
-
-/// The tokens of the pages.
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    /// Opens all pages.
-    pub write: Token,
-    /// Opens those that change nothing; without it, only the other one does.
-    pub read: Option<Token>,
-}
-
-/// What a page does, and its caller has to be allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Right {
-    Read,
-    Write,
-}
 
 /// The optimizer's pages.
 pub struct Api {
@@ -77,16 +62,15 @@ impl Handler for Api {
             "/-/healthy" => only_get("healthy", method)
                 .unwrap_or_else(|| Answer::text("healthy", StatusCode::OK, "healthy")),
             "/-/ready" => only_get("ready", method).unwrap_or_else(|| self.ready()),
-            "/-/reload" => reload(self.reload.as_ref(), method).await,
+            RELOAD => reload(self.reload.as_ref(), method).await,
             "/" => only_get("landing", method)
                 .unwrap_or_else(|| Answer::text("landing", StatusCode::OK, LANDING)),
             _ => Answer::not_found(),
         }
     }
 
-    /// Webhook and record ask for the token by themselves, and it opens the other pages too.
     fn admits(&self, request: &Request<Incoming>) -> bool {
-        request.uri().path().starts_with("/api/") || self.right(request).is_some()
+        self.looks_itself(request)
     }
 }
 
@@ -99,24 +83,6 @@ const LANDING: &str = "Headroom optimizer\n\n\
     GET  /metrics, /-/healthy, /-/ready";
 
 impl Api {
-    /// What the request's token allows.
-    fn right(&self, request: &Request<Incoming>) -> Option<Right> {
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        // Both are compared, whichever it is.
-        let (write, read) =
-            (tokens.write.admits(request), tokens.read.as_ref().is_some_and(|t| t.admits(request)));
-        if write { Some(Right::Write) } else { read.then_some(Right::Read) }
-    }
-
-    /// The refusal of a request without the right that the page wants.
-    fn refusal(&self, name: &'static str, request: &Request<Incoming>, wants: Right) -> Option<Answer> {
-        match self.right(request) {
-            None => Some(Answer::unauthorized(name)),
-            Some(Right::Read) if wants == Right::Write => Some(Answer::forbidden(name)),
-            Some(_) => None,
-        }
-    }
-
     fn counted(&self, result: &str, answer: Answer) -> Answer {
         self.shared.metrics.notifications.with_label_values(&[result]).inc();
         answer
@@ -128,7 +94,8 @@ impl Api {
             return Answer::wrong_method(NAME, "POST");
         }
         if let Some(refusal) = self.refusal(NAME, &request, Right::Write) {
-            return self.counted("unauthorized", refusal);
+            let wrong_form = refusal.status == StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return self.counted(if wrong_form { "invalid" } else { "unauthorized" }, refusal);
         }
         let arrival = self.shared.traces.arrival(request.headers());
         let body = match body(NAME, request, self.limits).await {

@@ -1,8 +1,10 @@
 //! One run on its ladder: observe, plan, write the intent, act, observe again, verify, write the outcome.
 
+mod deed;
 mod gate;
 mod intent;
 mod measure;
+mod rehearse;
 mod tally;
 
 use super::action::{Action, Plan, Scene, Watch};
@@ -13,6 +15,7 @@ use super::journal::{NewStep, OpenRun, Outcome, Waiting};
 use super::observe::{Member, Observation};
 use super::policy::{self, Condition, Policy, Target};
 use super::pressure::Alarm;
+use super::pressure::phases::Phase;
 use super::record::StepState;
 use super::store::StoreError;
 use super::verify::{Effect, Verdict};
@@ -123,6 +126,9 @@ impl Climb {
             }
         };
         insist(shared, &mut write);
+        if let (Stop::Ended(Ending { result: "stale", .. }), Some(alarm)) = (&stop, &self.alarm) {
+            alarm.found_nothing();
+        }
     }
 
     fn waiting(&self, not_before: i64, reason: &str) -> Waiting {
@@ -210,8 +216,10 @@ impl Climb {
         };
         let want_bytes = want_bytes.max(options.guards.min_gain.as_u64());
         span.fact("headroom.want_bytes", signed(want_bytes));
+        self.ends(Phase::Look);
         let look = shared.traces.span("plan");
-        let history = shared.store.with(|j| j.history(name, &self.target.name))?;
+        let mut history = shared.store.with(|j| j.history(name, &self.target.name))?;
+        history.standing = shared.standing.plans(name);
         let scene = Scene {
             target: &self.target,
             members: &members,
@@ -232,6 +240,7 @@ impl Climb {
             }
         };
         drop(look);
+        self.ends(Phase::Plan);
         if plan.expected_bytes.is_some_and(|b| b < options.guards.min_gain.as_u64()) {
             self.refuse(shared, Guard::MinGain);
             tally.notes.push(format!("{name}: less to gain than {}", options.guards.min_gain));
@@ -283,7 +292,10 @@ impl Climb {
         let intended = self.intend(shared, rung, tally.steps > 0)?;
         drop(intent);
         match intended {
-            Ok(step) => Ok(Some(step)),
+            Ok(step) => {
+                self.ends(Phase::Intend);
+                Ok(Some(step))
+            }
             // Held by a person: it goes on from here when that ends.
             Err(No::Guard(guard @ Guard::Paused, until)) => Err(Stop::Deferred(guard, until)),
             Err(No::Resolved) => Err(Stop::Ended(tally.resolved())),
@@ -331,18 +343,14 @@ impl Climb {
             run = self.run.id, step, action = name, target = self.target.name, want_bytes = rung.want_bytes,
             plan = %rung.plan.intent, "action begins"
         );
-        if let Some(alarm) = &self.alarm {
-            alarm.acts(tally.steps == 0, shared);
-        }
         let (begun, begun_at) = (Instant::now(), (shared.clock)());
-        let mut hand = shared.hand(&self.settings.host);
-        let held = || shared.held();
-        let watch = Watch::new(rung.action.time_max(), &held);
         let act = shared.traces.span("act");
-        let done = rung.action.execute(&rung.plan.intent, &mut hand, &watch);
+        let done = self.carry_out(shared, step, rung);
         drop(act);
+        let acted_at = (shared.clock)();
         if let Some(alarm) = &self.alarm {
             alarm.acted();
+            alarm.has_acted(tally.steps == 0, self.run.id, shared);
         }
         let settle = shared.traces.span("settle");
         let after = self.settle(shared, rung);
@@ -350,12 +358,10 @@ impl Climb {
         let verify = shared.traces.span("verify");
         let min_gain = self.settings.options.guards.min_gain.as_u64();
         let verdict = match &after {
-            _ if done.is_err() && rung.action.effect() == Effect::HandsOver => {
-                Verdict::NoGain { why: "nobody has accepted it".into() }
-            }
             Ok(after) => rung.action.verify(rung.before, after, min_gain),
             Err(e) => Verdict::Unknown { why: e.to_string() },
         };
+        let verdict = if done.is_err() { verdict.of_failed(rung.action.effect()) } else { verdict };
         let (state, detail) = match &done {
             Ok(note) => (StepState::Done, note.clone()),
             Err(e) => (StepState::Failed, e.to_string()),
@@ -399,9 +405,11 @@ impl Climb {
             after: after.ok().as_ref().and_then(json),
             aftermath_due: Some(now.saturating_add(millis(self.settings.options.aftermath))),
             // What failed half way may stand as well; to undo what is not there does no harm.
-            lease_until: rung.plan.lease.map(|l| now.saturating_add(millis(l))),
+            lease_until: rung.plan.lease.map(|l| acted_at.saturating_add(millis(l))),
         };
-        insist(shared, &mut || shared.store.with(|j| j.end_step(step, &outcome, now)));
+        if insist(shared, &mut || shared.store.with(|j| j.end_step(step, &outcome, now))) {
+            shared.standing.written(step);
+        }
     }
 
     /// What Grafana shows of an action.
@@ -416,6 +424,13 @@ impl Climb {
             format!("{action} on {target}: {result}, {freed} freed (run {run}, policy {})", self.policy.name);
         let tags = ["headroom", action, target, result].map(str::to_owned).to_vec();
         Annotation { time, time_end, tags, text }
+    }
+
+    /// A phase of the reaction to a stall has ended.
+    fn ends(&self, phase: Phase) {
+        if let Some(alarm) = &self.alarm {
+            alarm.ends(phase);
+        }
     }
 
     /// The bytes that would end the trouble, as measured; `None` if there is none.
@@ -435,10 +450,15 @@ impl Climb {
 }
 
 /// Writes until it is written or the process ends: an outcome must not be lost because the disk was full for a while.
-fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) {
-    while write().is_err() && !shared.stopping() {
+/// True once it is.
+fn insist(shared: &Shared, write: &mut dyn FnMut() -> Result<(), StoreError>) -> bool {
+    while write().is_err() {
+        if shared.stopping() {
+            return false;
+        }
         std::thread::sleep(Duration::from_secs(1));
     }
+    true
 }
 
 /// A number of bytes as OpenTelemetry takes it.
@@ -449,3 +469,6 @@ fn signed(bytes: u64) -> i64 {
 fn json(observation: &Observation) -> Option<String> {
     serde_json::to_string(observation).ok()
 }
+
+#[cfg(test)]
+mod tests;

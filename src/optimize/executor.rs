@@ -2,14 +2,17 @@
 
 mod aftermath;
 mod breakers;
+#[cfg(test)]
+pub(super) mod engine;
+mod retention;
+mod standing;
 mod undo;
 
 use super::action;
 use super::climb::{Climb, Ending};
 use super::grafana::Annotations;
 use super::guard::{Admission, admit, millis};
-use super::journal::expiry::Sweep;
-use super::journal::{Ended, OpenRun, Waiting};
+use super::journal::{Ended, OpenRun, Past, Waiting};
 use super::metrics::Metrics;
 use super::observe::Observer;
 use super::pause::Pause;
@@ -22,6 +25,7 @@ use super::trace::Traces;
 use super::{Options, guard, proactive, sockets, witness};
 use crate::host::Host;
 use crate::host::hand::{Audience, Hand, Writers};
+use standing::Standing;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -31,10 +35,10 @@ use std::time::{Duration, Instant};
 
 /// The longest that the executor sleeps: a guard's wait may end, an aftermath may be due.
 const TICK: Duration = Duration::from_millis(500);
+/// The same while no run waits or acts, and no effect stands: who asks for one wakes it.
+const TICK_CALM: Duration = Duration::from_secs(2);
 /// Between two parts of a sweep through the journal.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
-/// How often old runs are forgotten.
-const EXPIRE_EVERY: Duration = Duration::from_hours(1);
 /// How long the end waits for annotations.
 const ANNOTATIONS_GRACE: Duration = Duration::from_secs(1);
 /// Runs looked at in one turn.
@@ -75,6 +79,8 @@ pub struct Shared {
     pub pressure: pressure::Board,
     /// What was usual before.
     pub witness: witness::Board,
+    /// Effects that stand until they are undone.
+    pub(super) standing: Standing,
     /// What Alertmanager says of silences.
     pub(super) silences: Silences,
     /// The thread of the proactive mode.
@@ -110,7 +116,8 @@ impl Shared {
     fn nudge(&self) {
         self.pressure.nudge();
         self.bell.ring();
-        if let Some(thread) = self.proactive.get() {
+        self.standing.nudge();
+        for thread in [self.proactive.get(), self.witness.thread.get()].into_iter().flatten() {
             thread.unpark();
         }
     }
@@ -129,6 +136,11 @@ impl Shared {
     /// Whether what an interruption left behind is known. What was begun before could be taken for it.
     pub(super) fn recovered(&self) -> bool {
         self.recovered.load(Ordering::Relaxed)
+    }
+
+    /// Shows how many effects stand.
+    pub(super) fn count_standing(&self) {
+        self.metrics.leases.set(i64::try_from(self.standing.count()).unwrap_or(i64::MAX));
     }
 
     /// Why no action may go on, if that is so.
@@ -171,6 +183,12 @@ impl Shared {
             }
             defer @ Admission::Defer { .. } => Err(defer),
         }
+    }
+
+    /// How many runs act, and whether one of them does on the target.
+    fn business(&self, target: &str) -> (usize, bool) {
+        let busy = self.busy();
+        (busy.len(), busy.contains(target))
     }
 
     /// Whether a run acts on the target.
@@ -230,6 +248,7 @@ impl Executor {
             only_after,
             pressure: pressure::Board::default(),
             witness: witness::Board::default(),
+            standing: Standing::default(),
             silences: Silences::default(),
             proactive: OnceLock::new(),
             writers: Writers::default(),
@@ -245,8 +264,8 @@ impl Executor {
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || run(&work, &inbox))?;
         pressure::start(&shared, alone)?;
-        let threads =
-            vec![thread, proactive::start(&shared)?, witness::start(&shared)?, sockets::start(&shared)?];
+        let (undo, proactive) = (undo::start(&shared)?, proactive::start(&shared)?);
+        let threads = vec![thread, undo, proactive, witness::start(&shared)?, sockets::start(&shared)?];
         Ok(Self { shared, threads })
     }
 
@@ -274,44 +293,23 @@ impl Executor {
     }
 }
 
-/// Forgets what is too old, in parts, between other work.
-#[derive(Default)]
-struct Retention {
-    sweep: Option<Sweep>,
-    done_at: Option<Instant>,
-}
-
-impl Retention {
-    fn go_on(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        let Some(sweep) = self.sweep else {
-            if self.done_at.is_none_or(|t| t.elapsed() > EXPIRE_EVERY) {
-                self.sweep = Some(Sweep::begin());
-            }
-            return Ok(());
-        };
-        let before = (shared.clock)().saturating_sub(millis(shared.settings().options.retention));
-        self.sweep = shared.store.with(|j| j.expire(before, sweep))?.next;
-        self.done_at = Some(Instant::now());
-        Ok(())
-    }
-
-    fn is_busy(&self) -> bool {
-        self.sweep.is_some()
-    }
+/// When the executor's next turn is, if nobody wakes it.
+enum Next {
+    AtOnce,
+    Within(Duration),
 }
 
 fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
     let mut recovery = undo::Recovery::default();
-    let mut leases = undo::Leases::default();
     let mut breakers = breakers::Breakers::default();
-    let mut retention = Retention::default();
+    let mut retention = retention::Retention::default();
     while !shared.stopping() {
-        let mut turn = || -> Result<bool, StoreError> {
+        let mut turn = || -> Result<Next, StoreError> {
             recovery.go_on(shared)?;
             shared.recovered.store(true, Ordering::Relaxed);
             retention.go_on(shared)?;
             aftermath::look(shared)?;
-            leases.go_on(shared)?;
+            undo::look(shared)?;
             breakers.go_on(shared)?;
             shared.metrics.writes(&shared.writers);
             shared.metrics.paused.set(i64::from(shared.pause.why().is_some()));
@@ -319,13 +317,12 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
             let (waiting, active) = shared.store.with(|j| j.open_counts())?;
             shared.metrics.runs_waiting.set(waiting);
             shared.metrics.runs_active.set(active);
-            Ok(more)
+            let calm = waiting == 0 && active == 0 && shared.metrics.leases.get() == 0;
+            Ok(if more { Next::AtOnce } else { Next::Within(if calm { TICK_CALM } else { TICK }) })
         };
         // The store has logged and counted the error; the next turn tries again.
-        if turn().unwrap_or(false) {
-            continue;
-        }
-        match inbox.recv_timeout(if retention.is_busy() { SWEEP_PAUSE } else { TICK }) {
+        let Next::Within(tick) = turn().unwrap_or(Next::Within(TICK)) else { continue };
+        match inbox.recv_timeout(if retention.is_busy() { SWEEP_PAUSE } else { tick }) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -335,9 +332,10 @@ fn run(shared: &Arc<Shared>, inbox: &Receiver<()>) {
 /// Decides on the runs whose turn it is; true if there may be more that need not wait.
 fn decide_all(shared: &Arc<Shared>) -> Result<bool, StoreError> {
     let horizon = shared.settings().options.guards.horizon_millis();
-    let open = shared.store.with(|j| j.runnable((shared.clock)(), horizon, TURN))?;
+    let after = shared.only_after.unwrap_or(0);
+    let open = shared.store.with(|j| j.runnable(after, ((shared.clock)(), horizon), TURN))?;
     let mut waiting = Vec::new();
-    for run in open.iter().filter(|run| shared.only_after.is_none_or(|last| run.id > last)) {
+    for run in &open {
         waiting.extend(consider(shared, run)?);
     }
     if !waiting.is_empty() {
@@ -368,6 +366,11 @@ fn consider(shared: &Arc<Shared>, run: &OpenRun) -> Result<Option<Waiting>, Stor
     if shared.pause.why().is_some() {
         let until = now.saturating_add(millis(guard::ASK_AGAIN));
         return Ok(Some(wait(shared, run, guard::Guard::Paused, until, (&policy.name, &target.name))));
+    }
+    // Most runs that wait do so for others: that needs no look into the record.
+    let (active, busy) = shared.business(&target.name);
+    if let Admission::Defer { guard, until } = admit(now, &Past::default(), active, busy, &options.guards) {
+        return Ok(Some(wait(shared, run, guard, until, (&policy.name, &target.name))));
     }
     let past = shared.store.with(|j| j.past(run.id, &target.name, &guard::windows(now, &options.guards)))?;
     let admits = |active, busy| admit(now, &past, active, busy, &options.guards);

@@ -118,6 +118,14 @@ pub struct Evidence {
     /// The application's own metric, where one is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub application: Option<Own>,
+    /// Of a run that pressure asked for: the share of stalled time that its rule saw just before the intent. That trouble
+    /// was there, and goes on while the action is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_ratio: Option<f64>,
+    /// Whether a later step of the same run was begun within the time after: what stalls then may be that one's doing, or
+    /// the trouble that made it necessary.
+    #[serde(default)]
+    pub followed: bool,
 }
 
 /// Why an action of this kind that freed so many bytes was harmful; `None` if nothing shows that it was.
@@ -134,8 +142,10 @@ pub fn judge(effect: Effect, freed_bytes: u64, min_gain_bytes: u64, seen: &Evide
         let spans = counted.into_iter().find_map(|(s, of)| Some((s?, of)).filter(|(s, _)| has_refaults(s)));
         why.extend(spans.and_then(|(s, of)| refaulted(&s, of, freed_bytes, min_gain_bytes)));
     }
-    for (spans, of) in [(group, "the target"), (Some(seen.machine), "the machine")] {
-        why.extend(spans.and_then(|s| stalled(&s, of)));
+    // The machine's stalls hold those of a group that is held back.
+    let machine = Some(seen.machine).filter(|_| effect != Effect::Brakes);
+    for (spans, of) in [(group, "the target"), (machine, "the machine")] {
+        why.extend(spans.and_then(|s| stalled(&s, of, seen)));
     }
     why.extend(faulted(&seen.machine));
     why.extend(seen.application.and_then(|own| worsened(&own)));
@@ -164,9 +174,11 @@ fn refaulted(spans: &Spans, of: &str, freed_bytes: u64, min_gain_bytes: u64) -> 
 }
 
 /// Tasks wait more than before: during the action, or in the minute after.
-fn stalled(spans: &Spans, of: &str) -> Option<String> {
-    let before = spans.before?.some_ratio?;
-    let worst = [spans.during, spans.after].into_iter().flatten().filter_map(|s| s.some_ratio);
+fn stalled(spans: &Spans, of: &str, seen: &Evidence) -> Option<String> {
+    let before = spans.before?.some_ratio?.max(seen.asked_ratio.unwrap_or(0.0));
+    let during = spans.during.filter(|_| seen.asked_ratio.is_none());
+    let after = spans.after.filter(|_| !seen.followed);
+    let worst = [during, after].into_iter().flatten().filter_map(|s| s.some_ratio);
     let worst = worst.fold(0.0, f64::max);
     (worst > STALL_FLOOR && worst > before * STALL_FACTOR).then(|| {
         format!("{of} stalled for {:.0} % of the time, {:.0} % before", worst * 100.0, before * 100.0)

@@ -20,14 +20,18 @@ use super::request::Request;
 use crate::matching::Labels;
 pub use aftermath::Due;
 pub use history::History;
+pub use lease::Leased;
 pub use past::Past;
 use rows::{entry, step};
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
+pub use tries::Tried;
 
 /// How long another process may hold the file before it counts as held: a restart overlaps for a moment.
 const BUSY: Duration = Duration::from_millis(500);
+/// So many pages of the log are carried over into the file at once: SQLite's own number.
+const CHECKPOINT_PAGES: u32 = 1000;
 /// The newest entries that one page of the record holds at most.
 pub const PAGE_MAX: usize = 500;
 
@@ -126,6 +130,18 @@ pub struct Ended<'a> {
     pub policy: Option<&'a str>,
 }
 
+const RUNNABLE: &str = "SELECT run.id, labels, resolved_at IS NOT NULL, run.reason, request
+    FROM run INDEXED BY run_state JOIN episode USING (fingerprint, starts_at)
+    WHERE ended_at IS NULL AND state IN ('queued', 'waiting') AND run.id > ?4
+      AND (not_before <= ?1 OR not_before > ?2 OR resolved_at IS NOT NULL)
+    ORDER BY not_before, run.id LIMIT ?3";
+const OPEN_COUNTS: &str =
+    "SELECT count(*) FILTER (WHERE state <> 'acting'), count(*) FILTER (WHERE state = 'acting')
+    FROM run INDEXED BY run_state WHERE ended_at IS NULL";
+const REQUEUE: &str =
+    "UPDATE run INDEXED BY run_state SET state = 'queued' WHERE ended_at IS NULL AND state = 'acting'
+    AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id AND step.state = 'begun')";
+
 /// The open journal.
 pub struct Journal {
     db: Connection,
@@ -156,6 +172,13 @@ impl Journal {
         Ok(journal)
     }
 
+    /// A journal in memory, of which nothing stays.
+    pub fn scratch() -> Result<Self, JournalError> {
+        let mut journal = Self { db: Connection::open_in_memory()? };
+        schema::bring_up(&mut journal.db)?;
+        Ok(journal)
+    }
+
     /// Writes a notification: each episode once, a run for each that fires, ends for those resolved.
     pub fn notify(&mut self, alerts: &[Alert], now: i64) -> Result<Notified, JournalError> {
         let tx = self.db.transaction()?;
@@ -178,18 +201,17 @@ impl Journal {
         Ok(())
     }
 
-    /// The oldest runs that may go on now. A run that waits for longer than `horizon` was told to before the clock was
+    /// The oldest runs with a number above `after` that may go on now. A run that waits for longer than `horizon` was told to before the clock was
     /// set back.
-    pub fn runnable(&self, now: i64, horizon: i64, count: usize) -> Result<Vec<OpenRun>, JournalError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT run.id, labels, resolved_at IS NOT NULL, run.reason, request
-             FROM run JOIN episode USING (fingerprint, starts_at)
-             WHERE ended_at IS NULL AND state IN ('queued', 'waiting')
-               AND (not_before <= ?1 OR not_before > ?2 OR resolved_at IS NOT NULL)
-             ORDER BY not_before, run.id LIMIT ?3",
-        )?;
+    pub fn runnable(
+        &self,
+        after: i64,
+        (now, horizon): (i64, i64),
+        count: usize,
+    ) -> Result<Vec<OpenRun>, JournalError> {
+        let mut query = self.db.prepare_cached(RUNNABLE)?;
         let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?));
-        let rows = query.query_map(params![now, now.saturating_add(horizon), clamp(count)], row)?;
+        let rows = query.query_map(params![now, now.saturating_add(horizon), clamp(count), after], row)?;
         let rows = rows.collect::<Result<Vec<(i64, String, bool, Option<String>, Option<String>)>, _>>()?;
         let mut steps = self.db.prepare_cached(
             "SELECT rung, coalesce(freed_bytes, 0), state = 'interrupted' FROM step WHERE run = ?1 ORDER BY rung",
@@ -245,12 +267,28 @@ impl Journal {
 
     /// Writes the intent of a step; only after this returns may its action begin.
     pub fn begin_step(&mut self, run: i64, step: &NewStep<'_>, now: i64) -> Result<i64, JournalError> {
-        self.db.execute(
-            "INSERT INTO step (run, rung, action, target, state, plan, begun_at, before)
-             VALUES (?1, ?2, ?3, ?4, 'begun', ?5, ?6, ?7)",
-            params![run, clamp(step.rung), step.action, step.target, step.plan, now, step.before],
-        )?;
-        Ok(self.db.last_insert_rowid())
+        let sql = "INSERT INTO step (run, rung, action, target, state, plan, begun_at, before, kind)
+                   VALUES (?1, ?2, ?3, ?4, 'begun', ?5, ?6, ?7, CASE WHEN ?3 = 'app_hook' AND json_valid(?5)
+                           THEN coalesce(CAST(json_extract(?5, '$.request.kind') AS TEXT), '') ELSE '' END)";
+        self.without_checkpoint(|j| {
+            let values =
+                params![run, clamp(step.rung), step.action, step.target, step.plan, now, step.before];
+            j.db.prepare_cached(sql)?.execute(values)?;
+            Ok(j.db.last_insert_rowid())
+        })
+    }
+
+    /// A write that an action waits for. When the log is long enough, SQLite carries it over into the file at the end of a
+    /// write, with two more syncs; that is left to the next write, such as the outcome's.
+    fn without_checkpoint<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let written = write(self);
+        // An error closes the journal, and the next use opens it as it should be.
+        self.db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        written
     }
 
     /// Writes the outcome of a step.
@@ -283,9 +321,7 @@ impl Journal {
 
     /// After a start: runs that were in a worker's hands may go on, but for those with an unfinished step.
     pub fn requeue(&mut self) -> Result<(), JournalError> {
-        let sql = "UPDATE run SET state = 'queued' WHERE state = 'acting'
-                   AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.id AND step.state = 'begun')";
-        self.db.execute(sql, [])?;
+        self.db.execute(REQUEUE, [])?;
         Ok(())
     }
 
@@ -305,9 +341,7 @@ impl Journal {
 
     /// Runs that have not ended: those that wait for their turn or a guard, and those in a worker's hands.
     pub fn open_counts(&self) -> Result<(i64, i64), JournalError> {
-        let sql = "SELECT count(*) FILTER (WHERE state <> 'acting'), count(*) FILTER (WHERE state = 'acting')
-                   FROM run WHERE ended_at IS NULL";
-        Ok(self.db.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?)
+        Ok(self.db.query_row(OPEN_COUNTS, [], |r| Ok((r.get(0)?, r.get(1)?)))?)
     }
 
     /// A page of the record, newest first.
@@ -388,6 +422,9 @@ fn held(e: rusqlite::Error) -> JournalError {
         _ => JournalError::Sqlite(e),
     }
 }
+
+#[cfg(test)]
+mod plans;
 
 #[cfg(test)]
 mod tests;

@@ -247,6 +247,10 @@ pub fn decide<'a>(
     own_names: &[String],
     labels: &Labels,
 ) -> Decision<'a> {
+    // Whatever the policies match: what asks for people must not be answered by another run, which may ask for them again.
+    if labels.get("alertname").is_some_and(|name| name == handover::ALERTNAME) {
+        return Decision::Nothing { policy: None, reason: "it is Headroom's own call for people".into() };
+    }
     let Some(policy) = policies.iter().find(|p| p.matchers.iter().all(|m| m.matches(labels))) else {
         return Decision::Nothing { policy: None, reason: "no policy matches the alert's labels".into() };
     };
@@ -335,6 +339,16 @@ mod tests {
             "label: \"a\\n/../b\" is not among the configured targets"
         );
         assert_eq!(outcome(&[("alertname", "Lost")]), "lost: the policy names no target");
+    }
+
+    #[test]
+    fn headrooms_own_call_for_people_leads_to_no_run_whatever_a_policy_matches() {
+        let all = Policy { name: "all".into(), target: Some("b".into()), ..Policy::default() };
+        let decided = |name: &str| {
+            let labels = [("alertname".to_owned(), name.to_owned())].into();
+            matches!(decide(std::slice::from_ref(&all), &setup().1, &[], &labels), Decision::Act { .. })
+        };
+        assert_eq!((decided("HeadroomInvestigate"), decided("HeadroomInvestigation")), (false, true));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod board;
 mod desk;
 pub mod metrics;
 pub mod pace;
+pub mod phases;
 mod poll;
 mod scene;
 pub mod watch;

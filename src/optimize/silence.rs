@@ -46,14 +46,14 @@ impl Silences {
         match ask(alertmanager, labels) {
             Ok(silence) => {
                 if down_at.take().is_some() {
-                    tracing::info!(url = alertmanager.url, "Alertmanager says again what is silenced");
+                    tracing::info!(url = alertmanager.shown(), "Alertmanager says again what is silenced");
                 }
                 silence
             }
             Err(why) => {
                 if down_at.replace(Instant::now()).is_none() {
                     tracing::warn!(
-                        url = alertmanager.url,
+                        url = alertmanager.shown(),
                         why,
                         "cannot ask Alertmanager for silences; runs go on without"
                     );

@@ -4,10 +4,11 @@
 //! have not ended are kept here, so that a run that waits stays one trace; a restart begins another.
 
 use hyper::HeaderMap;
+use hyper::header::HeaderValue;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, ContextGuard, KeyValue, Value};
-use opentelemetry_http::HeaderExtractor;
+use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracer;
 use std::collections::HashMap;
@@ -16,6 +17,9 @@ use std::time::{Duration, SystemTime};
 
 /// Runs whose traces are open; further ones have none.
 const OPEN_MAX: usize = 4096;
+/// What vendors keep along with a trace, and the longest of it that is passed on.
+const TRACESTATE: &str = "tracestate";
+const STATE_BYTES_MAX: usize = 512;
 
 /// Traces of runs, or nothing at all.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +134,18 @@ impl Traces {
     }
 }
 
+/// The headers by which a call that is made on this thread is part of its run's trace; none where there is no trace.
+pub fn onward() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    TraceContextPropagator::new().inject_context(&Context::current(), &mut HeaderInjector(&mut headers));
+    // What the caller's vendors put there is passed on while it is short, as the recommendation allows.
+    let too_long = |state: &HeaderValue| state.is_empty() || state.len() > STATE_BYTES_MAX;
+    if headers.get(TRACESTATE).is_some_and(too_long) {
+        headers.remove(TRACESTATE);
+    }
+    headers
+}
+
 impl Inner {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -160,5 +176,45 @@ impl Span {
         if let Some((context, _)) = &self.0 {
             context.span().set_attribute(KeyValue::new(key, value));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    #[test]
+    fn what_is_called_for_a_run_is_part_of_its_trace() {
+        assert!(onward().is_empty(), "there is no run");
+        let traces = Traces::new(SdkTracerProvider::builder().build().tracer("test"));
+        let said = |run: i64, state: &str| {
+            let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_static(parent));
+            headers.insert(TRACESTATE, HeaderValue::from_str(state).unwrap());
+            traces.queued(run, &traces.arrival(&headers), &[]);
+            let _run = traces.resume(run);
+            let _act = traces.span("act");
+            onward()
+        };
+        let headers = said(1, "a=b");
+        let parent = headers["traceparent"].to_str().unwrap();
+        assert!(
+            parent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && parent.ends_with("-01"),
+            "{parent}"
+        );
+        assert!(!parent.contains("b7ad6b7169203331"), "of the work here, and not of who asked for it");
+        assert_eq!(headers[TRACESTATE], "a=b");
+        assert_eq!(said(2, &format!("a={}", "b".repeat(250))).len(), 2);
+        let long = vec![format!("a={}", "b".repeat(250)); 3];
+        let long: Vec<String> = long.into_iter().enumerate().map(|(n, s)| format!("k{n}{s}")).collect();
+        for state in [String::new(), long.join(",")] {
+            let headers = said(3, &state);
+            assert!(headers.len() == 1 && headers.contains_key("traceparent"), "{headers:?}");
+            traces.ended(3, "effective", "");
+        }
+        assert!(onward().is_empty(), "the run's work is over");
     }
 }

@@ -56,6 +56,17 @@ impl Verdict {
             _ => 0,
         }
     }
+
+    /// The same of an action that failed: what it was to do is not done, whatever a look at its target cannot see. What it
+    /// gained all the same counts.
+    #[must_use]
+    pub fn of_failed(self, effect: Effect) -> Self {
+        match effect {
+            Effect::HandsOver => Self::NoGain { why: "nobody has accepted it".into() },
+            Effect::Brakes if self == Self::Applied => Self::NoGain { why: "it did not take hold".into() },
+            Effect::Brakes | Effect::GivesBack | Effect::Ends => self,
+        }
+    }
 }
 
 /// What the measurements say of an action with this kind of effect.
@@ -171,6 +182,17 @@ mod tests {
         let less = observation(Some(400), 200);
         assert_eq!(judge(Effect::Brakes, &before, &less, MIB), Verdict::Freed { bytes: 100 * MIB });
         assert_eq!(judge(Effect::HandsOver, &before, &less, MIB), Verdict::Applied);
+    }
+
+    #[test]
+    fn what_failed_is_not_done_and_what_it_gained_counts() {
+        let no_gain = |effect| Verdict::Applied.of_failed(effect).as_str() == "no_gain";
+        assert!(no_gain(Effect::Brakes) && no_gain(Effect::HandsOver));
+        let freed = Verdict::Freed { bytes: 1 };
+        assert_eq!(freed.clone().of_failed(Effect::Brakes), freed);
+        assert_eq!(freed.clone().of_failed(Effect::GivesBack), freed);
+        let unknown = Verdict::Unknown { why: "x".into() };
+        assert_eq!(unknown.clone().of_failed(Effect::Brakes), unknown);
     }
 
     #[test]

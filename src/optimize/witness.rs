@@ -8,16 +8,14 @@ use super::harm::{Own, Span, Totals};
 use super::policy::Target;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
 pub use own::Watched;
 
 /// Between two readings. A reading takes well under a millisecond.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked whether all is to end.
-const TICK: Duration = Duration::from_millis(250);
 /// Readings that are kept: ten minutes.
 const READINGS_MAX: usize = 120;
 /// How far back "before" reaches, in milliseconds.
@@ -30,18 +28,21 @@ pub struct Reading {
     pub machine: Totals,
     /// Groups of targets, by the target's name.
     pub groups: Vec<(String, Totals)>,
-    /// Applications' own metrics, by the target's name.
-    pub own: Vec<(String, f64)>,
+    /// Applications' own metrics, by the target's name, and when each was there.
+    pub own: Vec<(String, i64, f64)>,
 }
 
-/// The last readings, oldest first.
+/// The last readings, oldest first, and who makes them.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<VecDeque<Reading>>);
+pub struct Board {
+    readings: Mutex<VecDeque<Reading>>,
+    pub(super) thread: OnceLock<Thread>,
+}
 
 impl Board {
     /// Keeps a reading. Those from after it were made before the clock was set back.
     pub fn note(&self, reading: Reading) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|r| r.machine.at_millis < reading.machine.at_millis);
         if kept.len() >= READINGS_MAX {
             kept.pop_front();
@@ -51,7 +52,7 @@ impl Board {
 
     /// What was usual in the minute before `until`: of the machine, and of the target's group.
     pub fn before(&self, target: &str, until: i64, ends: [Option<Totals>; 2]) -> [Option<Span>; 2] {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         let within = |at: i64| (until.saturating_sub(BEFORE_MILLIS)..until).contains(&at);
         let recent = || kept.iter().filter(|r| within(r.machine.at_millis));
         let group = |r: &Reading| r.groups.iter().find(|(name, _)| name == target).map(|(_, t)| *t);
@@ -64,12 +65,13 @@ impl Board {
 
     /// The application's own metric before, during and after a step that began and ended then: medians.
     pub fn own(&self, target: &str, (begun, ended, now): (i64, i64, i64), harmful_above_ratio: f64) -> Own {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         let median = |from: i64, to: i64| {
             let mut values: Vec<f64> = kept
                 .iter()
-                .filter(|r| (from..to).contains(&r.machine.at_millis))
-                .filter_map(|r| r.own.iter().find(|(name, _)| name == target).map(|(_, v)| *v))
+                .filter_map(|r| r.own.iter().find(|(name, ..)| name == target))
+                .filter(|(_, at, _)| (from..to).contains(at))
+                .map(|(.., value)| *value)
                 .collect();
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied()
@@ -85,33 +87,35 @@ impl Board {
 
 /// Starts the thread. It ends with the process.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    let shared = Arc::clone(shared);
-    std::thread::Builder::new().name("witness".into()).spawn(move || {
+    let work = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name("witness".into()).spawn(move || {
         let mut troubles = own::Troubles::default();
-        while !shared.stopping() {
-            let settings = shared.settings();
+        while !work.stopping() {
+            let settings = work.settings();
             if !settings.options.targets.is_empty()
-                && let Some(reading) = read(&settings, (shared.clock)(), &mut troubles)
+                && let Some(reading) = read(&settings, &work.clock, &mut troubles)
             {
-                shared.witness.note(reading);
+                work.witness.note(reading);
             }
-            for _ in 0..EVERY.as_millis() / TICK.as_millis() {
-                if shared.stopping() {
-                    return;
-                }
-                std::thread::sleep(TICK);
+            // Woken by the end, and by other settings, which are no reason to look earlier.
+            let due = Instant::now() + EVERY;
+            while !work.stopping() && Instant::now() < due {
+                std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
             }
         }
-    })
+    })?;
+    // It is the only one.
+    let _first = shared.witness.thread.set(thread.thread().clone());
+    Ok(thread)
 }
 
-fn read(settings: &Settings, now: i64, troubles: &mut own::Troubles) -> Option<Reading> {
-    let targets = &settings.options.targets;
+fn read(settings: &Settings, clock: &dyn Fn() -> i64, troubles: &mut own::Troubles) -> Option<Reading> {
+    let (targets, now) = (&settings.options.targets, clock());
     // What cannot be read is read again; what is missing is judged by nobody.
     let machine = settings.observer.totals(now).ok()?;
     let group = |t: &Target| Some((t.name.clone(), settings.observer.group_totals(t, now).ok()??));
     let groups = targets.iter().filter_map(group).collect();
-    let own = targets.iter().filter_map(|t| Some((t.name.clone(), troubles.read(t)?))).collect();
+    let own = troubles.round(targets, own::ROUND, clock);
     Some(Reading { machine, groups, own })
 }
 
@@ -125,7 +129,7 @@ mod tests {
         Reading {
             machine: totals,
             groups: vec![("t".into(), totals)],
-            own: own.map(|v| ("t".to_owned(), v)).into_iter().collect(),
+            own: own.map(|v| ("t".to_owned(), seconds * 1000, v)).into_iter().collect(),
         }
     }
 
@@ -151,6 +155,11 @@ mod tests {
         }
         let own = board.own("t", (62_000, 80_000, 130_000), 2.0);
         assert_eq!((own.before, own.during, own.after), (Some(2.0), Some(5.0), Some(7.0)));
+        // What an application said late, in the round that began before the step, is from during the step.
+        let mut late = reading(61, 0, Some(90.0));
+        late.own[0].1 = 66_000;
+        board.readings.lock().unwrap().insert(4, late);
+        assert_eq!(board.own("t", (62_000, 80_000, 130_000), 2.0).during, Some(90.0));
         assert_eq!(board.own("u", (62_000, 80_000, 130_000), 2.0).before, None);
     }
 
@@ -169,6 +178,6 @@ mod tests {
         for n in 0..500 {
             board.note(reading(n, 0, None));
         }
-        assert_eq!(board.0.lock().unwrap().len(), READINGS_MAX);
+        assert_eq!(board.readings.lock().unwrap().len(), READINGS_MAX);
     }
 }

@@ -3,7 +3,8 @@
 use super::door::{Admitted, Door, Visit};
 use super::metrics::Metrics;
 use super::reply::Reply;
-use super::{Handler, Limits};
+use super::web_config::ClientAuth;
+use super::{Caller, Handler, Limits, san};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use hyper::service::service_fn;
@@ -14,7 +15,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,6 +45,8 @@ pub(super) struct Shared<H> {
 pub(super) struct Connection<H> {
     shared: Arc<Shared<H>>,
     visit: Visit,
+    /// The names in the client's certificate, if it was verified.
+    sans: OnceLock<Arc<[String]>>,
     /// Requests that are being answered, and when the last one was.
     in_flight: AtomicUsize,
     last: Mutex<Instant>,
@@ -52,7 +55,8 @@ pub(super) struct Connection<H> {
 impl<H: Handler> Connection<H> {
     pub(super) fn new(shared: Arc<Shared<H>>, peer: SocketAddr) -> Arc<Self> {
         let (visit, in_flight) = (Visit::new(peer.ip()), AtomicUsize::new(0));
-        Arc::new(Self { shared, visit, in_flight, last: Mutex::new(Instant::now()) })
+        let last = Mutex::new(Instant::now());
+        Arc::new(Self { shared, visit, sans: OnceLock::new(), in_flight, last })
     }
 
     /// Serves the connection until it ends.
@@ -82,6 +86,12 @@ impl<H: Handler> Connection<H> {
                 return;
             }
         };
+        // Other policies take any certificate, whatever it says.
+        if tls.policy >= ClientAuth::VerifyIfGiven
+            && let Some([certificate, ..]) = stream.get_ref().1.peer_certificates()
+        {
+            let _only_once = self.sans.set(san::names(certificate).into());
+        }
         if http2 && stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             self.http2(stream, watcher).await;
         } else {
@@ -170,15 +180,23 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
         let _busy = Busy::new(&self);
         let Shared { name, metrics, handler, door, .. } = &*self.shared;
         let head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
         let tried = request.headers().contains_key(AUTHORIZATION);
+        let sans = self.sans.get().cloned();
+        if let Some(sans) = sans.clone() {
+            request.extensions_mut().insert(Caller { user: None, sans });
+        }
         let admitted = door.admit(&self.visit, request.headers(), handler.admits(&request)).await;
         let answer = match admitted {
             Ok(Admitted::Anyone) => door.after(&self.visit, tried, handler.handle(request).await),
-            Ok(Admitted::User) => handler.handle(request).await,
+            Ok(Admitted::User(user)) => {
+                let caller = Caller { user: Some(user), sans: sans.unwrap_or_default() };
+                request.extensions_mut().insert(caller);
+                door.after_user(handler.handle(request).await)
+            }
             Err(refusal) => refusal,
         };
         metrics.requests.with_label_values(&[name, answer.handler, answer.status.as_str()]).inc();

@@ -38,10 +38,10 @@ impl Visit {
 }
 
 /// How a request came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
-    /// With a user's password.
-    User,
+    /// With this user's password.
+    User(String),
     /// Nobody asked.
     Anyone,
 }
@@ -107,12 +107,12 @@ impl Door {
             self.note_wrong(visit);
             return Err(self.unknown("malformed"));
         };
-        let digest = question.digest;
+        let (digest, user) = (question.digest, question.user());
         if *lock(&visit.known) != Some(digest) {
             self.ask(visit, passwords, question).await?;
             *lock(&visit.known) = Some(digest);
         }
-        Ok(Admitted::User)
+        Ok(Admitted::User(user))
     }
 
     /// Looks at credentials that did not come in on this connection before.
@@ -144,9 +144,7 @@ impl Door {
     /// Counts a page's own refusal, and makes it shorter for who was refused too often. The right secret is never
     /// refused for the wrong ones of others: it is long, so nobody finds it by trying.
     pub(super) fn after(&self, visit: &Visit, tried: bool, answer: Answer) -> Answer {
-        if answer.status == StatusCode::FORBIDDEN {
-            self.count("forbidden");
-        }
+        let answer = self.after_user(answer);
         if answer.status != StatusCode::UNAUTHORIZED {
             return answer;
         }
@@ -159,6 +157,14 @@ impl Door {
         }
         self.note_wrong(visit);
         self.count("wrong");
+        answer
+    }
+
+    /// Counts that a page refuses a user, whose password was right.
+    pub(super) fn after_user(&self, answer: Answer) -> Answer {
+        if answer.forbids {
+            self.count("forbidden");
+        }
         answer
     }
 

@@ -3,7 +3,7 @@
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Why a request was not let in: no credentials; some that are none; a wrong user, password or token; too many wrong ones
-/// before; too many whose passwords are being looked at; a token that may read and not write, or a page that is off.
+/// before; too many whose passwords are being looked at; somebody who is known and may not do this.
 pub(super) const AUTH_REASONS: [&str; 6] = ["missing", "malformed", "wrong", "limited", "busy", "forbidden"];
 /// Why a connection never spoke TLS: it took too long; it spoke HTTP; its certificate; anything else.
 pub(super) const TLS_REASONS: [&str; 4] = ["timeout", "plain_http", "certificate", "handshake"];

@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) policy: ClientAuth,
+    /// Whether only certificates with certain names are accepted.
+    pub(super) names: bool,
 }
 
 /// Where `tls_server_config` stands, and what is found out about it while it is read.
@@ -85,7 +87,8 @@ pub(super) fn make(
     config.ignore_client_order = from.prefer_server_cipher_suites;
     let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    Ok(Some(Tls { config: Arc::new(config), policy: from.client_auth_type.unwrap_or_default() }))
+    let (policy, names) = (from.client_auth_type.unwrap_or_default(), from.client_allowed_sans.is_some());
+    Ok(Some(Tls { config: Arc::new(config), policy, names }))
 }
 
 /// Ciphers and curves, in the order in which they are preferred.

@@ -63,6 +63,13 @@ pub(super) struct Question {
     pub(super) digest: Digest,
 }
 
+impl Question {
+    /// The user, as the request has it.
+    pub(super) fn user(&self) -> String {
+        String::from_utf8_lossy(&self.given.user).into_owned()
+    }
+}
+
 /// Looks at passwords.
 pub(super) struct Passwords {
     key: hmac::Key,

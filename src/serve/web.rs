@@ -85,7 +85,7 @@ impl Web {
         match read(&self.path) {
             Ok((next, _)) if next.loaded.is_weaker_than(&state.loaded) => {
                 state.stamps = next.stamps;
-                let why = "it no longer asks for TLS, users or certificates of clients; only a restart takes those away";
+                let why = "it no longer asks for TLS, users, certificates of clients or names in them; only a restart takes those away";
                 Change::Refused(WebError::new(&self.path, why))
             }
             Ok((next, _)) => {
@@ -107,7 +107,10 @@ impl Loaded {
     /// An editor may empty a file before it writes it: that must not open what was closed.
     fn is_weaker_than(&self, old: &Self) -> bool {
         let policy = |loaded: &Self| loaded.tls.as_ref().map(|tls| tls.policy);
-        policy(self) < policy(old) || (self.users.is_empty() && !old.users.is_empty())
+        let names = |loaded: &Self| loaded.tls.as_ref().is_some_and(|tls| tls.names);
+        policy(self) < policy(old)
+            || (names(old) && !names(self))
+            || (self.users.is_empty() && !old.users.is_empty())
     }
 }
 

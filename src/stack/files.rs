@@ -32,6 +32,8 @@ pub struct Wiring<'a> {
     pub optimizer: SocketAddr,
     /// The file with the webhook's token.
     pub token_file: &'a Path,
+    /// The rules of services: the name of the file, and its text.
+    pub services: (&'a str, &'a str),
 }
 
 /// Where the generated files are.
@@ -58,6 +60,8 @@ pub fn write(directory: &Path, wiring: &Wiring<'_>) -> Result<Generated, FileErr
     for (name, text) in RULES {
         put(&rules.join(name), text, |value| limit_for(value, wiring.options.for_max))?;
     }
+    let (name, text) = wiring.services;
+    put(&rules.join(name), text, |value| limit_for(value, wiring.options.for_max))?;
     let generated = Generated {
         prometheus: directory.join("prometheus.yml"),
         alertmanager: directory.join("alertmanager.yml"),

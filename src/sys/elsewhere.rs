@@ -121,6 +121,22 @@ pub fn btrfs_device_errors(_: BorrowedFd<'_>, _: u64) -> io::Result<[u64; BTRFS_
 /// Nothing: a child is not told here when its parent ends.
 pub fn end_with_parent(_: &mut Command) {}
 
+/// Nothing to take away: this system has no such rights, and no program of ours runs with a rank.
+pub mod child {
+    use std::process::Command;
+
+    /// The command stays as it is.
+    pub fn ordinary(_: &mut Command) {}
+
+    /// The user and group of `login`; there are no capabilities here.
+    pub fn without_privileges(command: &mut Command, login: Option<(u32, u32)>) {
+        use std::os::unix::process::CommandExt;
+        if let Some((uid, gid)) = login {
+            command.uid(uid).gid(gid);
+        }
+    }
+}
+
 /// What is asked about a network device with [`ethtool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ethtool {

@@ -249,6 +249,26 @@ fn capabilities_are_those_of_the_configured_ladders() {
     assert!(none.ends_with("[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\n"), "{none}");
     let tunables = print("drop_caches, compact_memory", "--print-capabilities=systemd");
     assert_eq!(tunables.matches("ProtectKernelTunables=no\n").count(), 1, "{tunables}");
+    // Of app_hook, the hooks of the targets say what it takes.
+    let hooks = |hooks: &str, form: &str| {
+        let target = format!("{{name: a, cgroup: /a, hooks: [{hooks}]}}");
+        std::fs::write(&file, format!("optimizer: {{targets: [{target}]}}\n")).unwrap();
+        let (code, out, err) = headroom(&file, &["optimizer", form]);
+        assert_eq!(code, 0, "{err}");
+        out
+    };
+    assert_eq!(hooks("{unix: /run/a/hook}, {kind: b, command: [/bin/true]}", "--print-capabilities"), "");
+    assert_eq!(
+        hooks("{unix: /run/a/hook}, {kind: b, signal: SIGUSR1}", "--print-capabilities"),
+        "CAP_KILL\n"
+    );
+    let socket = hooks("{pressure_socket: /run/headroom/a, owner: 'a:b'}", "--print-capabilities=systemd");
+    for line in ["AmbientCapabilities=CAP_CHOWN", "RuntimeDirectory=headroom", "SystemCallFilter=@chown"] {
+        assert!(socket.contains(&format!("\n{line}\n")), "{line}: {socket}");
+    }
+    let group = hooks("{pressure_socket: /srv/a, owner: ':b'}", "--print-capabilities=systemd");
+    assert!(group.contains("\nReadWritePaths=/srv\nSystemCallFilter=@chown\n"), "{group}");
+    assert!(!group.contains("=CAP_"), "{group}");
     let docker = print("pageout", "--print-capabilities=docker");
     assert_eq!(docker, "cap_drop: [ALL]\ncap_add: [SYS_NICE, SYS_PTRACE]\n");
 }

@@ -37,8 +37,8 @@ fn write(out: &mut dyn Sink) {
         sparse: false,
     });
     let buckets = vec![(0.5, 1), (1.0, 2), (2.5e6, 300), (f64::INFINITY, 301)];
-    out.sample(&["a"], Value::Histogram(&Histogram { buckets, sum: 4.5, count: 301 }));
-    out.sample(&["b"], Value::Histogram(&Histogram::default()));
+    out.sample(&["a"], Value::Histogram(&Histogram { buckets, sum: Some(4.5), count: 301 }));
+    out.sample(&["b"], Value::Histogram(&Histogram { sum: Some(0.0), ..Histogram::default() }));
     out.family(&Desc {
         name: "made_size_bytes",
         help: "Sizes.",
@@ -74,9 +74,9 @@ fn each_format_has_the_page_that_was_looked_at() {
             assert!(encoder.has_family("taken_back"));
             encoder.rewind(mark);
             assert!(encoder.has_family("made_bytes") && !encoder.has_family("taken_back"));
-            let page = encoder.finish();
+            let page = encoder.finish().clone();
             if std::env::var_os("UPDATE").is_some() {
-                std::fs::write(dir.join(file), page).unwrap();
+                std::fs::write(dir.join(file), &page).unwrap();
             }
             let expected = std::fs::read(dir.join(file)).unwrap_or_default();
             assert!(expected == page, "{file} differs; see `UPDATE=1`");

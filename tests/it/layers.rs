@@ -14,12 +14,13 @@ const TABLE: &[(&str, &[&str])] = &[
     ("host", &["sys"]),
     ("encode", &["metric"]),
     ("collect", &["metric", "host"]),
-    ("apps", &["metric", "host", "collect", "encode", "serve", "client"]),
-    ("exporter", &["metric", "host", "collect", "encode", "serve"]),
+    ("apps", &["metric", "sys", "host", "collect", "encode", "serve", "client"]),
+    ("exporter", &["metric", "host", "collect", "encode", "serve", "apps"]),
     ("export", &["metric", "host", "encode", "client", "otlp", "exporter"]),
     ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching", "otlp"]),
     ("stack", &["sys"]),
-    ("config", &["host", "client", "otlp", "apps", "collect", "export", "exporter", "optimize", "stack"]),
+    ("services", &["matching"]),
+    ("config", &["host", "client", "otlp", "apps", "collect", "export", "exporter", "optimize", "stack", "services"]),
 ];
 
 /// All source files with their text before the first test.

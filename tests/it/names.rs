@@ -74,6 +74,7 @@ fn known() -> BTreeMap<String, Family> {
     pages.push(live_page());
     pages.push(known_later());
     pages.push(of_applications());
+    pages.push(of_probes());
     for page in pages {
         for (name, family) in families(&page) {
             let known: &mut Family = all.entry(name).or_default();
@@ -92,10 +93,31 @@ fn known_later() -> String {
     optimizer.connections("cache", Some(1));
     optimizer.show_annotations();
     headroom::otlp::Metrics::new(&registry).unwrap().show(headroom::otlp::TRACES);
+    of_statsd(&registry);
+    of_scraping(&registry);
     headroom::export::metrics::Metrics::new(&registry).unwrap().show("otlp");
     let mut out = TextEncoder::default();
     headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
     String::from_utf8(out.page().to_vec()).unwrap()
+}
+
+/// What is said of pages that are fetched, once one was there and one was not.
+fn of_scraping(registry: &prometheus::Registry) {
+    use headroom::apps::scrape::metrics::{Metrics, Went};
+    let metrics = Metrics::new(registry).unwrap();
+    metrics.tell(["a", "b"], Went { seconds: 1.0, samples: Err("timeout") });
+    metrics.tell(["a", "b"], Went { seconds: 1.0, samples: Ok((1, 1)) });
+}
+
+/// What StatsD's receiver says of itself, once something came and something was refused.
+fn of_statsd(registry: &prometheus::Registry) {
+    use headroom::apps::statsd::{Options, engine::Engine, metrics::Metrics};
+    let (now, stale_after) = (std::time::Instant::now(), std::time::Duration::from_mins(5));
+    let metrics = Metrics::new(registry).unwrap();
+    metrics.packets("udp");
+    let mut store =
+        headroom::apps::store::Store::new(headroom::apps::limits::Limits::default(), stale_after, now);
+    Engine::new(&Options::default(), stale_after, metrics).packet(b"bad", &mut store, now);
 }
 
 /// What the store of applications says of itself, once something was taken and something was not.
@@ -114,6 +136,20 @@ fn of_applications() -> String {
     store.refuse(Input::Otlp, Refusal::Series, 1);
     let mut out = TextEncoder::default();
     store.write(now + std::time::Duration::from_mins(10), &mut out);
+    String::from_utf8(out.page().to_vec()).unwrap()
+}
+
+/// What is said of a component that was probed, by each way.
+fn of_probes() -> String {
+    use headroom::apps::probe::{Probe, prober};
+    use headroom::apps::{Applications, Options as Apps};
+    use headroom::collect::applications::Shown;
+    let probe = Probe { component: "a".into(), command: vec!["true".into()], ..Probe::default() };
+    let ready = prober::ready(&[probe], &Host::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let board = runtime.block_on(prober::once(ready, || 1));
+    let mut out = TextEncoder::default();
+    Applications::new(&Apps::default()).with(board).write(&mut out);
     String::from_utf8(out.page().to_vec()).unwrap()
 }
 

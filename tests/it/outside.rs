@@ -399,3 +399,86 @@ fn others_are_told_by_json_and_people_by_an_alert_in_the_real_alertmanager() {
     assert_eq!(entry["steps"], json!([]), "{entry:#}");
     assert_eq!(scaler.requests().len(), 1);
 }
+
+#[test]
+fn nobody_elses_answer_is_waited_for_once_all_is_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 16, "");
+    let hangs = || {
+        Fake::new(|head, _| match head {
+            h if h.ends_with("/json") => {
+                (200, "{\"State\": {\"Running\": true, \"StartedAt\": \"0\"}}".to_owned())
+            }
+            _ => {
+                std::thread::sleep(std::time::Duration::from_mins(5));
+                (200, String::new())
+            }
+        })
+    };
+    let socket = dir.path().join("engine.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|s| hangs().serve(s)));
+    let (webhook, api) = (hangs().http(), hangs().http());
+    for (ladder, keys) in [
+        ("[scale]", format!("scale: {{webhook: {{url: '{webhook}', timeout: 50s}}}}")),
+        ("[restart]", format!("restart: {{docker: slow, socket: {}, within: 50s}}", socket.display())),
+        ("[restart]", format!("restart: {{kubernetes: {{pod: a, server: {{url: '{api}', timeout: 50s}}}}}}")),
+    ] {
+        let optimizer = optimizer(&holder.marker, ladder, &keys);
+        optimizer.notify(&[alert("held", "ab", "firing")], 200);
+        eventually("the action begins", 30, || {
+            optimizer.running.output().contains("action begins").then_some(())
+        });
+        std::fs::write(optimizer.dir.path().join("state/paused"), "by a test\n").unwrap();
+        let detail = eventually("the step's end, long before the other's time is over", 30, || {
+            optimizer.entries("limit=1").first()?["steps"][0]["detail"].as_str().map(str::to_owned)
+        });
+        assert!(detail.contains("no answer was waited for: paused: by a test"), "{keys}: {detail}");
+    }
+}
+
+#[test]
+fn a_webhooks_address_is_called_and_stands_in_no_record_and_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 16, "");
+    let (good, bad) = (Fake::new(|_, _| (200, String::new())), Fake::new(|_, _| (500, String::new())));
+    let hook = Fake::new(|_, _| (200, "{\"released_bytes\": 1}".to_owned()));
+    let (address, file) = (good.http(), dir.path().join("pager-url"));
+    std::fs::write(&file, format!("{}/pager/s3cret\n", bad.http())).unwrap();
+    let keys = format!(
+        "hook: {{url: '{}/hook?key=s3cret'}}, scale: {{webhook: {{url: '{address}/T/B/s3cret?t=s3cret'}}}}, notify: \
+         {{webhook: {{url_file: {}}}}}, restart: {{command: [/bin/true], within: 1s, health: {{http: \
+         '{address}/health/s3cret', within: 1s}}}}",
+        hook.http(),
+        file.display()
+    );
+    let optimizer = optimizer(&holder.marker, "[app_hook, scale, restart, notify]", &keys);
+    let entry = run(&optimizer, "ab");
+    assert_eq!(entry["steps"].as_array().unwrap().len(), 4, "{entry:#}");
+    assert_eq!(good.heads(), ["POST /T/B/s3cret?t=s3cret", "GET /health/s3cret"]);
+    assert_eq!((bad.heads(), hook.heads().len()), (vec!["POST /pager/s3cret".to_owned()], 1));
+    let record = entry.to_string();
+    assert!(record.contains(&address) && record.contains("the address in "), "{entry:#}");
+    let log = optimizer.running.output();
+    assert!(log.contains("action begins"), "{log}");
+    // The journal as it lies on the disk, with what has no page.
+    let journal: Vec<u8> = std::fs::read_dir(optimizer.dir.path().join("state"))
+        .unwrap()
+        .flatten()
+        .filter(|f| f.file_name().to_string_lossy().starts_with("journal"))
+        .flat_map(|f| std::fs::read(f.path()).unwrap())
+        .collect();
+    assert!(journal.windows(5).any(|w| w == b"scale"), "it is the journal");
+    for (place, text) in
+        [("record", record), ("log", log), ("journal", String::from_utf8_lossy(&journal).into())]
+    {
+        assert!(!text.contains("s3cret"), "{place}: {text}");
+    }
+    let command = Command::new(crate::stack::HEADROOM)
+        .args(["reclaim", "held", "--bytes", "1MiB", "--ladder", "app_hook", "--dry-run", "--config"])
+        .arg(optimizer.dir.path().join("headroom.yaml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&command.stdout);
+    assert!(said.contains("dry run") && !said.contains("s3cret"), "{said}");
+}

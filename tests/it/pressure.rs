@@ -34,6 +34,11 @@ fn a_stall_in_a_group_makes_one_run_that_ends_when_it_is_over() {
     let Some(stall) = Stall::make("stall") else { return };
     let hook = Hook::start("{\"released_bytes\": 1}", Duration::ZERO);
     let optimizer = stall.optimizer(&hook, "");
+    // The way is gone once ahead, of which nobody hears.
+    eventually("the rehearsal", 60, || {
+        (optimizer.metric("headroom_optimizer_rungs_rehearsed") == 1.0).then_some(())
+    });
+    assert_eq!((optimizer.entries("limit=9").len(), hook.calls()), (0, 0));
     let readers = stall.begin();
     let entry = optimizer.ended(60);
     assert_eq!((&entry["origin"], &entry["alertname"]), (&"pressure".into(), &"stalls".into()), "{entry:#}");
@@ -54,6 +59,13 @@ fn a_stall_in_a_group_makes_one_run_that_ends_when_it_is_over() {
     assert_eq!(over["id"], entry["id"]);
     assert_eq!(optimizer.metric("headroom_optimizer_pressure_stalls_total{rule=\"stalls\"}"), 1.0);
     assert_eq!(optimizer.metric("headroom_optimizer_reaction_seconds_count"), 1.0);
+    let phase = |name: &str| {
+        optimizer.metric(&format!("headroom_optimizer_reaction_phase_seconds_total{{phase=\"{name}\"}}"))
+    };
+    let phases = ["see", "tell", "admit", "hand_over", "look", "plan", "intend"].map(phase);
+    assert!(phases.iter().all(|seconds| *seconds > 0.0), "{phases:?}");
+    let all = optimizer.metric("headroom_optimizer_reaction_seconds_sum");
+    assert!((phases.iter().sum::<f64>() - all).abs() < 1e-6, "{phases:?} of {all}");
     // Another stall is another episode.
     let _readers = stall.begin();
     eventually("a second run", 30, || (optimizer.entries("limit=9").len() == 2).then_some(()));

@@ -328,15 +328,15 @@ fn build(world: &World, root: &Path) {
     for p in &world.processes {
         let (pid, comm) = (p.pid, p.comm);
         let stat = format!(
-            "{pid} ({comm}) {} 1 0 0 0 0 0 0 0 0 0 0 0 0 0 20 0 1 0 {pid} 4096 {} 0\n",
+            "{pid} ({comm}) {} 1 0 0 0 0 {} 0 0 0 0 0 0 0 0 20 0 1 0 {pid} 4096 {} 0\n",
             p.state,
+            if p.kernel { 0x0020_0000 } else { 0 },
             p.mib * MIB / 4096
         );
         put(format!("proc/{pid}/stat"), &stat);
         put(format!("proc/{pid}/task/{pid}/stat"), &stat);
-        let kthread = u8::from(p.kernel);
         let status = format!(
-            "Name:\t{comm}\nState:\t{}\nUid:\t0\t0\t0\t0\nKthread:\t{kthread}\nRssAnon:\t{} kB\nVmSwap:\t0 kB\n",
+            "Name:\t{comm}\nState:\t{}\nUid:\t0\t0\t0\t0\nRssAnon:\t{} kB\nVmSwap:\t0 kB\n",
             p.state,
             p.mib << 10
         );

@@ -243,10 +243,12 @@ fn the_example_names_every_key_and_changes_nothing() {
                 .map_or_else(|| line.to_owned(), |at| format!("{}{}", &line[..at], &line[at + 3..]))
         })
         .fold(String::new(), |all, line| all + &line + "\n");
-    // The one file that is read with it belongs to another program.
+    // The files that are read with it belong to other programs.
     let names = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&names, "process_names: [{comm: [x]}]\n").unwrap();
     let whole = whole.replace("/etc/process-exporter/all.yaml", names.path().to_str().unwrap());
+    let mapping = tempfile::NamedTempFile::new().unwrap();
+    let whole = whole.replace("/etc/headroom/statsd-mapping.yml", mapping.path().to_str().unwrap());
     let live = headroom::config::Config::parse(&text, &path).unwrap();
     assert_eq!(live, headroom::config::Config::load(None).unwrap(), "the example differs from the defaults");
     let config = headroom::config::Config::parse(&whole, &path).unwrap();

@@ -23,12 +23,22 @@ fn optimizer(holder: &Holder, hook: &Hook, alertmanager: SocketAddr, wait: &str)
     Optimizer::start(&top, &keys)
 }
 
-/// Starts it with one receiver: the optimizer's webhook.
+/// Starts it with one receiver: the optimizer's webhook, with the token.
 pub(crate) fn alertmanager(at: &Path, address: SocketAddr, webhook: &Optimizer) -> Option<Running> {
+    let token = json!({"authorization": {"credentials_file": webhook.token_file()}});
+    alertmanager_as(at, address, webhook, &token)
+}
+
+/// The same, with another `http_config`.
+pub(crate) fn alertmanager_as(
+    at: &Path,
+    address: SocketAddr,
+    webhook: &Optimizer,
+    http_config: &Value,
+) -> Option<Running> {
     let program = program(&["prometheus-alertmanager", "alertmanager"])?;
     let receiver = json!({
-        "url": webhook.url("/api/v1/alerts"), "send_resolved": true,
-        "http_config": {"authorization": {"credentials_file": webhook.token_file()}}
+        "url": webhook.url("/api/v1/alerts"), "send_resolved": true, "http_config": http_config
     });
     let config = json!({
         "route": {"receiver": "headroom", "group_wait": "0s", "group_interval": "1s", "group_by": ["..."]},
@@ -50,7 +60,7 @@ pub(crate) fn alertmanager(at: &Path, address: SocketAddr, webhook: &Optimizer) 
 }
 
 /// Sends an alert to Alertmanager, as Prometheus would.
-fn fire(address: SocketAddr, labels: &Value) {
+pub(crate) fn fire(address: SocketAddr, labels: &Value) {
     let body = json!([{"labels": labels}]).to_string().into_bytes();
     let url = format!("http://{address}/api/v2/alerts");
     let call = Call { method: Method::POST, body: Some(body), ..Call::get(url) };

@@ -284,6 +284,7 @@ fn alertmanager(
         telemetry_path: "/metrics",
         optimizer: optimizer.address,
         token_file: &token_file,
+        services: ("services.yml", "groups: []\n"),
     };
     let dir = optimizer.dir.path().join(format!("am-{}", listen.port()));
     let generated = files::write(&dir, &wiring).unwrap();

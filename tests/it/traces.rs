@@ -106,6 +106,41 @@ fn a_run_is_one_trace_from_the_webhook_to_the_verdict() {
 }
 
 #[test]
+fn hooks_and_webhooks_hear_of_the_trace_and_of_none_where_none_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = Holder::start(dir.path(), "/dev/zero", 20, "");
+    for sends in [true, false] {
+        let (receiver, called) = (Receiver::start("200 OK"), Receiver::start("200 OK"));
+        let otlp =
+            if sends { format!("otlp: {{endpoint: 'http://{}'}}", receiver.address) } else { String::new() };
+        let group = format!("{{name: held, cmdline: ['{}'], memory_budget: 1MiB}}", holder.marker);
+        let url = format!("url: 'http://{}/'", called.address);
+        let keys = format!(
+            "  settle: 50ms\n  guards: {{cooldown: 0s, target_cooldown: 0s}}\n  policies:\n  - {{name: ask, match: \
+             ['headroom_action=\"reclaim\"'], target_label: groupname, ladder: [app_hook, scale]}}\n  targets:\n  - {{name: \
+             held, process_group: held, hook: {{{url}}}, scale: {{webhook: {{{url}}}}}}}\n"
+        );
+        let optimizer = Optimizer::start(&format!("process_groups: [{group}]\n{otlp}"), &keys);
+        notify(&optimizer, "ab", &format!("00-{CALLER}-b7ad6b7169203331-01"));
+        optimizer.ended(30);
+        let heads: Vec<String> = called.requests().into_iter().map(|r| r.head).collect();
+        assert_eq!(heads.len(), 2, "{heads:#?}");
+        if !sends {
+            assert!(!heads.concat().contains("traceparent"), "{heads:#?}");
+            continue;
+        }
+        let acts = eventually("both actions' spans", 30, || {
+            let acts: Vec<Span> = receiver.spans().into_iter().filter(|s| s.name == "act").collect();
+            (acts.len() == 2).then_some(acts)
+        });
+        for (head, act) in heads.iter().zip(&acts) {
+            let parent = format!("traceparent: 00-{CALLER}-{}-01\r\n", act.id);
+            assert!(head.contains(&parent) && !head.contains("tracestate"), "{parent}{head}");
+        }
+    }
+}
+
+#[test]
 fn a_receiver_that_is_dead_or_refuses_disturbs_no_run_and_is_counted() {
     let refusing = Receiver::start("400 Bad Request");
     for address in [free_address(), refusing.address] {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Of `s3cret`, by libxcrypt, with the cost that `htpasswd` takes by default.
-const HASH: &str = "$2b$05$cKkdTK//ek2Ilvd1.9.S9.azR6Tb6yiWjOHOJYji/oVfeRzneN3he";
+pub(crate) const HASH: &str = "$2b$05$cKkdTK//ek2Ilvd1.9.S9.azR6Tb6yiWjOHOJYji/oVfeRzneN3he";
 const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n";
 
 fn users() -> String {

@@ -9,8 +9,8 @@ here=$root/tests/otlp
 kept=${CARGO_TARGET_DIR:-$root/target}/otlp
 TOKEN=a-token-of-the-tests
 
-# shellcheck source=tests/common.sh
-. "$root/tests/common.sh"
+# shellcheck source=tests/check.sh
+. "$root/tests/check.sh"
 
 main() {
     binary=$(built "$root" "${1:-}")

@@ -36,11 +36,19 @@ main() {
     program
     disk
     initramfs
+    machine=0
+    machines=$(($(echo "$chosen" | wc -w) * repetitions))
+    echo "$machines machines; all is ready after $(($(date +%s) - begun)) s"
     for repetition in $(seq "$repetitions"); do
-        for tool in $chosen; do play "$tool" "$repetition"; done
+        for tool in $chosen; do
+            machine=$((machine + 1))
+            echo "$(($(date +%s) - begun)) s: machine $machine of $machines: $tool, repetition $repetition"
+            play "$tool" "$repetition"
+        done
     done
     echo "all machines have ended after $(($(date +%s) - begun)) s"
-    "$work/lab" table "$results"
+    # shellcheck disable=SC2086 # one word each
+    "$work/lab" table "$results" ${SCENARIOS:-}
 }
 
 # Finds out which tools there are to compare with.
@@ -87,7 +95,8 @@ disk() {
         [ ! -d "$store/$peer" ] || cp -a "$store/$peer/usr" "$store/$peer/etc" "$tree/" 2>/dev/null || true
     done
     interpreter
-    for program in "$tree"/bin/* "$tree"/usr/bin/* "$tree"/usr/sbin/*; do
+    # An interpreter's own modules want libraries, too.
+    for program in "$tree"/bin/* "$tree"/usr/bin/* "$tree"/usr/sbin/* "$tree"/usr/lib/python3*/lib-dynload/*.so; do
         # What it finds in the peers' own directories is there already.
         LD_LIBRARY_PATH=$tree/usr/lib/x86_64-linux-gnu ldd "$program" 2>/dev/null | grep -o '/[^ ]*' | grep -v "^$tree" |
             while read -r library; do

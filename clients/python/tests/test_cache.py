@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -176,3 +177,34 @@ def test_sizes_of_values_follow_containers_attributes_and_buffers() -> None:
     # More objects than are looked at: an estimate.
     many = [bytes([n % 256, n // 256 % 256, n // 65536]) for n in range(100_000)]
     assert 0.8 < size_of(many) / (100_000 * (8 + 36)) < 1.3
+
+
+def test_a_destructor_may_wait_for_a_thread_that_uses_the_cache(reclaimer: Reclaimer) -> None:
+    cache: Cache[str, object] = Cache("c", max_entries=2, size_of=lambda _v: 1, reclaimer=reclaimer)
+    waited: list[bool] = []
+
+    class Slow:
+        def __del__(self) -> None:
+            other = threading.Thread(target=cache.get, args=("x",))
+            other.start()
+            other.join(20)
+            waited.append(not other.is_alive())
+
+    def over() -> None:
+        for key in ("a", "b", "c"):
+            cache[key] = Slow()
+
+    def delete() -> None:
+        del cache["b"]
+
+    ways: list[Callable[[], object]] = [
+        over,
+        delete,
+        lambda: cache.put("c", None),
+        lambda: (cache.put("a", Slow()), cache.pop("a")),
+        lambda: (cache.put("a", Slow()), cache.clear()),
+        lambda: (cache.put("a", Slow()), cache.reclaim(1, "high")),
+    ]
+    for count, way in enumerate(ways, 1):
+        way()
+        assert waited == [True] * count

@@ -59,3 +59,22 @@ def test_the_sdk_collects_what_the_registry_counts(reclaimer: Reclaimer) -> None
     (labels, (count, seconds), unit) = found["headroom.kit.reclaim.duration"][0]
     assert (labels, count, unit) == (part | {"outcome": "ok"}, 1, "s")
     assert seconds > 0
+
+
+def test_what_is_exported_again_is_not_counted_twice(reclaimer: Reclaimer) -> None:
+    metrics = pytest.importorskip("opentelemetry.sdk.metrics")
+    export = pytest.importorskip("opentelemetry.sdk.metrics.export")
+    readers = [export.InMemoryMetricReader() for _ in range(2)]
+    providers = [metrics.MeterProvider(metric_readers=[reader]) for reader in readers]
+    for provider in (*providers, *providers):
+        assert otel.export(reclaimer, provider)
+    reclaimer.register("p", lambda _target, _urgency: 7, lambda: 100)
+    reclaimer.reclaim(1)
+    for reader in readers:
+        data = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+        assert len({metric.name for metric in data}) == len(data)
+        points = {metric.name: metric.data.data_points for metric in data}
+        assert [point.value for point in points["headroom.kit.released"]] == [7]
+        assert [point.count for point in points["headroom.kit.reclaim.duration"]] == [1]
+    for provider in providers:
+        provider.shutdown()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -239,3 +241,50 @@ def test_a_reclaim_that_fails_does_not_end_the_watch(
     path.write_bytes(b"x")
     eventually("memory is asked for", lambda: asked.targets == [500])
     watched.close()
+
+
+def test_a_process_with_many_files_is_told_as_well(
+    asked: Asked, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pressure, "REST_SECONDS", 0.001)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip("no more than 2000 files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    files: list[int] = []
+    try:
+        while not files or files[-1] < 1100:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+        path = tmp_path / "fifo"
+        with contextlib.closing(watch(asked, path)) as watching:
+            # It has to be tried again, too.
+            eventually("that it is missed", lambda: "No such file" in (watching.error or ""))
+            os.mkfifo(path)
+            eventually("that it is watched", lambda: watching.error is None)
+            for times in (1, 2):
+                path.write_bytes(b"x")
+                eventually("a request", asked.times(times))
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_an_error_of_any_kind_does_not_end_the_watch(
+    asked: Asked, tmp_path: Path, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pressure._Source
+    faults = [RuntimeError("odd"), MemoryError()]
+
+    def faulty(path: str, write: bytes) -> pressure._Source:
+        if faults:
+            raise faults.pop(0)
+        return real(path, write)
+
+    monkeypatch.setattr(pressure, "_Source", faulty)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with contextlib.closing(watch(asked, path)) as watching:
+        eventually("that it is watched", lambda: not faults and watching.error is None)
+        path.write_bytes(b"x")
+        eventually("a request", asked.times(1))

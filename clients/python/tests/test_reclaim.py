@@ -259,3 +259,37 @@ def test_no_thread_stays_behind(reclaimer: Reclaimer, eventually: Eventually) ->
         reclaimer.state()
         reclaimer.reclaim(1)
     eventually("the threads have ended", lambda: threading.active_count() <= before)
+
+
+class Equal(Holder):
+    """Equal to all others, and so without a hash."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Holder)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_part_is_itself_whatever_it_equals(reclaimer: Reclaimer) -> None:
+    parts = [Equal("a", 10, cost=1), Equal("b", 20, cost=2), Holder("c", 30, cost=3)]
+    for part in parts:
+        reclaimer.add(part)
+    assert [state.held_bytes for state in reclaimer.state()] == [10, 20, 30]
+    assert reclaimer.reclaim(1, "high").released_bytes == 60
+    reclaimer.remove(parts[0])
+    assert reclaimer.parts() == parts[1:]
+
+
+def test_a_part_without_a_hash_that_hangs_is_not_asked_again(reclaimer: Reclaimer) -> None:
+    back = threading.Event()
+
+    class Hanging(Equal):
+        def reclaim(self, target_bytes: int, urgency: Urgency) -> int:
+            back.wait(30)
+            return super().reclaim(target_bytes, urgency)
+
+    reclaimer.add(Hanging("a", 10, cost=1))
+    reclaimer.add(Equal("b", 20, cost=2))
+    endings = [[p.ending for p in reclaimer.reclaim(1, "high", timeout=0.5).parts] for _ in range(2)]
+    back.set()
+    assert endings == [["late", "ok"], ["busy", "ok"]]

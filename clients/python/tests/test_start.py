@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Eventually
 
-from headroom_kit import Reclaimer, SignalHook, start
+from headroom_kit import Reclaimer, Server, SignalHook, start
 
 
 def test_all_of_it_starts_and_ends(
@@ -30,9 +30,8 @@ def test_all_of_it_starts_and_ends(
         eventually("by the signal", lambda: reclaimer.requests().get("signal") == 1)
         fifo.write_bytes(b"x")
         eventually("under pressure", lambda: reclaimer.requests().get("pressure") == 1)
-        eventually(
-            "both have given back", lambda: reclaimer.totals()[("p", "drop_caches")].released_bytes == 200
-        )
+        given = reclaimer.totals
+        eventually("both have given back", lambda: [t.released_bytes for t in given().values()] == [200])
     assert threading.active_count() == before
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
@@ -76,3 +75,15 @@ def test_signals_in_quick_succession_are_one_wish_and_the_handler_of_before_come
         eventually("the handler of before is back", lambda: heard == [signal.SIGUSR1])
     finally:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+
+def test_what_could_not_be_started_whole_leaves_nothing_behind(reclaimer: Reclaimer) -> None:
+    with Server(reclaimer, "127.0.0.1:0") as server:
+        address = server.address
+    before = signal.getsignal(signal.SIGUSR2)
+    with pytest.raises(ValueError, match="share"):
+        start(address, on_signal=None, share=7.0, otel=False, reclaimer=reclaimer)
+    # The address is free again.
+    with start(address, on_signal=signal.SIGUSR2, otel=False, reclaimer=reclaimer):
+        pass
+    assert signal.getsignal(signal.SIGUSR2) == before

@@ -86,10 +86,13 @@ impl Fault {
 fn response(outcome: &Outcome) -> Vec<u8> {
     let mut out = Vec::new();
     let rejected = outcome.rejected();
-    if rejected > 0 {
+    if !outcome.is_whole() {
         let mut partial = Vec::new();
-        put_key(&mut partial, 1, 0);
-        put_varint(&mut partial, rejected);
+        // A text without a number is a warning.
+        if rejected > 0 {
+            put_key(&mut partial, 1, 0);
+            put_varint(&mut partial, rejected);
+        }
         put_bytes(&mut partial, 2, outcome.to_string().as_bytes());
         put_bytes(&mut out, 1, &partial);
     }
@@ -102,7 +105,7 @@ pub(super) fn http(form: Form, result: &Result<Outcome, Fault>) -> Answer {
         Ok(outcome) => {
             let body = match form {
                 Form::Protobuf => response(outcome),
-                Form::Json if outcome.rejected() == 0 => b"{}".to_vec(),
+                Form::Json if outcome.is_whole() => b"{}".to_vec(),
                 Form::Json => {
                     // 64-bit numbers are texts in the JSON of protocol buffers.
                     let (rejected, why) = (outcome.rejected().to_string(), outcome.to_string());
@@ -209,6 +212,13 @@ mod tests {
         let bytes = http(Form::Protobuf, &Ok(some.clone())).body;
         assert_eq!(bytes[..1], [0x0a]);
         assert_eq!(bytes[3..5], [0x08, 3], "behind a length of two bytes: {bytes:?}");
+        let warned = Outcome { unshown: [(Refusal::Labels, 1)].into(), ..Outcome::default() };
+        assert_eq!(http(Form::Protobuf, &Ok(warned.clone())).body[2], 0x12, "a text alone");
+        let json = http(Form::Json, &Ok(warned)).body;
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["partialSuccess"]["rejectedDataPoints"], "0");
+        let text = json["partialSuccess"]["errorMessage"].as_str().unwrap();
+        assert!(text.starts_with("1 without target_info: there are too many labels"), "{text}");
         let framed = grpc(&Ok(some));
         assert_eq!(usize::from(framed.body[4]), framed.body.len() - 5);
         assert_eq!((framed.body[0], &framed.body[5..]), (0, &bytes[..]));

@@ -6,10 +6,12 @@ use super::naming;
 use super::request::messages;
 use super::wire::{Fields, Malformed, Wire, fixed64s, varints, zigzag32};
 use crate::apps::Input;
+use crate::apps::family::{EXEMPLAR_LETTERS_MAX, EXEMPLARS_MAX};
 use crate::apps::held::{BUCKETS_MAX, EXPONENTIAL_BUCKETS_MAX, Mode};
 use crate::apps::limits::Refusal;
-use crate::apps::store::{About, Point, Sender, Store};
+use crate::apps::store::{About, Labels, Point, Sender, Store};
 use crate::metric::{Exemplar, Exponential, Histogram, Run, Summary, Value};
+use std::collections::VecDeque;
 use std::fmt::Write;
 
 /// Of the scales of exponential histograms those that Prometheus has: what is finer becomes coarser, and what is coarser
@@ -67,7 +69,8 @@ pub(super) struct Frame<'f> {
     pub(super) sender: &'f Sender,
     pub(super) about: About<'f>,
     pub(super) names: Names,
-    pub(super) scope: &'f [Label<'f>],
+    /// The labels of the scope.
+    pub(super) scope: &'f Labels<'f>,
     pub(super) series: Series,
 }
 
@@ -97,15 +100,20 @@ impl Frame<'_> {
             Series::Exponential(_) => Numbers { attributes: 1, exemplars: 11, flags: 10 },
             Series::Summary => Numbers { attributes: 7, exemplars: 0, flags: 8 },
         };
-        let read = self.read(&numbers, bytes);
-        let labels: Vec<(&str, &str)> =
-            self.scope.iter().chain(&read.attributes).map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+        let read = match self.read(&numbers, bytes, store.labels_max()) {
+            Ok(read) => read,
+            Err(refusal) => {
+                store.refuse(Input::Otlp, refusal, 1);
+                return Err(refusal);
+            }
+        };
         if read.flags & NO_VALUE != 0 {
-            return store.remove(self.sender, &self.about, &labels);
+            return store.remove(self.sender, &self.about, &self.labels(&read));
         }
         let mut put = |value: Value<'_>, mode| {
             let Read { start_nanos, at_nanos, exemplars, .. } = &read;
             let (start_nanos, at_nanos) = (*start_nanos, *at_nanos);
+            let labels = self.labels(&read);
             let point = Point { mode, start_nanos, at_nanos, exemplars, ..Point::new(&labels, value) };
             store.put(self.sender, &self.about, &point)
         };
@@ -113,9 +121,11 @@ impl Frame<'_> {
             Series::Sum(mode) | Series::Gauge(mode) => {
                 number(bytes, (4, 6)).map(|value| put(Value::F64(value), mode))
             }
-            Series::Histogram(mode) => histogram(bytes).map(|value| put(Value::Histogram(&value), mode)),
+            Series::Histogram(mode) => {
+                histogram(bytes, mode).map(|value| put(Value::Histogram(&value), mode))
+            }
             Series::Exponential(mode) => {
-                exponential(bytes).map(|value| put(Value::Exponential(&value), mode))
+                exponential(bytes, mode).map(|value| put(Value::Exponential(&value), mode))
             }
             Series::Summary => summary(bytes).map(|value| put(Value::Summary(&value), Mode::Set)),
         };
@@ -125,15 +135,34 @@ impl Frame<'_> {
         })
     }
 
-    fn read<'a>(&self, numbers: &Numbers, bytes: &'a [u8]) -> Read<'a> {
+    fn labels<'a>(&'a self, read: &'a Read<'_>) -> Vec<(&'a str, &'a str)> {
+        let mut labels = Vec::with_capacity(self.scope.len() + read.attributes.len());
+        labels.extend_from_slice(self.scope);
+        labels.extend(read.attributes.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
+        labels
+    }
+
+    /// What is no value; attributes without one are none, and of the others there are at most `most`.
+    fn read<'a>(&self, numbers: &Numbers, bytes: &'a [u8], most: usize) -> Result<Read<'a>, Refusal> {
         let mut out = Read::default();
+        // Of exemplars the last ones would be held: no more of them are read.
+        let mut exemplars: VecDeque<&[u8]> = VecDeque::new();
         for (number, wire) in Fields(bytes).flatten() {
             match wire {
                 Wire::Bytes(bytes) if number == numbers.attributes => {
-                    out.attributes.push(label(self.names, bytes));
+                    let label = label(self.names, bytes);
+                    if !label.1.is_empty() {
+                        out.attributes.push(label);
+                    }
+                    if out.attributes.len() > most {
+                        return Err(Refusal::Labels);
+                    }
                 }
                 Wire::Bytes(bytes) if number == numbers.exemplars => {
-                    out.exemplars.extend(self.exemplar(bytes));
+                    if exemplars.len() == EXEMPLARS_MAX {
+                        exemplars.pop_front();
+                    }
+                    exemplars.push_back(bytes);
                 }
                 Wire::Varint(flags) if number == numbers.flags => out.flags = flags,
                 Wire::Fixed64(nanos) if number == 2 => out.start_nanos = nanos,
@@ -141,30 +170,36 @@ impl Frame<'_> {
                 _ => {}
             }
         }
-        out
+        out.exemplars = exemplars.into_iter().filter_map(|bytes| self.exemplar(bytes)).collect();
+        Ok(out)
     }
 
     fn exemplar(&self, bytes: &[u8]) -> Option<Exemplar> {
         let value = number(bytes, (3, 6)).ok()?;
         let mut out = Exemplar { value, ..Exemplar::default() };
+        let (mut span, mut trace) = (&[][..], &[][..]);
         for (number, wire) in Fields(bytes).flatten() {
             match (number, wire) {
                 (2, Wire::Fixed64(nanos)) => {
                     let near = nanos.abs_diff(self.sender.wall_nanos) <= EXEMPLAR_NANOS_MAX;
                     out.at_millis = i64::try_from(nanos / 1_000_000).ok().filter(|_| near && nanos > 0);
                 }
-                (4, Wire::Bytes(id)) if !id.is_empty() => out.labels.push(("span_id".into(), hex(id))),
-                (5, Wire::Bytes(id)) if !id.is_empty() => out.labels.push(("trace_id".into(), hex(id))),
+                (4, Wire::Bytes(id)) => span = id,
+                (5, Wire::Bytes(id)) => trace = id,
                 _ => {}
             }
         }
+        let ids = [("trace_id", trace), ("span_id", span)].into_iter().filter(|(_, id)| !id.is_empty());
+        out.labels.extend(ids.map(|(name, id)| (name.to_owned(), hex(id))));
+        let letters = |name: &str, value: &str| name.chars().count() + value.chars().count();
+        let mut used: usize = out.labels.iter().map(|(name, value)| letters(name, value)).sum();
         for attribute_bytes in messages(bytes, 7) {
             let (key, value) = attribute(attribute_bytes);
             // Labels of exemplars are underscored in every case: not all formats have quotes for them.
             let name = naming::label(Names::Underscores, key);
-            let letters = |(n, v): &(String, String)| n.chars().count() + v.chars().count();
-            let used: usize = out.labels.iter().map(letters).sum();
-            if !name.is_empty() && used + name.chars().count() + value.chars().count() <= 128 {
+            let more = letters(&name, &value);
+            if !name.is_empty() && used + more <= EXEMPLAR_LETTERS_MAX {
+                used += more;
                 out.labels.push((name.into_owned(), value.into_owned()));
             }
         }
@@ -195,13 +230,13 @@ fn number(bytes: &[u8], (double, whole): (u32, u32)) -> Result<f64, Refusal> {
     value.ok_or(Refusal::Malformed)
 }
 
-fn histogram(bytes: &[u8]) -> Result<Histogram, Refusal> {
-    let (mut count, mut sum) = (0, f64::NAN);
+fn histogram(bytes: &[u8], mode: Mode) -> Result<Histogram, Refusal> {
+    let (mut count, mut sum) = (0, None);
     let (mut counts, mut bounds): (Vec<u64>, Vec<f64>) = (Vec::new(), Vec::new());
     for (number, wire) in Fields(bytes).flatten() {
         match (number, wire) {
             (4, Wire::Fixed64(value)) => count = value,
-            (5, Wire::Fixed64(bits)) => sum = f64::from_bits(bits),
+            (5, Wire::Fixed64(bits)) => sum = known(bits, mode),
             (6, Wire::Fixed64(value)) => counts.push(value),
             (7, Wire::Fixed64(bits)) => bounds.push(f64::from_bits(bits)),
             (6 | 7, Wire::Bytes(bytes)) if bytes.len() > 8 * (BUCKETS_MAX + 1) => {
@@ -234,16 +269,21 @@ fn histogram(bytes: &[u8]) -> Result<Histogram, Refusal> {
     Ok(Histogram { buckets, sum, count })
 }
 
+/// The sum of a histogram. In one that is added, a sum that is no number says nothing of all that were before.
+fn known(bits: u64, mode: Mode) -> Option<f64> {
+    Some(f64::from_bits(bits)).filter(|sum| mode == Mode::Set || sum.is_finite())
+}
+
 fn whole<T>(read: Result<T, Malformed>) -> Result<T, Refusal> {
     read.map_err(|Malformed| Refusal::Malformed)
 }
 
-fn exponential(bytes: &[u8]) -> Result<Exponential, Refusal> {
-    let mut out = Exponential { sum: f64::NAN, ..Exponential::default() };
+fn exponential(bytes: &[u8], mode: Mode) -> Result<Exponential, Refusal> {
+    let mut out = Exponential::default();
     for (number, wire) in Fields(bytes).flatten() {
         match (number, wire) {
             (4, Wire::Fixed64(value)) => out.count = value,
-            (5, Wire::Fixed64(bits)) => out.sum = f64::from_bits(bits),
+            (5, Wire::Fixed64(bits)) => out.sum = known(bits, mode),
             (6, Wire::Varint(value)) => out.scale = zigzag32(value),
             (7, Wire::Fixed64(value)) => out.zero_count = value,
             (8, Wire::Bytes(bytes)) => out.positive = run(bytes)?,

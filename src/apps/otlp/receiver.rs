@@ -37,6 +37,13 @@ pub struct Receiver {
     token: Option<Token>,
     clock: Clock,
     in_flight: Arc<Semaphore>,
+    decoding: Arc<Semaphore>,
+}
+
+/// A body, and what it takes of the bytes in flight, which it gives back when it is dropped.
+struct Body {
+    bytes: Vec<u8>,
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 /// OTLP over HTTP.
@@ -49,9 +56,12 @@ impl Receiver {
     /// A receiver that fills the store; with a token, only who has it may come in.
     pub fn new(applications: Applications, options: &Options, token: Option<Token>, clock: Clock) -> Self {
         let bytes = usize::try_from(options.in_flight_max.as_u64()).unwrap_or(usize::MAX);
-        let permits = (bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
+        // What a frame has besides comes on top, so that a body that may be taken always can be.
+        let permits = bytes.saturating_add(FRAME_BYTES).div_ceil(PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
         let in_flight = Arc::new(Semaphore::new(permits));
-        Self { applications, options: options.clone(), token, clock, in_flight }
+        // One at a time: they would wait for the store, and each holds what it unpacked.
+        let decoding = Arc::new(Semaphore::new(1));
+        Self { applications, options: options.clone(), token, clock, in_flight, decoding }
     }
 
     /// What the listeners allow.
@@ -67,11 +77,7 @@ impl Receiver {
         usize::try_from(self.options.body_max.as_u64()).unwrap_or(usize::MAX)
     }
 
-    /// The body, and what it takes of the bytes in flight, which it gives back when it is dropped.
-    async fn body(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Fault> {
+    async fn body(&self, request: Request<Incoming>) -> Result<Body, Fault> {
         let most = self.body_max() + FRAME_BYTES;
         let read = async {
             let (mut body, mut out, mut held) = (request.into_body(), Vec::new(), None);
@@ -81,22 +87,42 @@ impl Receiver {
                 if out.len() + bytes.len() > most {
                     return Err(Fault::TooLong(self.body_max()));
                 }
-                self.hold(&mut held, bytes.len())?;
+                self.hold(&mut held, out.len() + bytes.len())?;
                 out.extend_from_slice(&bytes);
             }
-            Ok((out, held))
+            Ok(Body { bytes: out, _held: held })
         };
         tokio::time::timeout(Limits::default().body, read).await.unwrap_or(Err(Fault::TooSlow))
     }
 
+    /// Holds as much as so many bytes take, whatever the pieces in which they came.
     fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Fault> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let before = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let permits = bytes.div_ceil(PERMIT_BYTES).saturating_sub(before);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.in_flight).try_acquire_many_owned(permits).map_err(|_| Fault::Busy)?;
         match held {
             Some(held) => held.merge(more),
             None => *held = Some(more),
         }
         Ok(())
+    }
+
+    /// Does what takes long with a body on a thread for that: scrapes and other requests are answered meanwhile.
+    async fn apart(
+        &self,
+        body: Body,
+        work: impl FnOnce(&Self, &[u8]) -> Result<Outcome, Fault> + Send + 'static,
+    ) -> Result<Outcome, Fault> {
+        let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(|_| Fault::Busy)?;
+        let receiver = self.clone();
+        let work = move || {
+            let _turn = turn;
+            work(&receiver, &body.bytes)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
+            Err(if e.is_panic() { Fault::Malformed("it could not be read".into()) } else { Fault::Busy })
+        })
     }
 
     fn receive(&self, form: Form, packing: Packing, body: &[u8]) -> Result<Outcome, Fault> {
@@ -141,7 +167,7 @@ impl Handler for Http {
             return answers::http(form, &Err(Fault::Packing));
         };
         let result = match self.0.body(request).await {
-            Ok((body, _held)) => self.0.receive(form, packing, &body),
+            Ok(body) => self.0.apart(body, move |own, bytes| own.receive(form, packing, bytes)).await,
             Err(fault) => Err(fault),
         };
         answers::http(form, &result)
@@ -171,8 +197,13 @@ impl Handler for Grpc {
         let encoding = header(request.headers(), &HeaderName::from_static("grpc-encoding"));
         let packing = Packing::named(encoding);
         let result = match self.0.body(request).await {
-            Ok((body, _held)) => message(&body, packing)
-                .and_then(|(packing, message)| self.0.receive(Form::Protobuf, packing, message)),
+            Ok(body) => {
+                let work = move |own: &Receiver, bytes: &[u8]| {
+                    let (packing, message) = message(bytes, packing)?;
+                    own.receive(Form::Protobuf, packing, message)
+                };
+                self.0.apart(body, work).await
+            }
             Err(fault) => Err(fault),
         };
         answers::grpc(&result)
@@ -203,6 +234,50 @@ fn message(body: &[u8], packing: Option<Packing>) -> Result<(Packing, &[u8]), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A receiver without listeners.
+    fn receiver(options: &Options) -> Receiver {
+        let applications = Applications::new(&crate::apps::Options::default());
+        Receiver::new(applications, options, None, || 0)
+    }
+
+    #[test]
+    fn who_waits_for_the_store_leaves_all_else_to_go_on() {
+        use std::sync::mpsc::channel;
+        let receiver = receiver(&Options::default());
+        let (other, told) = channel();
+        let (begun, is_begun) = channel();
+        let applications = receiver.applications.clone();
+        let page = std::thread::spawn(move || {
+            let _store = applications.lock();
+            begun.send(()).unwrap();
+            told.recv_timeout(Duration::from_secs(30)).is_ok()
+        });
+        is_begun.recv().unwrap();
+        let json = br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"x","gauge":{"dataPoints":[{"asInt":1}]}}]}]}]}"#;
+        let body = Body { bytes: json.to_vec(), _held: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let outcome = runtime.block_on(async {
+            let request = receiver.apart(body, |own, bytes| own.receive(Form::Json, Packing::None, bytes));
+            tokio::join!(request, async { other.send(()).unwrap() }).0
+        });
+        assert_eq!(outcome.map(|outcome| outcome.taken), Ok(1));
+        assert!(page.join().unwrap(), "nothing else was done while a request waited for the store");
+    }
+
+    #[test]
+    fn a_body_in_many_pieces_takes_no_more_than_in_one() {
+        let max = bytesize::ByteSize::kib(4);
+        let receiver = receiver(&Options { body_max: max, in_flight_max: max, ..Options::default() });
+        let (mut held, mut others) = (None, None);
+        for bytes in 1..=2048 {
+            assert_eq!(receiver.hold(&mut held, bytes), Ok(()), "{bytes} bytes");
+        }
+        assert_eq!(receiver.hold(&mut others, 2048), Ok(()));
+        assert_eq!(receiver.hold(&mut others, 4096), Err(Fault::Busy));
+        drop(held);
+        assert_eq!(receiver.hold(&mut others, 4096 + FRAME_BYTES), Ok(()), "the largest, alone");
+    }
 
     #[test]
     fn a_call_has_one_message() {

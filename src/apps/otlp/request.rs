@@ -1,17 +1,23 @@
 //! A whole request: its resources, scopes and metrics, and how many of their points were not taken, and why.
 
-use super::attributes::{Label, Resource, scope, text};
+use super::attributes::{Resource, scope, text};
 use super::naming::{self, Sort};
 use super::point::{Frame, Series};
 use super::wire::{Fields, Malformed, Wire};
 use super::{Names, schema};
 use crate::apps::limits::Refusal;
-use crate::apps::store::{About, Point, Sender, Store};
+use crate::apps::store::{About, Labels, Point, Sender, Store};
 use crate::apps::{Applications, Input};
 use crate::metric::{Kind, Value};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::MutexGuard;
 use std::time::Instant;
+
+/// What is done of a request before the store is left to others for a moment: bytes that are read, and a cost for each
+/// message and each label, so that what is many and small counts as well.
+const TURN_COST: usize = 64 << 10;
+const COST: usize = 32;
 
 /// When a request comes, by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +35,8 @@ pub struct Outcome {
     pub taken: u64,
     /// How many were not, by reason.
     pub refused: BTreeMap<Refusal, u64>,
+    /// How many resources have no `target_info`, by reason; these are no points.
+    pub unshown: BTreeMap<Refusal, u64>,
 }
 
 impl Outcome {
@@ -36,13 +44,20 @@ impl Outcome {
     pub fn rejected(&self) -> u64 {
         self.refused.values().sum()
     }
+
+    /// Whether all was taken.
+    pub fn is_whole(&self) -> bool {
+        self.refused.is_empty() && self.unshown.is_empty()
+    }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (refusal, points)) in self.refused.iter().enumerate() {
+        let points = self.refused.iter().map(|all| ("not taken", all));
+        let resources = self.unshown.iter().map(|all| ("without target_info", all));
+        for (at, (what, (refusal, count))) in points.chain(resources).enumerate() {
             let between = if at > 0 { "; " } else { "" };
-            write!(f, "{between}{points} not taken: {refusal}")?;
+            write!(f, "{between}{count} {what}: {refusal}")?;
         }
         Ok(())
     }
@@ -56,13 +71,36 @@ pub fn receive(
     arrival: Arrival,
 ) -> Result<Outcome, Malformed> {
     schema::check(request)?;
-    let mut outcome = Outcome::default();
+    let mut turn = Turn { applications, store: None, left: TURN_COST };
+    let labels_max = turn.store().labels_max();
+    let mut receiving = Receiving { turn, names, arrival, labels_max, outcome: Outcome::default() };
     for resource in messages(request, 1) {
-        // Locked for one resource at a time, so that a page need not wait for all of them.
-        let mut store = applications.lock();
-        Receiving { store: &mut store, names, arrival, outcome: &mut outcome }.resource(resource);
+        receiving.resource(resource);
     }
-    Ok(outcome)
+    Ok(receiving.outcome)
+}
+
+/// The store, for a part of a request at a time: a page need not wait for all of it.
+struct Turn<'s> {
+    applications: &'s Applications,
+    store: Option<MutexGuard<'s, Store>>,
+    left: usize,
+}
+
+impl Turn<'_> {
+    /// Leaves the store to others if what comes costs more than is left of this turn.
+    fn spend(&mut self, cost: usize) {
+        if let Some(left) = self.left.checked_sub(cost) {
+            self.left = left;
+        } else {
+            self.store = None;
+            self.left = TURN_COST;
+        }
+    }
+
+    fn store(&mut self) -> &mut Store {
+        self.store.get_or_insert_with(|| self.applications.lock())
+    }
 }
 
 /// The messages in a field.
@@ -79,36 +117,42 @@ fn text_of(bytes: &[u8], field: u32) -> &str {
 }
 
 struct Receiving<'s> {
-    store: &'s mut Store,
+    turn: Turn<'s>,
     names: Names,
     arrival: Arrival,
-    outcome: &'s mut Outcome,
+    labels_max: usize,
+    outcome: Outcome,
 }
 
 impl Receiving<'_> {
     fn resource(&mut self, bytes: &[u8]) {
         let resource = messages(bytes, 1).last().unwrap_or_default();
-        let resource = Resource::read(self.names, resource);
-        let application = self.store.application(&resource.job, &resource.instance, self.arrival.now);
+        self.turn.spend(COST + resource.len());
+        let resource = Resource::read(self.names, resource, self.labels_max);
+        let application = self.turn.store().application(&resource.job, &resource.instance, self.arrival.now);
         let application = match application {
             Ok(application) => application,
-            Err(refusal) => {
-                let scopes = messages(bytes, 2);
-                let points = scopes.flat_map(|scope| messages(scope, 2)).map(points_of).sum();
-                self.refuse(refusal, points);
-                return;
-            }
+            Err(refusal) => return self.refuse_all(refusal, messages(bytes, 2)),
         };
         let Arrival { now, wall_nanos } = self.arrival;
         let sender = Sender { application, input: Input::Otlp, now, wall_nanos };
         for bytes in messages(bytes, 2) {
-            let labels = messages(bytes, 1).last().unwrap_or_default();
-            let labels = scope(self.names, labels, text_of(bytes, 3));
-            for metric in messages(bytes, 2) {
-                self.metric(&sender, &labels, metric);
-            }
+            self.scope(&sender, bytes);
         }
         self.target_info(&sender, &resource);
+    }
+
+    fn scope(&mut self, sender: &Sender, bytes: &[u8]) {
+        let labels = messages(bytes, 1).last().unwrap_or_default();
+        self.turn.spend(COST + labels.len());
+        let labels = match scope(self.names, labels, text_of(bytes, 3), self.labels_max) {
+            Ok(labels) => labels,
+            Err(refusal) => return self.refuse_all(refusal, std::iter::once(bytes)),
+        };
+        let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+        for metric in messages(bytes, 2) {
+            self.metric(sender, &labels, metric);
+        }
     }
 
     /// What is known of the application besides: a series without which its other labels would be on none.
@@ -119,11 +163,15 @@ impl Receiving<'_> {
         let labels: Vec<(&str, &str)> =
             resource.others.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
         let about = About { name: "target_info", help: "Target metadata.", kind: Kind::Gauge };
-        // It is no point of the request's own: the store counts it if it is refused, the answer does not.
-        _ = self.store.put(sender, &about, &Point::new(&labels, Value::U64(1)));
+        // It is no point of the request's own: the answer says why it is not there, and does not count it. One for each
+        // application: what a process said before it began anew is not true any more.
+        let point = Point::new(&labels, Value::U64(1));
+        if let Err(refusal) = self.turn.store().put_only(sender, &about, &point) {
+            *self.outcome.unshown.entry(refusal).or_default() += 1;
+        }
     }
 
-    fn metric(&mut self, sender: &Sender, scope: &[Label<'_>], bytes: &[u8]) {
+    fn metric(&mut self, sender: &Sender, scope: &Labels<'_>, bytes: &[u8]) {
         let (mut name, mut help, mut unit, mut data) = ("", "", "", None);
         for (number, wire) in Fields(bytes).flatten() {
             match (number, wire) {
@@ -134,6 +182,7 @@ impl Receiving<'_> {
                 _ => {}
             }
         }
+        self.turn.spend(COST + name.len() + unit.len());
         let Some((number, data)) = data else { return };
         let series = match Series::read(number, data) {
             Ok(series) => series,
@@ -151,16 +200,23 @@ impl Receiving<'_> {
         let frame =
             Frame { sender, about: About { name: &name, help, kind }, names: self.names, scope, series };
         for point in messages(data, 1) {
-            match frame.put(self.store, point) {
+            self.turn.spend(COST * (1 + scope.len()) + point.len());
+            match frame.put(self.turn.store(), point) {
                 Ok(()) => self.outcome.taken += 1,
                 Err(refusal) => *self.outcome.refused.entry(refusal).or_default() += 1,
             }
         }
     }
 
+    /// Refuses all points of these scopes.
+    fn refuse_all<'a>(&mut self, refusal: Refusal, scopes: impl Iterator<Item = &'a [u8]>) {
+        self.turn.store = None;
+        self.refuse(refusal, scopes.flat_map(|scope| messages(scope, 2)).map(points_of).sum());
+    }
+
     fn refuse(&mut self, refusal: Refusal, points: u64) {
         if points > 0 {
-            self.store.refuse(Input::Otlp, refusal, points);
+            self.turn.store().refuse(Input::Otlp, refusal, points);
             *self.outcome.refused.entry(refusal).or_default() += points;
         }
     }

@@ -39,7 +39,7 @@ impl Bench {
         let mut out = TextEncoder::default();
         out.clear(scheme);
         self.store.write(self.now, &mut out);
-        String::from_utf8(out.finish().to_vec()).unwrap()
+        String::from_utf8(out.finish().clone()).unwrap()
     }
 
     /// The samples of the page, without those of the store itself.
@@ -155,11 +155,15 @@ fn names_that_readers_could_not_tell_apart_become_one_label_with_both_values() {
 #[test]
 fn a_family_that_another_collector_has_is_left_out() {
     let mut bench = Bench::new(Limits::default());
-    let histogram = Histogram { buckets: vec![(1.0, 1)], sum: 1.0, count: 1 };
+    let histogram = Histogram { buckets: vec![(1.0, 1)], sum: Some(1.0), count: 1 };
     bench.gauge("a", "taken", &[], 1.0).unwrap();
     bench.gauge("a", "h_count", &[], 1.0).unwrap();
     bench.put("a", "h", Kind::Histogram, &Point::new(&[], Value::Histogram(&histogram))).unwrap();
     bench.put("a", "node", Kind::Histogram, &Point::new(&[], Value::Histogram(&histogram))).unwrap();
+    for later in ["headroom_apps_series", "headroom.build.info", "node_scrape_collector_success"] {
+        bench.gauge("a", later, &[], 7.0).unwrap();
+    }
+    bench.gauge("a", "headroom_kit_held_bytes", &[], 7.0).unwrap();
     let mut out = TextEncoder::default();
     for name in ["taken", "node_sum"] {
         out.family(&Desc::gauge(name, "T.", &[]));
@@ -168,9 +172,52 @@ fn a_family_that_another_collector_has_is_left_out() {
     let page = String::from_utf8(out.page().to_vec()).unwrap();
     assert!(
         page.contains("h_count{job=\"a\",instance=\"i\"} 1\n")
-            && page.contains("headroom_apps_families_hidden 3\n")
+            && page.contains("headroom_apps_families_hidden 6\n")
     );
+    let sevens: Vec<&str> = page.lines().filter(|line| line.ends_with("} 7")).collect();
+    assert_eq!(sevens, ["headroom_kit_held_bytes{job=\"a\",instance=\"i\"} 7"]);
+    assert_eq!(page.matches("# TYPE headroom_apps_series ").count(), 1, "{page}");
     assert!(!page.contains("taken{") && !page.contains("node_bucket{"), "{page}");
+}
+
+#[test]
+fn a_gauge_and_a_counter_that_are_one_family_to_openmetrics_are_not_both_there() {
+    use crate::encode::openmetrics::OpenMetricsEncoder;
+    let mut bench = Bench::new(Limits::default());
+    bench.gauge("a", "q", &[], 1.0).unwrap();
+    bench.put("a", "q_total", Kind::Counter, &Point::new(&[], Value::U64(2))).unwrap();
+    assert_eq!(bench.page().lines().count(), 2);
+    let mut out = OpenMetricsEncoder::default();
+    bench.store.write(bench.now, &mut out);
+    let page = String::from_utf8(out.finish().clone()).unwrap();
+    assert_eq!(page.matches("# TYPE q ").count(), 1, "{page}");
+    assert!(page.contains("q{job=\"a\",instance=\"i\"} 1\n") && !page.contains("q_total"), "{page}");
+    assert!(page.contains("headroom_apps_families_hidden 1\n"), "{page}");
+}
+
+#[test]
+fn each_bucket_keeps_the_last_exemplar_that_came_for_it() {
+    use crate::encode::openmetrics::OpenMetricsEncoder;
+    let mut bench = Bench::new(Limits::default());
+    let buckets = (1..=15).map(|bound| (f64::from(bound), 1)).collect();
+    let histogram = Histogram { buckets, sum: None, count: 1 };
+    let exemplar =
+        |value: f64, id: &str| Exemplar { labels: vec![("id".into(), id.into())], value, at_millis: None };
+    // One for each bucket, as SDKs send them; then many of one bucket alone.
+    let all: Vec<_> = (0..16).map(|at| exemplar(f64::from(at) + 0.5, "all")).collect();
+    let last: Vec<_> = (0..30).map(|at| exemplar(3.5, if at == 29 { "last" } else { "many" })).collect();
+    for exemplars in [&all, &last] {
+        let point = Point { exemplars, ..Point::new(&[], Value::Histogram(&histogram)) };
+        bench.put("a", "h", Kind::Histogram, &point).unwrap();
+        let point = Point { exemplars, ..Point::new(&[], Value::U64(1)) };
+        bench.put("a", "c_total", Kind::Counter, &point).unwrap();
+    }
+    let mut out = OpenMetricsEncoder::default();
+    bench.store.write(bench.now, &mut out);
+    let page = String::from_utf8(out.finish().clone()).unwrap();
+    let of = |id: &str| page.lines().filter(|line| line.contains(&format!("# {{id=\"{id}\"}}"))).count();
+    assert_eq!((of("all"), of("last"), of("many")), (15, 2, 0), "{page}");
+    assert!(page.contains("le=\"4.0\"} 1 # {id=\"last\"} 3.5\n"), "{page}");
 }
 
 #[test]
@@ -217,7 +264,7 @@ fn a_clock_that_was_far_ahead_does_not_make_all_that_follows_old() {
 #[test]
 fn histograms_that_make_no_sense_are_refused() {
     let mut bench = Bench::new(Limits::default());
-    let good = Histogram { buckets: vec![(1.0, 1), (2.0, 3)], sum: 1.0, count: 4 };
+    let good = Histogram { buckets: vec![(1.0, 1), (2.0, 3)], sum: Some(1.0), count: 4 };
     let with = |buckets: &[(f64, u64)]| Histogram { buckets: buckets.to_vec(), ..good.clone() };
     let many: Vec<_> = (0..600_u32).map(|i| (f64::from(i), 1)).collect();
     for (value, want) in [
@@ -246,6 +293,88 @@ fn histograms_that_make_no_sense_are_refused() {
     }
 }
 
+#[test]
+fn what_all_share_is_charged_to_the_first_who_sends_it_until_it_is_gone() {
+    let limits = Limits { memory_per_application: ByteSize::kib(16), ..Limits::default() };
+    let mut bench = Bench::new(limits);
+    let help = "h".repeat(1024);
+    let put = |bench: &mut Bench, job: &str, name: &str| {
+        let sender = bench.sender(job);
+        let about = About { name, help: &help, kind: Kind::Gauge };
+        bench.store.put(&sender, &about, &Point::new(&[], Value::U64(1)))
+    };
+    let names: Vec<String> = (0..100).map(|i| format!("{}{i}", "n".repeat(200))).collect();
+    let taken = names.iter().filter(|name| put(&mut bench, "a", name).is_ok()).count();
+    assert!((4..9).contains(&taken), "{taken} families of 2 KiB each in 16 KiB");
+    assert_eq!(put(&mut bench, "a", &names[99]), Err(Refusal::ApplicationMemory));
+    // Others have what is theirs, and are not charged for the names of the first.
+    for name in &names[..taken] {
+        put(&mut bench, "b", name).unwrap();
+    }
+    let sender = bench.sender("b");
+    assert!(bench.store.applications[&sender.application].bytes < 4096);
+    bench.now += STALE + Duration::from_secs(1);
+    bench.page();
+    assert_eq!(bench.store.totals(), Totals::default());
+    assert_eq!(put(&mut bench, "a", &names[99]), Ok(()));
+}
+
+#[test]
+fn no_application_has_all_the_names_of_a_family_and_unused_ones_are_free_again() {
+    let mut bench = Bench::new(Limits { labels: 32, ..Limits::default() });
+    let put = |bench: &mut Bench, job: &str, at: usize| {
+        let name = format!("{job}{at}");
+        bench.gauge(job, "x", &[("all", job), (&name, "v")], 1.0)
+    };
+    // 256 names: `all`, and 64 of each of them but the first, which brought `all`, and the last, for which 63 are left.
+    for (job, want) in [("a", 63), ("b", 64), ("c", 64), ("d", 64), ("e", 0)] {
+        let results: Vec<_> = (0..100).map(|at| put(&mut bench, job, at)).collect();
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), want, "{job}");
+        assert_eq!(results.last(), Some(&Err(Refusal::Labels)));
+    }
+    let of = |page: &str, job: &str| -> Vec<String> {
+        page.lines().filter(|l| l.contains(&format!("job=\"{job}\""))).map(str::to_owned).collect()
+    };
+    let before = of(&bench.page(), "c");
+    assert_eq!(before.len(), 64);
+    bench.now += STALE;
+    for (job, count) in [("a", 1), ("c", 64), ("d", 64)] {
+        (0..count).for_each(|at| put(&mut bench, job, at).unwrap());
+    }
+    bench.now += Duration::from_secs(1);
+    // All of b is gone, and nearly all of a: there is room for e, and what stays is what it was.
+    assert_eq!(of(&bench.page(), "c"), before);
+    assert_eq!((0..100).filter(|at| put(&mut bench, "e", *at).is_ok()).count(), 64);
+    for at in 0..64 {
+        put(&mut bench, "c", at).unwrap();
+    }
+    assert_eq!(of(&bench.page(), "c"), before, "known under the same labels, and not there twice");
+    assert_eq!(of(&bench.page(), "a"), ["x{job=\"a\",instance=\"i\",all=\"a\",a0=\"v\"} 1"]);
+    bench.now += STALE + Duration::from_secs(1);
+    bench.page();
+    assert_eq!(bench.store.totals(), Totals::default());
+}
+
+#[test]
+fn where_there_is_one_series_those_with_other_labels_disappear() {
+    let mut bench = Bench::new(Limits { series_per_application: 1, labels: 2, ..Limits::default() });
+    let only = |bench: &mut Bench, job: &str, labels: &Labels<'_>| {
+        let sender = bench.sender(job);
+        let about = About { name: "target_info", help: "H.", kind: Kind::Gauge };
+        bench.store.put_only(&sender, &about, &Point::new(labels, Value::U64(1)))
+    };
+    for (job, labels) in
+        [("a", &[("v", "1")][..]), ("b", &[("v", "1")]), ("a", &[("v", "2")]), ("a", &[("v", "2")])]
+    {
+        only(&mut bench, job, labels).unwrap();
+    }
+    let b = "target_info{job=\"b\",instance=\"i\",v=\"1\"} 1\n";
+    assert_eq!(bench.page(), format!("target_info{{job=\"a\",instance=\"i\",v=\"2\"}} 1\n{b}"));
+    assert_eq!(only(&mut bench, "a", &[("v", "1"), ("w", "1"), ("x", "1")]), Err(Refusal::Labels));
+    assert_eq!(bench.page(), b, "what was said before is not true any more");
+    assert!(bench.page_in(Scheme::Underscores).contains("headroom_apps_points_total{input=\"otlp\"} 4\n"));
+}
+
 /// A point as a number of small choices.
 type Choice = (u8, u8, u8, u8, u16);
 
@@ -260,7 +389,7 @@ fn apply(bench: &mut Bench, (job, name, kind, label, size): Choice) {
     let labels = [(key.as_str(), value.as_str())];
     let labels = &labels[..usize::from(kind % 2)];
     let buckets: Vec<_> = (0..count).map(|i| (i as f64, i as u64)).collect();
-    let histogram = Histogram { count: count as u64, buckets, sum: 1.0 };
+    let histogram = Histogram { count: count as u64, buckets, sum: Some(1.0) };
     let positive = Run { first: i32::from(size % 800), counts: vec![1; count] };
     let exponential = Exponential { count: count as u64, positive, ..Exponential::default() };
     let exemplar = Exemplar { labels: vec![("t".into(), "x".repeat(count))], ..Exemplar::default() };
@@ -302,6 +431,21 @@ proptest! {
                 prop_assert!(application.series <= limits.series_per_application);
             }
         }
+        // Each application is charged for its series and for what it was the first to send, and no other is.
+        let mut charged: HashMap<u32, usize> = HashMap::new();
+        for (name, family) in &bench.store.families {
+            for (key, series) in &family.series {
+                *charged.entry(u32::from_be_bytes(key[..4].try_into().unwrap())).or_default() += series.bytes;
+            }
+            family.shared(name).for_each(|(owner, bytes)| *charged.entry(owner).or_default() += bytes);
+        }
+        for (number, application) in &bench.store.applications {
+            let (charged, held) = (charged.get(number).copied().unwrap_or(0), application.bytes);
+            prop_assert_eq!(charged, held);
+        }
+        let own = |a: &Application| application_bytes(&a.job, &a.instance);
+        let all = charged.values().sum::<usize>() + bench.store.applications.values().map(own).sum::<usize>();
+        prop_assert_eq!(all, bench.store.bytes);
         // What is counted is what is there.
         let all = || bench.store.families.values().flat_map(|family| family.series.values());
         prop_assert_eq!(all().map(|s| s.held.series()).sum::<usize>(), bench.store.series);

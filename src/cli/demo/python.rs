@@ -10,7 +10,7 @@ const OLDEST: (u32, u32) = (3, 9);
 pub(super) const SCRIPT: &str = "demo_cache.py";
 
 /// Names of files, and what is in them.
-const FILES: [(&str, &str); 17] = [
+const FILES: [(&str, &str); 18] = [
     (SCRIPT, include_str!("../../../clients/python/examples/demo_cache.py")),
     ("headroom_kit/__init__.py", include_str!("../../../clients/python/src/headroom_kit/__init__.py")),
     ("headroom_kit/address.py", include_str!("../../../clients/python/src/headroom_kit/address.py")),
@@ -18,6 +18,7 @@ const FILES: [(&str, &str); 17] = [
     ("headroom_kit/cache.py", include_str!("../../../clients/python/src/headroom_kit/cache.py")),
     ("headroom_kit/caller.py", include_str!("../../../clients/python/src/headroom_kit/caller.py")),
     ("headroom_kit/exposition.py", include_str!("../../../clients/python/src/headroom_kit/exposition.py")),
+    ("headroom_kit/forked.py", include_str!("../../../clients/python/src/headroom_kit/forked.py")),
     ("headroom_kit/kit.py", include_str!("../../../clients/python/src/headroom_kit/kit.py")),
     ("headroom_kit/lazy.py", include_str!("../../../clients/python/src/headroom_kit/lazy.py")),
     ("headroom_kit/on_signal.py", include_str!("../../../clients/python/src/headroom_kit/on_signal.py")),

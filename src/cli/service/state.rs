@@ -1,7 +1,7 @@
 //! Where the optimizer's state is kept, and the tokens in it.
 
 use crate::config::Config;
-use crate::optimize::api::Tokens;
+use crate::optimize::api::access::Tokens;
 use crate::serve::token::Token;
 use anyhow::{Context, Result};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -46,7 +46,8 @@ pub(super) fn token_file(config: &Config) -> Result<PathBuf> {
 pub(super) fn tokens(config: &Config) -> Result<Tokens> {
     let write = Token::from_file(&token_file(config)?)?;
     let read = config.optimizer.read_token_file.as_deref().map(Token::from_file).transpose()?;
-    Ok(Tokens { write, read })
+    let (writers, readers) = (config.optimizer.write.clone(), config.optimizer.read.clone());
+    Ok(Tokens { write, read, writers, readers })
 }
 
 /// Makes a file that its owner alone can read, with a token that nobody can guess.

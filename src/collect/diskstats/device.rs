@@ -3,7 +3,7 @@
 use super::families::ATA;
 use crate::host::disk::{Disk, udev_property};
 use crate::host::plain::{Stamp, stamp};
-use crate::host::{Host, HostError, read_once};
+use crate::host::{Host, HostError, Seen, read_once};
 use crate::metric::{Sink, Value};
 use std::path::PathBuf;
 
@@ -16,9 +16,8 @@ pub(super) struct Device {
     pub(super) counted: usize,
     pub(super) facts: Facts,
     udev: PathBuf,
-    /// Whether the facts were looked up, and the stamp that udev's file had then.
-    known: bool,
-    stamp: Option<Stamp>,
+    /// The stamp of udev's file when the facts were looked up.
+    seen: Seen<Option<Stamp>>,
 }
 
 /// The labels of the families of facts, in the order of their names.
@@ -41,8 +40,7 @@ impl Device {
             counted: 0,
             facts: Facts::default(),
             udev: host.udev_data.join(format!("b{}:{}", disk.major, disk.minor)),
-            known: false,
-            stamp: None,
+            seen: Seen::heard_by(&host.arrivals),
         }
     }
 
@@ -57,15 +55,12 @@ impl Device {
 
     /// Reads what udev and the kernel say about the device, if udev said something new.
     pub(super) fn look_up(&mut self, host: &Host) -> Result<(), HostError> {
-        let present = stamp(&self.udev);
-        if self.known && self.stamp == present {
-            return Ok(());
-        }
+        let Some(present) = self.seen.changed(|| stamp(&self.udev)) else { return Ok(()) };
         let text = read_once(&self.udev)?.unwrap_or_default();
         let name = self.name.replace('/', "!");
         let rotational = read_once(&host.sysfs.join("block").join(name).join("queue/rotational"))?;
         self.facts = self.facts_of(&text, rotational.as_deref());
-        (self.known, self.stamp) = (true, present);
+        self.seen.keep(present);
         Ok(())
     }
 

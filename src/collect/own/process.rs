@@ -11,6 +11,11 @@ const MAX_FDS: Desc<'static> =
     Desc::gauge("process_max_fds", "Maximum number of open file descriptors.", &[]);
 const VIRTUAL: Desc<'static> =
     Desc::gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", &[]);
+const VIRTUAL_MAX: Desc<'static> = Desc::gauge(
+    "process_virtual_memory_max_bytes",
+    "Maximum amount of virtual memory available in bytes.",
+    &[],
+);
 const RESIDENT: Desc<'static> =
     Desc::gauge("process_resident_memory_bytes", "Resident memory size in bytes.", &[]);
 const START: Desc<'static> =
@@ -29,6 +34,7 @@ pub(super) struct Reading {
     stat: Option<Stat>,
     open_fds: Option<u64>,
     max_fds: Option<u64>,
+    max_virtual_bytes: u64,
     boot_seconds: Option<u64>,
 }
 
@@ -50,6 +56,7 @@ impl Process {
             stat: stat.transpose().map_err(|e| HostError::parse(self.stat.path(), e))?,
             open_fds: self.open_files.count(&mut self.tree, "self")?,
             max_fds: proc::own_open_files_limit(),
+            max_virtual_bytes: proc::own_virtual_memory_limit(),
             boot_seconds: self.boot_seconds,
         })
     }
@@ -61,6 +68,8 @@ impl Reading {
         if let Some(stat) = &self.stat {
             single(out, &CPU, (stat.user_ticks + stat.system_ticks) as f64 / ticks);
             single(out, &VIRTUAL, stat.virtual_bytes);
+            // Without a limit all client libraries say the largest number there is.
+            single(out, &VIRTUAL_MAX, self.max_virtual_bytes);
             single(out, &RESIDENT, stat.resident_bytes);
             if let Some(boot) = self.boot_seconds {
                 single(out, &START, boot as f64 + stat.start_ticks as f64 / ticks);

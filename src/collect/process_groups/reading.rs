@@ -3,7 +3,7 @@
 use super::counts::Counts;
 use super::families::Errors;
 use super::refused;
-use crate::host::proc::{self, Identity, Life, OpenFiles, Proportional, Stat};
+use crate::host::proc::{self, Asked, Identity, Life, OpenFiles, Proportional, Stat};
 use crate::host::{Host, HostError, Tree};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -64,8 +64,13 @@ impl Reader {
         proc::record(&mut self.tree, &[pid, "stat"], proc::stat)
     }
 
-    pub(super) fn identity(&mut self, pid: u32) -> Result<Option<Identity>, HostError> {
-        proc::identity_in(&mut self.tree, pid)
+    pub(super) fn identity(
+        &mut self,
+        pid: u32,
+        stat: &Stat,
+        asked: Asked,
+    ) -> Result<Option<Identity>, HostError> {
+        proc::identify(&mut self.tree, pid, stat, asked)
     }
 
     /// The process's signs of life; none where they cannot be read, and then all is to be read.

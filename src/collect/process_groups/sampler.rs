@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const SAVING_MAX: Duration = Duration::from_secs(2);
 
 /// What the first pass finds saved: somebody waits for it who wants to see the exporter up, and the rest is not lost.
-const SAVED_AT_START: Duration = Duration::from_millis(500);
+const SAVED_AT_START: Duration = Duration::from_millis(100);
 
 /// What was last seen of a process's memory.
 #[derive(Debug)]

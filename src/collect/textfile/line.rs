@@ -4,9 +4,9 @@ use crate::metric::Kind;
 use std::borrow::Cow;
 
 /// The most labels that a sample may have.
-pub(super) const LABELS_MAX: usize = 64;
+pub(crate) const LABELS_MAX: usize = 64;
 
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Empty, or a remark.
     Nothing,
     Help(Cow<'a, str>, Cow<'a, str>),
@@ -14,18 +14,31 @@ pub(super) enum Line<'a> {
     Sample(Sample<'a>),
 }
 
-pub(super) struct Sample<'a> {
-    pub(super) name: Cow<'a, str>,
-    pub(super) labels: Labels<'a>,
-    pub(super) value: f64,
+pub(crate) struct Sample<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) labels: Labels<'a>,
+    pub(crate) value: f64,
+    /// What stands behind the value: a time, or an exemplar.
+    pub(crate) behind: &'a str,
 }
 
 /// Names and values.
-pub(super) type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
-type Wrong = &'static str;
+pub(crate) type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+pub(crate) type Wrong = &'static str;
 
-/// What a line says, or what should have stood there.
-pub(super) fn line(text: &str) -> Result<Line<'_>, Wrong> {
+/// What a line of a file says, or what should have stood there.
+pub(crate) fn line(text: &str) -> Result<Line<'_>, Wrong> {
+    match any_line(text)? {
+        // What Prometheus scrapes has the time of the scrape; an old time would stand for ever.
+        Line::Sample(sample) if !sample.behind.is_empty() => {
+            Err("nothing behind the value (times are not supported here)")
+        }
+        line => Ok(line),
+    }
+}
+
+/// The same, with whatever stands behind a value.
+pub(crate) fn any_line(text: &str) -> Result<Line<'_>, Wrong> {
     let text = text.trim_start_matches(BLANK);
     if text.is_empty() {
         return Ok(Line::Nothing);
@@ -36,7 +49,7 @@ pub(super) fn line(text: &str) -> Result<Line<'_>, Wrong> {
     }
 }
 
-const BLANK: [char; 2] = [' ', '\t'];
+pub(crate) const BLANK: [char; 2] = [' ', '\t'];
 
 fn comment(text: &str) -> Result<Line<'_>, Wrong> {
     let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
@@ -78,14 +91,10 @@ fn sample(text: &str) -> Result<Sample<'_>, Wrong> {
         (false, true) => Cow::Borrowed(before),
         (false, false) => return Err("the name of a metric once"),
     };
-    let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
-    let value =
-        words.next().and_then(|word| word.parse().ok()).ok_or("a number behind the name and labels")?;
-    if words.next().is_some() {
-        // What Prometheus scrapes has the time of the scrape; an old time would stand for ever.
-        return Err("nothing behind the value (times are not supported here)");
-    }
-    Ok(Sample { name, labels, value })
+    let rest = rest.trim_matches(BLANK);
+    let (value, behind) = rest.split_once(BLANK).unwrap_or((rest, ""));
+    let value = value.parse().map_err(|_| "a number behind the name and labels")?;
+    Ok(Sample { name, labels, value, behind: behind.trim_start_matches(BLANK) })
 }
 
 /// The name that a text begins with, and the rest; those of labels have no colons.
@@ -114,7 +123,7 @@ fn quoted(text: &str) -> Option<Result<(Cow<'_, str>, &str), Wrong>> {
 }
 
 /// The name of the metric if it stands in the braces, the labels up to the closing brace, and what follows it.
-fn labels(mut text: &str) -> Result<(Cow<'_, str>, Labels<'_>, &str), Wrong> {
+pub(crate) fn labels(mut text: &str) -> Result<(Cow<'_, str>, Labels<'_>, &str), Wrong> {
     let mut metric = Cow::Borrowed("");
     let mut out: Labels<'_> = Vec::new();
     loop {

@@ -3,6 +3,7 @@
 use super::Errors;
 use super::families::{Families, Family, Number, Places, small};
 use super::line::LABELS_MAX;
+use crate::collect::later::is_later;
 use crate::metric::{Desc, Kind, Sink, Value};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -279,11 +280,8 @@ impl Merged {
 
 /// Whether another collector has this name, or one that a part of such a family would have.
 fn is_taken(name: &str, kind: Kind, out: &dyn Sink) -> bool {
-    // What is written after this collector cannot be seen yet.
-    const LATER: [&str; 3] = ["headroom_", "node_scrape_collector_", "node_textfile_"];
-    let read = legacy(name);
-    LATER.iter().any(|prefix| read.starts_with(prefix))
-        || out.has_family(name)
+    is_later(&legacy(name))
+        || out.is_taken(name, kind)
         || parts_of(kind).iter().any(|part| out.has_family(&format!("{name}{part}")))
 }
 

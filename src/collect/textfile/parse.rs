@@ -5,7 +5,7 @@
 use super::families::{Families, Number, Places, small};
 use super::line::{Labels, Line, Sample, line};
 use crate::host::ParseError;
-use crate::metric::Kind;
+use crate::metric::{Histogram, Kind};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -116,7 +116,7 @@ impl<'t> Reader<'t> {
     }
 
     fn sample(&mut self, sample: Sample<'t>) -> Result<(), Wrong> {
-        let Sample { name, mut labels, value } = sample;
+        let Sample { name, mut labels, value, .. } = sample;
         let (name, part) = self.owner(name);
         let known = self.open(name);
         known.has_samples = true;
@@ -151,7 +151,7 @@ impl<'t> Reader<'t> {
         match self.out.metrics.get_mut(metric as usize).map(|metric| &mut metric.number) {
             Some(Number::Float(own)) => *own = value,
             Some(Number::Histogram(to)) => match (part, bound) {
-                (Part::Sum, _) => to.sum = value,
+                (Part::Sum, _) => to.sum = Some(value),
                 (Part::Count, _) => to.count = count(value)?,
                 (_, Some(bound)) => to.buckets.push((bound, count(value)?)),
                 _ => {}
@@ -181,7 +181,10 @@ impl<'t> Reader<'t> {
                 names.push(*place.or_insert_with(|| out.add_label_name(name)));
             }
             let number = match kind {
-                Kind::Histogram => Number::Histogram(Box::default()),
+                // As node_exporter does it, which shows a zero where a file has no sum.
+                Kind::Histogram => {
+                    Number::Histogram(Box::new(Histogram { sum: Some(0.0), ..Histogram::default() }))
+                }
                 Kind::Summary => Number::Summary(Box::default()),
                 _ => Number::Float(0.0),
             };
@@ -210,7 +213,7 @@ fn take_bound(labels: &mut Labels<'_>, name: &str) -> Result<f64, Wrong> {
 }
 
 /// A number of observations; whole numbers may be written as 1e+06.
-fn count(value: f64) -> Result<u64, Wrong> {
+pub(crate) fn count(value: f64) -> Result<u64, Wrong> {
     // The largest float below 2^64; the comparison is false for NaN.
     if (0.0..18_446_744_073_709_551_615.0).contains(&value) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
@@ -271,7 +274,7 @@ mod tests {
         let text = "# TYPE h histogram\nh_bucket{l=\"1\",le=\"+Inf\"} 3\nh_bucket{l=\"1\",le=\"0.5\"} 1e0\nh_sum{l=\"1\"} 4.5\nh_count{l=\"1\"} 3\n\
                     # TYPE s summary\ns{quantile=\"0.9\"} 2\ns{quantile=\"0.5\"} 1\ns_count 7\ns_sum 8\nh_total 1\n";
         let all = shown(text);
-        let h = Histogram { buckets: vec![(0.5, 1), (f64::INFINITY, 3)], sum: 4.5, count: 3 };
+        let h = Histogram { buckets: vec![(0.5, 1), (f64::INFINITY, 3)], sum: Some(4.5), count: 3 };
         assert_eq!(all[0].3, [(vec![("l".into(), "1".into())], Number::Histogram(Box::new(h)))]);
         let s = Summary { quantiles: vec![(0.5, 1.0), (0.9, 2.0)], sum: 8.0, count: 7 };
         assert_eq!(all[1].3, [(vec![], Number::Summary(Box::new(s)))]);

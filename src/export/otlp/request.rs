@@ -251,7 +251,7 @@ impl Point<'_, '_> {
             ..proto::HistogramDataPoint::default()
         };
         if !self.line.gone {
-            (out.count, out.sum, out.bucket_counts) = (value.count, Some(value.sum), counts);
+            (out.count, out.sum, out.bucket_counts) = (value.count, value.sum, counts);
             out.explicit_bounds = finite.iter().map(|(bound, _)| *bound).collect();
             out.exemplars = exemplars(self.line.exemplars);
         }
@@ -268,7 +268,7 @@ impl Point<'_, '_> {
             ..proto::ExponentialHistogramDataPoint::default()
         };
         if !self.line.gone {
-            (out.count, out.sum, out.scale) = (value.count, Some(value.sum), value.scale);
+            (out.count, out.sum, out.scale) = (value.count, value.sum, value.scale);
             (out.zero_count, out.zero_threshold) = (value.zero_count, value.zero_threshold);
             let buckets = |run: &Run| {
                 let (offset, bucket_counts) = (run.first, run.counts.clone());

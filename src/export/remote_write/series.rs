@@ -95,7 +95,9 @@ impl<'a> One<'_, 'a> {
             put("_bucket", Some(("le", bound)), count as f64);
         }
         put("_bucket", Some(("le", f64::INFINITY)), histogram.count as f64);
-        put("_sum", None, histogram.sum);
+        if let Some(sum) = histogram.sum {
+            put("_sum", None, sum);
+        }
         put("_count", None, histogram.count as f64);
     }
 

@@ -57,7 +57,7 @@ fn series_have_their_labels_in_order_and_end_with_a_mark() {
         out.sample(&["", "shop", ""], Value::F64(1.5));
         out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
         let buckets = vec![(0.5, 2), (1e6, 4)];
-        out.sample(&[], Value::Histogram(&Histogram { buckets, sum: 9.0, count: 5 }));
+        out.sample(&[], Value::Histogram(&Histogram { buckets, sum: Some(9.0), count: 5 }));
         out.family(&Desc { name: "s", help: "S.", kind: Kind::Summary, labels: &[], sparse: false });
         out.sample(&[], Value::Summary(&Summary { quantiles: vec![(0.5, 2.0)], sum: 9.0, count: 5 }));
         out.family(&Desc::gauge("x.y", "X.", &["b.c"]));

@@ -65,8 +65,12 @@ impl Template {
         }
     }
 
-    pub(super) fn needs_users(&self) -> bool {
+    pub(super) fn asks_user(&self) -> bool {
         self.0.contains(&Piece::Username)
+    }
+
+    pub(super) fn asks_cgroups(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Cgroups | Piece::Cgroup(_)))
     }
 
     /// The name for one process.

@@ -152,8 +152,16 @@ impl Matcher {
         })
     }
 
-    pub(super) fn needs_users(&self) -> bool {
-        !self.user.is_empty() || self.name.needs_users()
+    pub(super) fn asks_exe(&self) -> bool {
+        !self.exe.is_empty() && !self.borrowed
+    }
+
+    pub(super) fn asks_cgroups(&self) -> bool {
+        !self.cgroup.is_empty() || self.name.asks_cgroups()
+    }
+
+    pub(super) fn asks_user(&self) -> bool {
+        !self.user.is_empty() || self.name.asks_user()
     }
 
     /// The name of the group that the rule puts the process into; `None` if it does not match.

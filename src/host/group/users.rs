@@ -50,6 +50,22 @@ pub fn number_of(host: &Host, file: &str, name: &str) -> Result<Option<u32>, Hos
     Ok(text.and_then(|text| number_in(&text, name)))
 }
 
+/// The numbers of a user, by name or number, and of the user's first group; `None` if there is no such name on the host. A
+/// number without a name is its own group.
+pub fn login_of(host: &Host, user: &str) -> Result<Option<(u32, u32)>, HostError> {
+    let text = read_once(&host.root_path("/etc/passwd"))?.unwrap_or_default();
+    Ok(login_in(&text, user))
+}
+
+fn login_in(text: &str, user: &str) -> Option<(u32, u32)> {
+    let found = text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, gid, ..] = fields.as_slice() else { return None };
+        (*name == user || *uid == user).then(|| Some((uid.parse().ok()?, gid.parse().ok()?))).flatten()
+    });
+    found.or_else(|| user.parse().ok().map(|number| (number, number)))
+}
+
 fn number_in(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -60,6 +76,14 @@ fn number_in(text: &str, name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_has_the_group_of_its_line() {
+        let text = "root:x:0:0::/:/bin/sh\nwww:x:33:34::/:\nbad:x:1\n";
+        let login = |user| login_in(text, user);
+        assert_eq!((login("www"), login("33"), login("7")), (Some((33, 34)), Some((33, 34)), Some((7, 7))));
+        assert_eq!((login("bad"), login("none")), (None, None));
+    }
 
     #[test]
     fn a_name_has_the_number_of_its_own_line() {

@@ -3,6 +3,9 @@
 use crate::host::ParseError;
 use crate::host::parse::number;
 
+/// The flag of the kernel's own threads (`PF_KTHREAD` in `include/linux/sched.h`).
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
 /// One process as its `stat` file tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -12,6 +15,8 @@ pub struct Stat {
     pub state: char,
     /// The process that started it, or that took it over when that one ended; 0 is nobody.
     pub parent: u32,
+    /// Whether it is a thread of the kernel.
+    pub kernel_thread: bool,
     /// Page faults that needed no disk.
     pub minor_faults: u64,
     /// Page faults that needed a disk.
@@ -42,7 +47,8 @@ pub fn stat(text: &str) -> Result<Stat, ParseError> {
     let mut field = |skip: usize, want: &str| number::<u64>(words.nth(skip), 1, want);
     let parent = field(0, "field 4, the parent's id")?;
     let parent = u32::try_from(parent).map_err(|_| ParseError::new(1, "field 4, the parent's id"))?;
-    let minor_faults = field(5, "field 10, minor faults")?;
+    let flags = field(4, "field 9, flags")?;
+    let minor_faults = field(0, "field 10, minor faults")?;
     let major_faults = field(1, "field 12, major faults")?;
     let user_ticks = field(1, "field 14, user time")?;
     let system_ticks = field(0, "field 15, system time")?;
@@ -57,6 +63,7 @@ pub fn stat(text: &str) -> Result<Stat, ParseError> {
         comm,
         state,
         parent,
+        kernel_thread: flags & KERNEL_THREAD != 0,
         minor_faults,
         major_faults,
         user_ticks,
@@ -83,7 +90,14 @@ mod tests {
         assert_eq!((stat.user_ticks, stat.system_ticks), (21, 34));
         assert_eq!((stat.threads, stat.start_ticks), (8, 123_456));
         assert_eq!(stat.virtual_bytes, 4_096_000);
+        assert!(!stat.kernel_thread);
         assert_eq!(stat.resident_bytes, 250 * rustix::param::page_size() as u64);
+    }
+
+    #[test]
+    fn a_thread_of_the_kernel_is_known_by_its_flag() {
+        assert!(stat(&LINE.replace("4194560", "2129984")).unwrap().kernel_thread);
+        assert!(stat(&LINE.replace("4194560", "69238880")).unwrap().kernel_thread);
     }
 
     #[test]

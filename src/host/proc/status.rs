@@ -22,29 +22,20 @@ pub struct Status {
     pub nonvoluntary_switches: Option<u64>,
     /// The signals that it has a handler for; bit 0 is signal 1.
     pub caught_signals: Option<u64>,
-    /// Whether it is a thread of the kernel: as `Kthread:` says (6.8 on); before, a process
-    /// without `VmSize:` that is no zombie, for a zombie's memory is gone too. Unknown for zombies
-    /// of old kernels.
-    pub kernel_thread: Option<bool>,
 }
 
 /// Parses /proc/PID/status.
 pub fn status(text: &str) -> Result<Status, ParseError> {
     let mut out = Status::default();
-    let (mut zombie, mut state_known, mut sized) = (false, false, false);
+    let mut state_known = false;
     for (n, line) in lines(text) {
         let (name, value) =
             line.split_once(':').ok_or_else(|| ParseError::new(n, "`Name:` and its value"))?;
         match name {
-            "State" => {
-                state_known = true;
-                zombie = matches!(value.trim_start().chars().next(), Some('Z' | 'X' | 'x'));
-            }
+            "State" => state_known = true,
             "Uid" => {
                 out.uid = Some(number(value.split_ascii_whitespace().nth(1), n, "`Uid:` and four user ids")?);
             }
-            "Kthread" => out.kernel_thread = Some(value.trim() == "1"),
-            "VmSize" => sized = true,
             "RssAnon" => out.rss_anon_bytes = Some(kilobytes(value, n)?),
             "RssFile" => out.rss_file_bytes = Some(kilobytes(value, n)?),
             "RssShmem" => out.rss_shmem_bytes = Some(kilobytes(value, n)?),
@@ -59,13 +50,7 @@ pub fn status(text: &str) -> Result<Status, ParseError> {
             _ => {}
         }
     }
-    if !state_known {
-        return Err(ParseError::new(1, "a `State:` line"));
-    }
-    if out.kernel_thread.is_none() && !zombie {
-        out.kernel_thread = Some(!sized);
-    }
-    Ok(out)
+    if state_known { Ok(out) } else { Err(ParseError::new(1, "a `State:` line")) }
 }
 
 fn count(value: &str, line: usize) -> Result<u64, ParseError> {
@@ -97,19 +82,8 @@ mod tests {
             voluntary_switches: Some(7),
             nonvoluntary_switches: Some(8),
             caught_signals: Some(0xa00),
-            kernel_thread: Some(false),
         };
         assert_eq!(status(text), Ok(expected));
-    }
-
-    #[test]
-    fn without_a_kthread_line_a_kernel_thread_is_known_by_its_missing_memory() {
-        let kernel_thread = |text: &str| status(text).unwrap().kernel_thread;
-        assert_eq!(kernel_thread("State:\tI (idle)\n"), Some(true));
-        assert_eq!(kernel_thread("State:\tS (sleeping)\nVmSize:\t1 kB\n"), Some(false));
-        assert_eq!(kernel_thread("State:\tZ (zombie)\n"), None);
-        assert_eq!(kernel_thread("State:\tZ (zombie)\nKthread:\t0\n"), Some(false));
-        assert_eq!(kernel_thread("State:\tS (sleeping)\nKthread:\t1\n"), Some(true));
     }
 
     #[test]

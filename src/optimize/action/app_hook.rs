@@ -6,7 +6,7 @@ pub(super) mod command;
 mod http;
 mod signal;
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, intent, options};
 use crate::host::Host;
 use crate::host::hand::{Hand, Told, fifo};
 use crate::optimize::policy::hook::{TIMEOUT_MAX, Way};
@@ -19,6 +19,9 @@ use std::time::Duration;
 const URGENT_SHARE: f64 = 0.5;
 /// The longest part of an answer that is kept.
 const NOTE_CHARS_MAX: usize = 200;
+
+/// The name in ladders.
+pub const NAME: &str = "app_hook";
 
 /// Asks an application to give memory back.
 pub struct AppHook;
@@ -52,7 +55,7 @@ struct Request {
 
 impl Action for AppHook {
     fn name(&self) -> &'static str {
-        "app_hook"
+        NAME
     }
 
     fn explain(&self) -> Explanation {
@@ -114,9 +117,19 @@ impl Action for AppHook {
         why.map_or(Ok(()), |why| Err(Refusal(why)))
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
-        let Intent { way, timeout_millis, request, receivers } = intent(plan)?;
+    fn execute(
+        &self,
+        plan: &Value,
+        target: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
+        let Intent { timeout_millis, request, receivers, .. } = intent(plan)?;
         let timeout = Duration::from_millis(timeout_millis);
+        // The plan has no whole address.
+        let hook = target.hook_of(request.kind.as_deref());
+        let hook = hook.ok_or_else(|| ActError::Failed("the target has this hook no longer".to_owned()))?;
+        let way = hook.way().map_err(|(key, why)| ActError::Failed(format!("the hook's {key}: {why}")))?;
         match way {
             Way::Http { url, unix, token_file } => {
                 let place =

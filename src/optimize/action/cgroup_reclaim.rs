@@ -6,7 +6,7 @@ mod brakes;
 mod pace;
 
 use super::swapping::{Trial, room};
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, intent, options};
 use crate::host::hand::{Apart, Hand};
 use crate::host::parse::pair_lines;
 use crate::host::{Host, may_write, read_once};
@@ -147,7 +147,13 @@ impl Action for CgroupReclaim {
         })
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let mut apart = hand.apart(&intent.file()).map_err(|e| refused(&intent, &e))?.ok_or_else(|| {
             ActError::Failed(format!("an earlier write to {} has not returned", intent.file().display()))

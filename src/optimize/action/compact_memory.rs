@@ -2,7 +2,7 @@
 //!
 //! Source: `Documentation/admin-guide/sysctl/vm.rst`.
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, machine_wide};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, machine_wide};
 use crate::host::Host;
 use crate::host::hand::Hand;
 use crate::optimize::observe::Observation;
@@ -40,7 +40,13 @@ impl Action for CompactMemory {
         machine_wide::permit(plan, host)
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         machine_wide::execute(plan, hand, watch)
     }
 

@@ -3,10 +3,11 @@
 //! Sources: `Documentation/admin-guide/cgroup-v2.rst` (cgroup.freeze),
 //! `Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst`.
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Wants, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Wants, Watch, intent, options};
 use crate::host::cgroup::Version;
 use crate::host::cgroup::control::{is_frozen, stands_still};
 use crate::host::hand::Hand;
+use crate::host::{Host, may_write};
 use crate::optimize::verify::Effect;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,15 +50,20 @@ impl Intent {
         if self.version == 2 { Version::V2 } else { Version::V1 }
     }
 
+    fn file(&self) -> PathBuf {
+        let name = if self.version() == Version::V2 { "cgroup.freeze" } else { "freezer.state" };
+        self.directory.join(name)
+    }
+
     /// Writes the switch.
     fn switch(&self, hand: &mut Hand, on: bool) -> std::io::Result<()> {
-        let (file, text) = match (self.version(), on) {
-            (Version::V2, true) => ("cgroup.freeze", "1"),
-            (Version::V2, false) => ("cgroup.freeze", "0"),
-            (Version::V1, true) => ("freezer.state", "FROZEN"),
-            (Version::V1, false) => ("freezer.state", "THAWED"),
+        let text = match (self.version(), on) {
+            (Version::V2, true) => "1",
+            (Version::V2, false) => "0",
+            (Version::V1, true) => "FROZEN",
+            (Version::V1, false) => "THAWED",
         };
-        hand.write(&self.directory.join(file), text)
+        hand.write(&self.file(), text)
     }
 }
 
@@ -126,7 +132,19 @@ impl Action for Freeze {
         Ok(Plan::new(None, &intent)?.leased(lease.min(LEASE_MAX)))
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn permit(&self, plan: &Value, _: &Host) -> Result<(), Refusal> {
+        let intent: Intent = intent(plan).map_err(|e| Refusal(e.to_string()))?;
+        let path = intent.file();
+        may_write(&path).map_err(|e| Refusal(format!("{} cannot be written: {e}", path.display())))
+    }
+
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let (count, place) = (intent.processes.len(), intent.directory.display());
         intent.switch(hand, true).map_err(|e| ActError::Failed(format!("cannot freeze {place}: {e}")))?;
@@ -138,6 +156,11 @@ impl Action for Freeze {
             }
         }
         Ok(format!("{place} stands still, with {count} processes"))
+    }
+
+    fn collides(&self, plan: &Value, other: &Value) -> bool {
+        let of = |plan| intent::<Intent>(plan).ok().map(|i| i.directory);
+        of(plan) == of(other)
     }
 
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {
@@ -195,6 +218,18 @@ mod tests {
         assert_eq!(planned.lease, Some(Duration::from_mins(2)));
         for bad in [json!({ "lease": "6m" }), json!({ "lease": "0s" }), json!({ "leese": "1s" })] {
             assert!(Freeze.check(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn without_the_right_to_write_the_switch_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for (version, file) in [(2, "cgroup.freeze"), (1, "freezer.state")] {
+            let plan = json!({"version": version, "directory": dir.path(), "processes": [7]});
+            let permit = || Freeze.permit(&plan, &Host::default()).map_err(|r| r.0);
+            assert!(permit().unwrap_err().contains(&format!("{file} cannot be written")));
+            std::fs::write(dir.path().join(file), "").unwrap();
+            assert_eq!(permit(), Ok(()));
         }
     }
 

@@ -7,7 +7,7 @@ mod choice;
 mod deed;
 
 use super::{
-    ActError, Action, Explanation, Limit, Plan, Refusal, Scene, Wants, Watch, guard, intent, options,
+    ActError, Action, Explanation, Limit, Plan, Refusal, Scene, Target, Wants, Watch, guard, intent, options,
 };
 use crate::host::Host;
 use crate::host::capability;
@@ -137,12 +137,7 @@ impl Action for Kill {
         if capability::has(host, capability::KILL) {
             return Ok(());
         }
-        let own = rustix::process::geteuid().as_raw();
-        let foreign = |pid: u32| {
-            let status = crate::host::proc::status_of(host, pid).ok().flatten();
-            status.and_then(|s| s.uid).is_some_and(|uid| uid != own)
-        };
-        match intent.processes.iter().find(|(pid, ..)| foreign(*pid)) {
+        match intent.processes.iter().find(|(pid, ..)| capability::is_foreign(host, *pid)) {
             Some((pid, ..)) => {
                 Err(Refusal(format!("process {pid} is another user's, and CAP_KILL is missing")))
             }
@@ -150,7 +145,13 @@ impl Action for Kill {
         }
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         deed::end(&intent(plan)?, hand, watch)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: the API's reference, <https://kubernetes.io/docs/reference/kubernetes-api/>.
 
+use super::Watch;
 use crate::client;
 use crate::optimize::policy::endpoint::{Endpoint, encoded};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -13,8 +14,11 @@ const MESSAGE_CHARS_MAX: usize = 200;
 /// The most pods that are listed.
 const PODS_MAX: usize = 100;
 
-/// The API of a cluster.
-pub(super) struct Api(pub(super) Endpoint);
+/// The API of a cluster, and who may end the waiting for its answers.
+pub(super) struct Api<'a> {
+    pub(super) server: Endpoint,
+    pub(super) watch: &'a Watch<'a>,
+}
 
 /// A pod, as far as it matters.
 pub(super) struct Seen {
@@ -24,7 +28,7 @@ pub(super) struct Seen {
     pub(super) ready: bool,
 }
 
-impl Api {
+impl Api<'_> {
     /// Calls it; what is no answer of the API's is an error, and what it refuses is not.
     pub(super) fn call(
         &self,
@@ -32,15 +36,15 @@ impl Api {
         path: &str,
         body: Option<(&Value, &'static str)>,
     ) -> Result<(StatusCode, Value), String> {
-        let failed = |why: String| format!("Kubernetes at {}: {why}", self.0.url);
-        let mut call = self.0.call(path).map_err(failed)?;
+        let failed = |why: String| format!("Kubernetes at {}: {why}", self.server.shown());
+        let mut call = self.server.call(path).map_err(failed)?;
         call.method = method;
         if let Some((body, content_type)) = body {
             call.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             call.body = Some(body.to_string().into_bytes());
         }
-        let (status, body) = client::send_blocking(call).map_err(|e| failed(e.to_string()))?;
-        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+        let answer = client::send_watched(call, &|| self.watch.end()).map_err(|e| failed(e.to_string()))?;
+        Ok((answer.status(), serde_json::from_slice(answer.body()).unwrap_or(Value::Null)))
     }
 
     /// The same, where anything but a success is an error with the API's own words.

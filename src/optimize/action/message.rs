@@ -1,9 +1,10 @@
 //! What others are told of a run: facts as JSON values, and never a command.
 
-use super::Scene;
+use super::{Scene, Watch};
 use crate::client;
 use crate::matching::Labels;
 use crate::optimize::policy::endpoint::Endpoint;
+use crate::optimize::trace;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
@@ -41,15 +42,22 @@ impl Message {
     }
 }
 
-/// Sends JSON to a server, which has to accept it.
-pub(super) fn post(to: &Endpoint, path: &str, body: &impl Serialize) -> Result<String, String> {
-    let failed = |why: String| format!("{}: {why}", to.url);
+/// Sends JSON to a server, which has to accept it, and does not wait for it once all is to stop.
+pub(super) fn post(
+    to: &Endpoint,
+    path: &str,
+    body: &impl Serialize,
+    watch: &Watch<'_>,
+) -> Result<String, String> {
+    let failed = |why: String| format!("{}: {why}", to.shown());
     let mut call = to.call(path).map_err(failed)?;
     call.method = Method::POST;
+    call.headers = trace::onward();
     call.body = Some(serde_json::to_vec(body).map_err(|e| failed(e.to_string()))?);
-    let (status, body) = client::send_blocking(call).map_err(|e| failed(e.to_string()))?;
+    let answer = client::send_watched(call, &|| watch.end()).map_err(|e| failed(e.to_string()))?;
+    let (status, body) = (answer.status(), answer.into_body());
     if status.is_success() {
-        return Ok(format!("{} accepted it ({status})", to.url));
+        return Ok(format!("{} accepted it ({status})", to.shown()));
     }
     let note: String = String::from_utf8_lossy(&body).trim().chars().take(NOTE_CHARS_MAX).collect();
     Err(failed(format!("answered {status}: {note:?}")))

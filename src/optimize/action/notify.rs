@@ -3,26 +3,32 @@
 //! Source: Alertmanager's API v2, `api/v2/openapi.yaml`.
 
 use super::message::{Message, post};
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, backoff, intent};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, backoff, intent};
 use crate::host::hand::Hand;
 use crate::optimize::policy::endpoint::Endpoint;
+use crate::optimize::policy::handover::ALERTNAME;
 use crate::optimize::verify::Effect;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The name of the alert that Alertmanager gets.
-const ALERTNAME: &str = "HeadroomInvestigate";
-
 /// Hands over to people.
 pub struct Notify;
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Intent {
+/// What the record has: who is told stands in the target's configuration.
+#[derive(Serialize)]
+struct Intent<'a> {
     message: Message,
-    webhook: Option<Endpoint>,
-    alertmanager: Option<Endpoint>,
+    webhook: Option<&'a Endpoint>,
+    alertmanager: Option<&'a Endpoint>,
     /// Until when the alert stands, in milliseconds since the epoch.
+    ends_at_millis: i64,
+}
+
+/// What is read back.
+#[derive(Deserialize)]
+struct Said {
+    message: Message,
     ends_at_millis: i64,
 }
 
@@ -57,17 +63,26 @@ impl Action for Notify {
         backoff::spaced(scene.history, notify.at_most_every, now)?;
         let intent = Intent {
             message: Message::new(self.name(), scene),
-            webhook: notify.webhook.clone(),
-            alertmanager: notify.alertmanager.clone(),
+            webhook: notify.webhook.as_ref(),
+            alertmanager: notify.alertmanager.as_ref(),
             ends_at_millis: now.saturating_add(super::guard::millis(notify.at_most_every)),
         };
         Plan::new(None, &intent)
     }
 
-    fn execute(&self, plan: &Value, _: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
-        let Intent { message, webhook, alertmanager, ends_at_millis } = intent(plan)?;
-        let webhook = webhook.map(|to| post(&to, "", &message));
-        let alert = alertmanager.map(|to| post(&to, "/api/v2/alerts", &alert(&message, ends_at_millis)));
+    fn execute(
+        &self,
+        plan: &Value,
+        target: &Target,
+        _: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
+        let Said { message, ends_at_millis } = intent(plan)?;
+        let notify = target.notify.as_ref();
+        let webhook = notify.and_then(|n| n.webhook.as_ref()).map(|to| post(to, "", &message, watch));
+        let alertmanager = notify.and_then(|n| n.alertmanager.as_ref());
+        let alert =
+            alertmanager.map(|to| post(to, "/api/v2/alerts", &alert(&message, ends_at_millis), watch));
         // One of two that hears it is enough for a person to come; what failed is said all the same.
         let all: Vec<_> = [webhook, alert].into_iter().flatten().collect();
         let heard = all.iter().any(Result::is_ok);

@@ -3,7 +3,7 @@
 //! Sources: madvise(2), process_madvise(2), `Documentation/filesystems/proc.rst` (clear_refs, smaps).
 
 use super::swapping::{Trial, room};
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, intent, options};
 use crate::host::capability::{SYS_NICE, SYS_PTRACE, has, same_user};
 use crate::host::hand::{Hand, HeldProcess};
 use crate::host::proc::{self, Mapping};
@@ -109,7 +109,13 @@ impl Action for Pageout {
         }
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let progress = |moved: u64| {
             let [moved, asked] = [moved, intent.bytes].map(|b| ByteSize::b(b).display().iec());

@@ -5,7 +5,7 @@
 
 mod effects;
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Wants, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Wants, Watch, intent, options};
 use crate::host::Host;
 use crate::host::capability;
 use crate::host::cgroup::Version;
@@ -178,8 +178,25 @@ impl Action for Renice {
         Ok(())
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(
+        &self,
+        plan: &Value,
+        _: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
         effects::set(&intent(plan)?, hand, watch)
+    }
+
+    fn collides(&self, plan: &Value, other: &Value) -> bool {
+        let (Ok(plan), Ok(other)) = (intent::<Intent>(plan), intent::<Intent>(other)) else { return true };
+        // What began since may have inherited what the earlier one had set.
+        let known = |p: &Process| {
+            let same = |q: &Process| (q.pid, q.start_ticks) == (p.pid, p.start_ticks);
+            p.start_ticks >= plan.at_ticks || plan.processes.iter().any(same)
+        };
+        let group = plan.group.zip(other.group).is_some_and(|(a, b)| a.file == b.file);
+        group || other.processes.iter().any(known)
     }
 
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {
@@ -286,6 +303,26 @@ mod tests {
         assert_eq!(plan(facts(Version::V1, 1024), &with).unwrap().group.unwrap().set, 204);
         assert!(plan(facts(Version::V2, 20), &with).is_err());
         assert!(plan(Facts::default(), &with).unwrap_err().contains("no control group"));
+    }
+
+    #[test]
+    fn what_is_on_the_same_processes_or_share_collides() {
+        let plan = |pid, start, at, file: Option<&str>| {
+            let process = json!({"pid": pid, "start_ticks": start, "oom_score_adj": null, "threads": []});
+            let wanted = json!({"nice": 5, "io": null, "oom_score_adj": null});
+            let group = file.map(|file| json!({"file": file, "before": 100, "set": 10}));
+            json!({"wanted": wanted, "at_ticks": at, "processes": [process], "group": group})
+        };
+        let earlier = plan(7, 3, 50, Some("/a"));
+        for (other, collides) in [
+            (plan(7, 3, 90, None), true),
+            (plan(7, 4, 90, None), false),
+            (plan(8, 60, 90, None), true),
+            (plan(8, 4, 90, Some("/b")), false),
+            (plan(8, 4, 90, Some("/a")), true),
+        ] {
+            assert_eq!(Renice.collides(&earlier, &other), collides, "{other}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ mod pod;
 mod systemd;
 
 use super::app_hook::command;
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Wants, Watch, backoff, intent, options};
+use super::{
+    ActError, Action, Explanation, Plan, Refusal, Scene, Target, Wants, Watch, backoff, intent, options,
+};
 use crate::host::hand::Hand;
 use crate::optimize::observe::Observation;
 use crate::optimize::policy::restart::{Health, PART_MAX, Way};
@@ -42,14 +44,23 @@ impl Default for Options {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Intent {
-    way: Way,
-    target: String,
+/// What the record has: who is asked stands in the target's configuration.
+#[derive(Serialize)]
+struct Intent<'a> {
+    way: &'a Way,
+    target: &'a str,
     want_bytes: u64,
     grace_millis: u64,
     within_millis: u64,
-    health: Option<Health>,
+    health: Option<&'a Health>,
+}
+
+/// What is read back.
+#[derive(Deserialize)]
+struct Said {
+    want_bytes: u64,
+    grace_millis: u64,
+    within_millis: u64,
 }
 
 /// How long something is waited for, and who may end that.
@@ -110,20 +121,29 @@ impl Action for Restart {
         let way = restart.way().map_err(|(key, why)| Refusal(format!("restart.{key}: {why}")))?;
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let intent = Intent {
-            way,
-            target: scene.target.name.clone(),
+            way: &way,
+            target: &scene.target.name,
             want_bytes: scene.want_bytes,
             grace_millis: millis(restart.grace),
             within_millis: millis(restart.within),
-            health: restart.health.clone(),
+            health: restart.health.as_ref(),
         };
         Plan::new(Some(held), &intent)
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, watch: &Watch<'_>) -> Result<String, ActError> {
-        let intent: Intent = intent(plan)?;
-        let note = carry_out(&intent, hand, watch).map_err(ActError::Failed)?;
-        let Some(health) = &intent.health else { return Ok(note) };
+    fn execute(
+        &self,
+        plan: &Value,
+        target: &Target,
+        hand: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
+        let said: Said = intent(plan)?;
+        let restart = target.restart.as_ref();
+        let restart = restart.ok_or_else(|| ActError::Failed("the target has no `restart`".to_owned()))?;
+        let way = restart.way().map_err(|(key, why)| ActError::Failed(format!("restart.{key}: {why}")))?;
+        let note = carry_out(&said, (&way, &target.name), hand, watch).map_err(ActError::Failed)?;
+        let Some(health) = &restart.health else { return Ok(note) };
         let waiting = Waiting { within: health.within, watch };
         match health::wait(health, &waiting) {
             Ok(()) => Ok(format!("{note}, and is healthy")),
@@ -170,16 +190,21 @@ fn evidence(scene: &Scene<'_>, o: &Options, held: u64) -> Result<(), Refusal> {
     }
 }
 
-fn carry_out(intent: &Intent, hand: &Hand, watch: &Watch<'_>) -> Result<String, String> {
-    let grace = Duration::from_millis(intent.grace_millis);
-    let waiting = Waiting { within: Duration::from_millis(intent.within_millis), watch };
-    match &intent.way {
+fn carry_out(
+    said: &Said,
+    (way, target): (&Way, &str),
+    hand: &Hand,
+    watch: &Watch<'_>,
+) -> Result<String, String> {
+    let grace = Duration::from_millis(said.grace_millis);
+    let waiting = Waiting { within: Duration::from_millis(said.within_millis), watch };
+    match way {
         Way::Systemd { unit, socket } => systemd::restart(unit, socket.as_deref(), hand.host(), &waiting),
         Way::Container { name, socket } => container::restart(name, socket, grace, &waiting),
         Way::Kubernetes(of) => pod::restart(of, grace, &waiting),
         Way::Command(argv) => {
-            let bytes = intent.want_bytes.to_string();
-            let environment = [("HEADROOM_TARGET", intent.target.as_str()), ("HEADROOM_BYTES", &bytes)];
+            let bytes = said.want_bytes.to_string();
+            let environment = [("HEADROOM_TARGET", target), ("HEADROOM_BYTES", &bytes)];
             command::start(argv, &environment, waiting.within, watch)
         }
     }

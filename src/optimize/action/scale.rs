@@ -4,7 +4,7 @@
 
 use super::kubernetes::{Api, words};
 use super::message::{Message, post};
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, backoff, intent};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, backoff, intent};
 use crate::host::hand::Hand;
 use crate::optimize::policy::endpoint::Endpoint;
 use crate::optimize::policy::kubernetes::Workload;
@@ -17,11 +17,18 @@ use std::time::Duration;
 /// Asks for more of the target.
 pub struct Scale;
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Intent {
+/// What the record has: who is asked stands in the target's configuration.
+#[derive(Serialize)]
+struct Intent<'a> {
     message: Message,
-    webhook: Option<Endpoint>,
-    kubernetes: Option<Workload>,
+    webhook: Option<&'a Endpoint>,
+    kubernetes: Option<&'a Workload>,
+}
+
+/// What is read back.
+#[derive(Deserialize)]
+struct Said {
+    message: Message,
 }
 
 impl Action for Scale {
@@ -54,26 +61,33 @@ impl Action for Scale {
         backoff::spaced(scene.history, scale.at_most_every, scene.before.at_millis)?;
         let intent = Intent {
             message: Message::new(self.name(), scene),
-            webhook: scale.webhook.clone(),
-            kubernetes: scale.kubernetes.clone(),
+            webhook: scale.webhook.as_ref(),
+            kubernetes: scale.kubernetes.as_ref(),
         };
         Plan::new(None, &intent)
     }
 
-    fn execute(&self, plan: &Value, _: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
-        let Intent { message, webhook, kubernetes } = intent(plan)?;
-        match (webhook, kubernetes) {
-            (Some(webhook), _) => post(&webhook, "", &message),
-            (None, Some(workload)) => replicas(&workload),
-            (None, None) => Err("nobody is configured to be asked".to_owned()),
+    fn execute(
+        &self,
+        plan: &Value,
+        target: &Target,
+        _: &mut Hand,
+        watch: &Watch<'_>,
+    ) -> Result<String, ActError> {
+        let Said { message } = intent(plan)?;
+        let scale = target.scale.as_ref();
+        match scale.map(|s| (&s.webhook, &s.kubernetes)) {
+            Some((Some(webhook), _)) => post(webhook, "", &message, watch),
+            Some((None, Some(workload))) => replicas(workload, watch),
+            Some((None, None)) | None => Err("nobody is configured to be asked".to_owned()),
         }
         .map_err(ActError::Failed)
     }
 }
 
 /// Sets the number of replicas, if nobody else has changed it since it was read.
-fn replicas(of: &Workload) -> Result<String, String> {
-    let api = Api(of.server());
+fn replicas(of: &Workload, watch: &Watch<'_>) -> Result<String, String> {
+    let api = Api { server: of.server(), watch };
     let path = format!("/apis/apps/v1/namespaces/{}/{}/{}/scale", of.namespace, of.kind.plural(), of.name);
     let scale = api.must(Method::GET, &path, None)?;
     // An absent number is 0, as everywhere in the API.

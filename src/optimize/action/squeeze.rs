@@ -2,14 +2,14 @@
 //!
 //! Source: `Documentation/admin-guide/cgroup-v2.rst`. Version 1 has nothing like it: its only limit ends in kills.
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, intent, options};
 use crate::host::hand::Hand;
 use crate::host::{Host, may_write, read_once};
 use crate::optimize::verify::Effect;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The most that one step takes from what the group holds, as a part of it.
@@ -91,8 +91,10 @@ impl Action for Squeeze {
         if group.version != 2 {
             return Err(refuse("version 1 of control groups has no brake, only a limit whose end is a kill"));
         }
-        // Two leases on one file would each put back what the other has set.
-        if scene.history.standing {
+        // A group that is held and held again would be lower each time. It may have the names of several targets.
+        let held =
+            |plan: &Value| intent::<Intent>(plan).is_ok_and(|i| i.directory == Path::new(&group.directory));
+        if scene.history.standing.iter().any(held) {
             return Err(refuse("it is held already, until the lease is over"));
         }
         let floor = group.protected_bytes.max(o.floor.as_u64());
@@ -114,7 +116,7 @@ impl Action for Squeeze {
             high_bytes: high,
             before_bytes: group.high_bytes,
         };
-        Ok(Plan::new(None, &intent)?.leased(o.lease))
+        Ok(Plan::new(None, &intent)?.leased(o.lease.min(LEASE_MAX)))
     }
 
     fn permit(&self, plan: &Value, _: &Host) -> Result<(), Refusal> {
@@ -123,7 +125,7 @@ impl Action for Squeeze {
         may_write(&path).map_err(|e| Refusal(format!("{} cannot be written: {e}", path.display())))
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(&self, plan: &Value, _: &Target, hand: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
         let intent: Intent = intent(plan)?;
         let (path, high) = (intent.file(), ByteSize::b(intent.high_bytes).display().iec());
         let failed = |e: &dyn std::fmt::Display| ActError::Failed(format!("{}: {e}", path.display()));
@@ -140,6 +142,11 @@ impl Action for Squeeze {
                 "held at {high}; the write still reclaims after {DEADLINE:?} and is left to end by itself"
             )),
         }
+    }
+
+    fn collides(&self, plan: &Value, other: &Value) -> bool {
+        let of = |plan| intent::<Intent>(plan).ok().map(|i| i.directory);
+        of(plan) == of(other)
     }
 
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {
@@ -205,7 +212,11 @@ mod tests {
         assert!(refused(&stage(|g| g.high_bytes = Some(450 * MIB))).contains("as low already"));
         assert!(refused(&stage(|g| g.version = 1)).contains("version 1"));
         let mut held = stage(|_| {});
-        held.history.standing = true;
+        let plan = |directory: &str| json!({"directory": directory, "high_bytes": 1, "before_bytes": null});
+        held.history.standing = vec![plan("/sys/fs/cgroup/other")];
+        assert!(Squeeze.plan(&held.scene()).is_ok(), "another group's brake");
+        // Whatever the name of the target with which it was held.
+        held.history.standing.push(plan("/sys/fs/cgroup/shop"));
         assert!(refused(&held).contains("held already"));
         let mut root = stage(|_| {});
         root.target.cgroup = Some("/".into());
@@ -218,6 +229,13 @@ mod tests {
         for bad in [json!({"lease": "61s"}), json!({"lease": "0s"}), json!({"leese": "1s"})] {
             assert!(Squeeze.check(&bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_longer_lease_from_wherever_is_cut() {
+        let mut stage = stage(|_| {});
+        stage.with = json!({"lease": "10h"});
+        assert_eq!(Squeeze.plan(&stage.scene()).unwrap().lease, Some(LEASE_MAX));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod device;
 mod signature;
 
-use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Watch, intent, options};
+use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, intent, options};
 use crate::host::capability::{SYS_ADMIN, has};
 use crate::host::hand::Hand;
 use crate::host::{Host, may_read, may_write};
@@ -169,7 +169,7 @@ impl Action for SwapOnZram {
         Ok(())
     }
 
-    fn execute(&self, plan: &Value, hand: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
+    fn execute(&self, plan: &Value, _: &Target, hand: &mut Hand, _: &Watch<'_>) -> Result<String, ActError> {
         match intent(plan)? {
             Intent::Make(wanted) => {
                 let name = make(hand, &wanted)?;
@@ -189,6 +189,11 @@ impl Action for SwapOnZram {
             return Verdict::NoGain { why: "the machine has as much swap as before".into() };
         }
         Verdict::Applied
+    }
+
+    /// All that is swapped out comes back into memory first.
+    fn is_slow_to_undo(&self) -> bool {
+        true
     }
 
     fn undo(&self, plan: &Value, hand: &mut Hand) -> Result<Option<String>, ActError> {

@@ -1,6 +1,7 @@
 //! What a person asks for: a run of their own, and the emergency stop.
 
-use super::{Api, Right, STORE_WAIT};
+use super::access::Right;
+use super::{Api, STORE_WAIT};
 use crate::optimize::policy::{Policy, Rung};
 use crate::optimize::request::{Origin, Request as Wish};
 use crate::optimize::trace::Arrival;
@@ -9,6 +10,7 @@ use crate::serve::{Answer, body};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the record shows where an alert's name stands.
@@ -60,13 +62,13 @@ impl Reclaim {
     /// The wish for a run that these options allow, or what is wrong with it.
     pub fn checked(self, options: &Options) -> Result<Wish, String> {
         let known = options.targets.iter().any(|t| t.name == self.target);
-        let wish = self.wish(&options.policies, known)?;
+        let wish = self.wish(options, known)?;
         wish.decide(&options.policies, &options.targets)?;
         Ok(wish)
     }
 
     /// The wish for a run, or what is wrong with it.
-    fn wish(self, policies: &[Policy], known: bool) -> Result<Wish, String> {
+    fn wish(self, options: &Options, known: bool) -> Result<Wish, String> {
         if !known {
             return Err(format!("target: {:?} is not among the configured targets", self.target));
         }
@@ -76,24 +78,41 @@ impl Reclaim {
         if self.ladder.len() > RUNGS_MAX {
             return Err(format!("ladder: at most {RUNGS_MAX} rungs"));
         }
-        let ladder = self.ladder.iter().map(|name| rung(name, policies, &self.target));
+        let ladder = self.ladder.iter().map(|name| rung(name, options, &self.target));
         let ladder = ladder.collect::<Result<_, _>>()?;
         let Self { target, bytes, dry_run, .. } = self;
         Ok(Wish { origin: Origin::Hand, name: NAME.to_owned(), target, bytes, ladder, dry_run })
     }
 }
 
-/// The rung of an action as the configuration has it, on a ladder to this target if there is one.
-fn rung(name: &str, policies: &[Policy], target: &str) -> Result<Rung, String> {
+/// The rung of an action as the configuration has it on a ladder to this target. What is on none of these is nobody's to ask
+/// for: the owner of the configuration has not allowed it there.
+fn rung(name: &str, options: &Options, target: &str) -> Result<Rung, String> {
     let Some(action) = action::find(name) else {
         let known: Vec<&str> = action::REGISTRY.iter().map(|a| a.name()).collect();
         return Err(format!("ladder: {name:?} is no action; there are {}", known.join(", ")));
     };
-    let its_own = policies.iter().filter(|p| p.target.as_deref() == Some(target));
-    let mut rungs = its_own.chain(policies).flat_map(|p| &p.ladder);
-    let rung = rungs.find(|r| r.action == name).cloned().unwrap_or_else(|| Rung::from(name));
+    let rungs: Vec<&Rung> = ladders(options, target).flatten().collect();
+    let Some(rung) = rungs.iter().find(|r| r.action == name) else {
+        let allowed: BTreeSet<&str> = rungs.iter().map(|r| r.action.as_str()).collect();
+        let allowed = Vec::from_iter(allowed).join(", ");
+        let there = if allowed.is_empty() { "is none".to_owned() } else { format!("are {allowed}") };
+        return Err(format!("ladder: {name} is on no ladder that leads to {target:?}; there {there}"));
+    };
     action.check(&rung.with).map_err(|why| format!("ladder: {name}: {why}"))?;
-    Ok(rung)
+    Ok(Rung::clone(rung))
+}
+
+/// The ladders that may lead to a target: first those of policies for it alone, then those of policies whose alerts may name
+/// any, then those of its stalls.
+fn ladders<'a>(options: &'a Options, target: &str) -> impl Iterator<Item = &'a Vec<Rung>> {
+    let its_own = |p: &&Policy| p.target.as_deref() == Some(target);
+    let of_any = |p: &&Policy| p.target.is_none() && p.target_label.is_some();
+    let stalls = options.pressure.rules.iter().filter(|r| r.target == target).map(|r| &r.ladder);
+    let own: Vec<_> = options.policies.iter().filter(its_own).map(|p| &p.ladder).collect();
+    let any: Vec<_> = options.policies.iter().filter(of_any).map(|p| &p.ladder).collect();
+    let stalls: Vec<_> = stalls.collect();
+    own.into_iter().chain(any).chain(stalls)
 }
 
 impl Api {
@@ -208,14 +227,18 @@ mod tests {
     fn a_request_chooses_among_configured_rungs_and_adds_no_options() {
         let text = |json: &str| -> Result<Wish, String> {
             let policy = Policy {
-                ladder: vec![Rung { with: 7.into(), ..Rung::from("pageout") }],
+                ladder: vec![Rung { with: 7.into(), ..Rung::from("pageout") }, "freeze".into()],
+                target_label: Some("groupname".into()),
                 ..Policy::default()
             };
             let asked: Reclaim = serde_json::from_str(json).map_err(|e| e.to_string())?;
-            asked.wish(&[policy], true)
+            asked.wish(&Options { policies: vec![policy], ..Options::default() }, true)
         };
-        let wish = text(r#"{"target": "a", "bytes": 5, "ladder": ["app_hook"]}"#).unwrap();
-        assert_eq!((wish.origin, wish.bytes, wish.ladder), (Origin::Hand, 5, vec!["app_hook".into()]));
+        let wish = text(r#"{"target": "a", "bytes": 5, "ladder": ["freeze"]}"#).unwrap();
+        assert_eq!((wish.origin, wish.bytes, wish.ladder), (Origin::Hand, 5, vec!["freeze".into()]));
+        // What the configuration has on no ladder to the target.
+        let refused = text(r#"{"target": "a", "bytes": 5, "ladder": ["restart"]}"#).unwrap_err();
+        assert!(refused.ends_with("\"a\"; there are freeze, pageout"), "{refused}");
         // The configuration's options are taken, and checked.
         assert!(
             text(r#"{"target": "a", "bytes": 5, "ladder": ["pageout"]}"#).unwrap_err().contains("pageout")
@@ -231,5 +254,53 @@ mod tests {
         }
         let rung = r#"{"target": "a", "bytes": 1, "ladder": [{"action": "pageout", "with": {}}]}"#;
         assert!(text(rung).is_err());
+    }
+
+    #[test]
+    fn only_what_is_on_a_ladder_that_may_lead_to_the_target_can_be_asked_for() {
+        use crate::optimize::pressure::{self, Rule};
+        let policy = |target: Option<&str>, label: Option<&str>, rung: Rung| Policy {
+            target: target.map(Into::into),
+            target_label: label.map(Into::into),
+            ladder: vec![rung],
+            ..Policy::default()
+        };
+        let with = |by: u64| Rung { with: serde_json::json!({"least": by}), ..Rung::from("pageout") };
+        let rule = |target: &str, action: &str| Rule {
+            target: target.into(),
+            ladder: vec![action.into()],
+            ..Rule::default()
+        };
+        let options = Options {
+            policies: vec![
+                policy(None, Some("groupname"), "app_hook".into()),
+                policy(Some("b"), None, "kill".into()),
+                policy(Some("b"), Some("groupname"), "restart".into()),
+                // Leads nowhere.
+                policy(None, None, "squeeze".into()),
+            ],
+            pressure: pressure::Options {
+                rules: vec![rule("a", "freeze"), rule("b", "renice")],
+                ..pressure::Options::default()
+            },
+            ..Options::default()
+        };
+        let allowed = |target: &str, options: &Options| {
+            let may = action::REGISTRY.iter().filter(|a| rung(a.name(), options, target).is_ok());
+            may.map(|a| a.name()).collect::<Vec<_>>()
+        };
+        assert_eq!(allowed("a", &options), ["app_hook", "freeze"]);
+        assert_eq!(allowed("b", &options), ["app_hook", "renice", "restart", "kill"]);
+        let none = Options { policies: vec![], ..Options::default() };
+        assert!(rung("kill", &none, "a").unwrap_err().ends_with("there is none"));
+        // Of two policies with the same action, the options are those of the target's own.
+        let two = Options {
+            policies: vec![
+                policy(None, Some("groupname"), with(1)),
+                policy(Some("b"), None, "pageout".into()),
+            ],
+            ..Options::default()
+        };
+        assert_eq!(rung("pageout", &two, "b").unwrap().with, serde_json::Value::Null);
     }
 }

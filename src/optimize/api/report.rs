@@ -1,6 +1,8 @@
 //! What each action gained and cost here, target by target.
 
 use super::{Api, Right};
+use crate::optimize::action;
+use crate::optimize::guard::breaker;
 use crate::optimize::report::{Line, TRIES_MAX};
 use crate::optimize::store::StoreError;
 use crate::serve::{Answer, only_get};
@@ -27,12 +29,17 @@ impl Api {
         let read = tokio::task::spawn_blocking(move || {
             let (now, settings) = ((shared.clock)(), shared.settings());
             let options = &settings.options.guards.breaker;
+            let never = breaker::Options { tries: 0, ..options.clone() };
             let mut lines = Vec::new();
             // One lock for each pair: whoever acts does not wait for all of them.
-            for (action, target, kind) in shared.store.with(|j| j.tried(i64::MIN))? {
+            let mut last = None;
+            while let Some(next) = shared.store.with(|j| j.next_tried(last.as_ref()))? {
+                let (action, target, kind) = next.clone();
                 let tries = shared.store.with(|j| j.tries(&action, &target, kind.as_deref(), TRIES_MAX))?;
+                let options = if action::is_judged(&action) { options } else { &never };
                 let action = kind.map_or_else(|| action.clone(), |kind| format!("{action} ({kind})"));
                 lines.extend(Line::new((action, target), &tries, now, options));
+                last = Some(next);
             }
             Ok::<_, StoreError>(Answer::json(NAME, &Report { lines }))
         });

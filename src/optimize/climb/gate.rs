@@ -2,7 +2,7 @@
 //! the processes who may not be touched.
 
 use super::{Climb, Ending, Stop, Tally};
-use crate::optimize::action::{self, Action};
+use crate::optimize::action::{self, Action, app_hook};
 use crate::optimize::executor::Shared;
 use crate::optimize::guard::{Guard, boundary, breaker, protected};
 use crate::optimize::observe::Member;
@@ -28,8 +28,14 @@ impl Climb {
             tally.notes.push(format!("{name}: the guards do not allow it here"));
             return Ok(None);
         }
-        // Hooks of one target differ by their kind: one that gains nothing says nothing of the others.
-        let kind = rung.with.get("kind").and_then(Value::as_str);
+        if !action::is_judged(name) {
+            return Ok(Some(action));
+        }
+        // Hooks of one target differ by their kind: one that gains nothing says nothing of the others. A rung that names
+        // none means the first hook, whatever kind that has.
+        let asked = rung.with.get("kind").and_then(Value::as_str);
+        let hook = self.target.hook_of(asked).filter(|_| name == app_hook::NAME);
+        let kind = hook.and_then(|h| h.kind.as_deref());
         let depth = breaker::depth(&guards.breaker);
         let tries = shared.store.with(|j| j.tries(name, &self.target.name, kind, depth))?;
         if let breaker::State::Open { why, .. } = breaker::state(&tries, (shared.clock)(), &guards.breaker) {

@@ -101,13 +101,27 @@ impl Climb {
     /// Reads until the gain shows, or the time for it is over. Each three readings in a row give a median; the one that
     /// shows most counts, because others soon take what has become available.
     pub(super) fn settle(&self, shared: &Shared, rung: &Rung<'_>) -> Result<Observation, HostError> {
+        if rung.action.effect() == Effect::HandsOver {
+            return self.settings.observer.observe(&self.target, rung.members, (shared.clock)());
+        }
+        let mut seen = self.gain(shared, rung)?;
+        // While it stalls, mappings are summed up once at the end: that takes long, and a lock of the target's.
+        if self.alarm.is_some()
+            && let Some(target) = &mut seen.target
+            && let Ok(last) = self.settings.observer.observe(&self.target, rung.members, (shared.clock)())
+            && let Some(last) = last.target
+        {
+            (target.pss_bytes, target.swap_bytes) = (last.pss_bytes, last.swap_bytes);
+        }
+        Ok(seen)
+    }
+
+    fn gain(&self, shared: &Shared, rung: &Rung<'_>) -> Result<Observation, HostError> {
         let deadline = Instant::now() + self.settings.options.settle;
         let judge = |seen: &Observation| rung.action.verify(rung.before, seen, 0);
         let gain = |seen: &Observation| judge(seen).bytes();
         let effect = rung.action.effect();
-        if effect == Effect::HandsOver {
-            return self.settings.observer.observe(&self.target, rung.members, (shared.clock)());
-        }
+        let observer = &self.settings.observer;
         let mut readings: Vec<Observation> = Vec::new();
         let mut best: Option<Observation> = None;
         loop {
@@ -117,7 +131,11 @@ impl Climb {
                 _ => None,
             };
             let members = successors.as_deref().unwrap_or(rung.members);
-            readings.push(self.settings.observer.observe(&self.target, members, (shared.clock)())?);
+            let now = (shared.clock)();
+            readings.push(match self.alarm {
+                Some(_) => observer.lean(&self.target, members, now)?,
+                None => observer.observe(&self.target, members, now)?,
+            });
             let last = readings.split_off(readings.len().saturating_sub(READINGS));
             readings = last;
             let seen = median(readings.clone());
@@ -130,7 +148,8 @@ impl Climb {
                 best = Some(seen);
             }
             let enough = best.as_ref().is_some_and(|b| gain(b) >= rung.want_bytes);
-            if enough || Instant::now() >= deadline {
+            // Whoever ends the process waits for the outcome, and then undoes what stands.
+            if enough || Instant::now() >= deadline || shared.stopping() {
                 return Ok(best.unwrap_or_else(|| median(readings)));
             }
             let pause = if readings.len() < READINGS { READING_EVERY } else { SETTLE_EVERY };

@@ -25,9 +25,10 @@ pub(super) fn look(shared: &Shared) -> Result<(), StoreError> {
         // Long after the minute (the process was down) the figure would tell of something else.
         let in_time = now.saturating_sub(due.at) < 60_000;
         let target = settings.options.targets.iter().find(|t| t.name == due.target).filter(|_| in_time);
+        // Lean: to sum up mappings waits for the lock of a process that stalls, and this thread decides on all runs.
         let seen = target.and_then(|t| {
             let members = settings.observer.members(t).ok()?;
-            Some((t, settings.observer.observe(t, &members, now).ok()?))
+            Some((t, settings.observer.lean(t, &members, now).ok()?))
         });
         let Some((target, seen)) = seen else {
             shared.store.with(|j| j.end_aftermath(due.step, None, None))?;
@@ -67,7 +68,10 @@ fn evidence(shared: &Shared, due: &Due, target: &Target, seen: &Observation) -> 
     let [(m0, g0), (m1, g1), (m2, g2)] = [before.totals(), after.totals(), seen.totals()];
     let [machine, group] = shared.witness.before(&due.target, begun, [Some(m0), g0]);
     let span = |then: Option<Totals>, now: Option<Totals>| Span::between(&then?, &now?);
+    let asked = before.stall.filter(|s| s.span_micros > 0);
     Some(Evidence {
+        asked_ratio: asked.map(|s| s.micros as f64 / s.span_micros as f64),
+        followed: due.followed,
         machine: Spans { before: machine, during: span(Some(m0), Some(m1)), after: span(Some(m1), Some(m2)) },
         group: g0.map(|_| Spans { before: group, during: span(g0, g1), after: span(g1, g2) }),
         application: target

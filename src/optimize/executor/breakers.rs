@@ -1,6 +1,7 @@
 //! Which breakers are open, as a metric: derived from the record again every few seconds.
 
 use super::Shared;
+use crate::optimize::action;
 use crate::optimize::guard::{breaker, millis};
 use crate::optimize::store::StoreError;
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ impl Breakers {
         let since = now.saturating_sub(millis(options.pause.saturating_mul(2)));
         let open = shared.store.with(|j| {
             let mut open = Vec::new();
-            for (action, target, kind) in j.tried(since)? {
+            let judged = j.tried(since)?.into_iter().filter(|(action, ..)| action::is_judged(action));
+            for (action, target, kind) in judged {
                 let tries = j.tries(&action, &target, kind.as_deref(), breaker::depth(options))?;
                 let is_open = matches!(breaker::state(&tries, now, options), breaker::State::Open { .. });
                 if is_open && !open.contains(&(action.clone(), target.clone())) {

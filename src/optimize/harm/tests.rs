@@ -66,13 +66,30 @@ fn stalls_are_harm_where_they_doubled_and_are_more_than_a_tenth() {
 }
 
 #[test]
-fn a_brake_may_stall_its_target_and_nobody_else() {
+fn trouble_that_was_there_and_goes_on_is_no_actions_harm() {
+    let mut seen = machine(minute(0.0, 0, 0), minute(0.35, 0, 0));
+    seen.machine.during = Some(Span { seconds: 3.0, some_ratio: Some(0.6), ..Span::default() });
+    assert!(gives_back(&seen).is_some(), "by an alert, in a calm minute");
+    // A rule saw a fifth of the time stalled, and asked for it.
+    seen.asked_ratio = Some(0.2);
+    assert_eq!(gives_back(&seen), None);
+    seen.machine.after = Some(minute(0.45, 0, 0));
+    assert!(gives_back(&seen).unwrap().contains("45 % of the time, 20 % before"));
+    // Then a later rung held the group back.
+    seen.followed = true;
+    assert_eq!(gives_back(&seen), None);
+}
+
+#[test]
+fn a_brake_may_stall_its_target() {
     let quiet = machine(minute(0.0, 0, 0), minute(0.0, 0, 0));
     let held = Spans { before: Some(minute(0.0, 0, 0)), during: None, after: Some(minute(0.9, 0, 0)) };
     let braked = Evidence { group: Some(held), ..quiet };
     assert_eq!(of(Effect::Brakes, &braked), None);
     assert!(of(Effect::GivesBack, &braked).is_some());
-    assert!(of(Effect::Brakes, &machine(minute(0.0, 0, 0), minute(0.9, 0, 0))).is_some());
+    // The machine's stalls are its target's as well.
+    assert_eq!(of(Effect::Brakes, &machine(minute(0.0, 0, 0), minute(0.9, 0, 0))), None);
+    assert!(of(Effect::Ends, &machine(minute(0.0, 0, 0), minute(0.9, 0, 0))).is_some());
 }
 
 #[test]

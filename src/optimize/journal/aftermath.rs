@@ -20,15 +20,19 @@ pub struct Due {
     pub after: Option<String>,
     /// When its minute was over, in milliseconds since the epoch.
     pub at: i64,
+    /// Whether a later step of its run was begun since.
+    pub followed: bool,
 }
+
+pub(super) const AFTERMATHS_DUE: &str =
+    "SELECT id, action, target, coalesce(freed_bytes, 0), before, after, aftermath_due,
+        EXISTS (SELECT 1 FROM step AS later WHERE later.run = step.run AND later.id > step.id) FROM step
+     WHERE aftermath_due <= ?1 ORDER BY aftermath_due LIMIT 16";
 
 impl Journal {
     /// Steps whose minute is over and whose cost has not been read yet, a few at a time.
     pub fn aftermaths_due(&self, now: i64) -> Result<Vec<Due>, JournalError> {
-        let sql =
-            "SELECT id, action, target, coalesce(freed_bytes, 0), before, after, aftermath_due FROM step
-                   WHERE aftermath_due <= ?1 ORDER BY id LIMIT 16";
-        let mut query = self.db.prepare_cached(sql)?;
+        let mut query = self.db.prepare_cached(AFTERMATHS_DUE)?;
         let row = |r: &rusqlite::Row<'_>| {
             Ok(Due {
                 step: r.get(0)?,
@@ -38,6 +42,7 @@ impl Journal {
                 before: r.get(4)?,
                 after: r.get(5)?,
                 at: r.get(6)?,
+                followed: r.get(7)?,
             })
         };
         Ok(query.query_map([now], row)?.collect::<Result<_, _>>()?)

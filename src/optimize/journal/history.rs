@@ -1,4 +1,4 @@
-//! What the record knows of an action: when it was last done, what came of it, and whether its effect still stands.
+//! What the record knows of an action: when it was last done, and what came of it.
 
 use super::{Journal, JournalError};
 use rusqlite::{OptionalExtension, params};
@@ -12,31 +12,27 @@ pub struct History {
     pub last_verdict: Option<String>,
     /// When its last steps on this target began, newest first, and what the measurement said.
     pub on_target: Vec<(i64, Option<String>)>,
-    /// Whether an effect of it on this target stands until it is undone.
-    pub standing: bool,
+    /// The plans of its effects that stand, on whatever target. Whoever undoes them knows; the record says when they began.
+    pub standing: Vec<serde_json::Value>,
 }
 
 /// Steps on a target that are of use.
 const STEPS_MAX: i64 = 16;
 
+pub(super) const LAST: &str = "SELECT begun_at, verdict FROM step WHERE action = ?1 ORDER BY id DESC LIMIT 1";
+pub(super) const ON_TARGET: &str = "SELECT begun_at, CASE state WHEN 'failed' THEN 'failed' ELSE verdict END
+    FROM step WHERE action = ?1 AND target = ?2 ORDER BY id DESC LIMIT ?3";
+
 impl Journal {
     /// The past of an action, as the one about to act on `target` wants to know it.
     pub fn history(&self, action: &str, target: &str) -> Result<History, JournalError> {
-        let mut last = self.db.prepare_cached(
-            "SELECT begun_at, verdict FROM step WHERE id = (SELECT max(id) FROM step WHERE action = ?1)",
-        )?;
+        let mut last = self.db.prepare_cached(LAST)?;
         let last = last.query_row([action], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
         let (last_at, last_verdict) = last.unwrap_or_default();
-        let mut on_target = self.db.prepare_cached(
-            "SELECT begun_at, CASE state WHEN 'failed' THEN 'failed' ELSE verdict END FROM step WHERE action = ?1 AND target = ?2 ORDER BY id DESC LIMIT ?3",
-        )?;
+        let mut on_target = self.db.prepare_cached(ON_TARGET)?;
         let on_target = on_target
             .query_map(params![action, target, STEPS_MAX], |r| Ok((r.get(0)?, r.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        let mut standing = self.db.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM step WHERE lease_until IS NOT NULL AND action = ?1 AND target = ?2)",
-        )?;
-        let standing = standing.query_row(params![action, target], |r| r.get(0))?;
-        Ok(History { last_at, last_verdict, on_target, standing })
+        Ok(History { last_at, last_verdict, on_target, ..History::default() })
     }
 }

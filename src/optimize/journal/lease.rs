@@ -14,31 +14,30 @@ pub struct Leased {
     pub plan: String,
 }
 
+// Ordered by `id` itself, SQLite would rather look at each step that there ever was than at the few that stand.
+pub(super) const LEASES_DUE: &str = "SELECT step.id, action, plan FROM step
+    JOIN run ON run.id = step.run JOIN episode USING (fingerprint, starts_at)
+    WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR begun_at > ?1 OR resolved_at IS NOT NULL)
+    ORDER BY +step.id DESC LIMIT 1000";
+
+pub(super) const END_LEASES: &str = "UPDATE step SET lease_until = 0 WHERE lease_until IS NOT NULL";
+
+// The window is short, and an action's steps may be many.
+pub(super) const STEPS_OF: &str =
+    "SELECT count(*) FROM step WHERE begun_at BETWEEN ?2 AND ?3 AND +action = ?1";
+
 impl Journal {
-    /// Effects whose time is over at `now`, or whose episode has ended, a few at a time; and those that begin only later
-    /// than now: the clock was set back, and nobody knows when their time would come. The last comes first, and none
-    /// before a later one of its kind on its target: that one found what this one had set, and puts that back.
+    /// Effects whose time is over at `now`, or whose episode has ended, the last first; and those that begin only later
+    /// than now: the clock was set back, and nobody knows when their time would come.
     pub fn leases_due(&self, now: i64) -> Result<Vec<Leased>, JournalError> {
-        let sql = "SELECT step.id, action, plan FROM step
-                   JOIN run ON run.id = step.run JOIN episode USING (fingerprint, starts_at)
-                   WHERE lease_until IS NOT NULL AND (lease_until <= ?1 OR begun_at > ?1 OR resolved_at IS NOT NULL)
-                   AND NOT EXISTS (SELECT 1 FROM step AS later WHERE later.lease_until IS NOT NULL
-                       AND later.action = step.action AND later.target = step.target AND later.id > step.id)
-                   ORDER BY step.id DESC LIMIT 64";
-        let mut query = self.db.prepare_cached(sql)?;
+        let mut query = self.db.prepare_cached(LEASES_DUE)?;
         let row = |r: &rusqlite::Row<'_>| Ok(Leased { step: r.get(0)?, action: r.get(1)?, plan: r.get(2)? });
         Ok(query.query_map([now], row)?.collect::<Result<_, _>>()?)
     }
 
-    /// How many effects stand.
-    pub fn leases_standing(&self) -> Result<i64, JournalError> {
-        let sql = "SELECT count(*) FROM step WHERE lease_until IS NOT NULL";
-        Ok(self.db.query_row(sql, [], |r| r.get(0))?)
-    }
-
     /// All effects that stand are due now: the process that watched over them has ended, or is about to.
     pub fn end_leases(&mut self) -> Result<usize, JournalError> {
-        Ok(self.db.execute("UPDATE step SET lease_until = 0 WHERE lease_until IS NOT NULL", [])?)
+        Ok(self.db.execute(END_LEASES, [])?)
     }
 
     /// The effect is undone; `note` says how.
@@ -49,16 +48,9 @@ impl Journal {
         Ok(())
     }
 
-    /// The effect could not be undone now; it is tried again at `until`.
-    pub fn undo_later(&mut self, step: i64, until: i64) -> Result<(), JournalError> {
-        self.db.execute("UPDATE step SET lease_until = ?2 WHERE id = ?1", [step, until])?;
-        Ok(())
-    }
-
     /// How many steps of an action were begun in a window, on whatever target.
     pub fn steps_of(&self, action: &str, window: (i64, i64)) -> Result<u64, JournalError> {
-        let sql = "SELECT count(*) FROM step WHERE begun_at BETWEEN ?2 AND ?3 AND action = ?1";
-        let count: i64 = self.db.query_row(sql, params![action, window.0, window.1], |r| r.get(0))?;
+        let count: i64 = self.db.query_row(STEPS_OF, params![action, window.0, window.1], |r| r.get(0))?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 }

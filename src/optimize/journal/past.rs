@@ -3,7 +3,7 @@
 use super::{Journal, JournalError};
 use crate::optimize::guard::Windows;
 use crate::optimize::guard::radius::Reached;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 /// What guards ask of the past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,27 +20,33 @@ pub struct Past {
     pub reached: Reached,
 }
 
+// Each of the two looks at the end of an index, and passes over the run's own few steps. (All times are below the last
+// number that there is; without a bound SQLite calls the same a scan.)
+pub(super) const LAST_STEP: &str = "SELECT coalesce(ended_at, begun_at) AS at FROM step
+    WHERE action <> 'proactive' AND coalesce(ended_at, begun_at) <= 9223372036854775807 AND +run <> ?1
+    ORDER BY coalesce(ended_at, begun_at) DESC LIMIT 1";
+pub(super) const LAST_STEP_ON: &str = "SELECT coalesce(ended_at, begun_at) AS at FROM step
+    WHERE action <> 'proactive' AND target = ?2 AND +run <> ?1
+    ORDER BY coalesce(ended_at, begun_at) DESC LIMIT 1";
+// Steps after the window's end were made before the clock was set back.
+pub(super) const WITHIN: &str = "SELECT count(*), min(begun_at) FROM step INDEXED BY step_begun
+    WHERE begun_at BETWEEN ?1 AND ?2 AND action <> 'proactive'";
+pub(super) const REACHED: &str = "SELECT count(DISTINCT target) FILTER (WHERE target <> ?1),
+        coalesce(sum(freed_bytes), 0), min(begun_at)
+    FROM step INDEXED BY step_begun WHERE begun_at BETWEEN ?2 AND ?3 AND action <> 'proactive'";
+
 impl Journal {
     /// What guards want to know of the steps before. Proactive ones are none of theirs: they must not keep anybody from
     /// acting in need.
     pub fn past(&self, run: i64, target: &str, windows: &Windows) -> Result<Past, JournalError> {
-        let mut last = self.db.prepare_cached(
-            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND action <> 'proactive'",
-        )?;
-        let mut on_target = self.db.prepare_cached(
-            "SELECT max(coalesce(ended_at, begun_at)) FROM step WHERE run <> ?1 AND target = ?2
-               AND action <> 'proactive'",
-        )?;
-        // Steps after the window's end were made before the clock was set back.
-        let mut within = self.db.prepare_cached(
-            "SELECT count(*), min(begun_at) FROM step WHERE begun_at BETWEEN ?1 AND ?2
-                      AND action <> 'proactive'",
-        )?;
+        let mut last = self.db.prepare_cached(LAST_STEP)?;
+        let mut on_target = self.db.prepare_cached(LAST_STEP_ON)?;
+        let mut within = self.db.prepare_cached(WITHIN)?;
         let (steps, oldest): (i64, Option<i64>) =
             within.query_row([windows.rate.0, windows.rate.1], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok(Past {
-            last_step_at: last.query_row([run], |r| r.get(0))?,
-            last_step_on_target_at: on_target.query_row(params![run, target], |r| r.get(0))?,
+            last_step_at: last.query_row([run], |r| r.get(0)).optional()?,
+            last_step_on_target_at: on_target.query_row(params![run, target], |r| r.get(0)).optional()?,
             steps_in_window: u64::try_from(steps).unwrap_or_default(),
             oldest_in_window_at: oldest,
             reached: self.reached(target, windows.radius)?,
@@ -48,10 +54,7 @@ impl Journal {
     }
 
     fn reached(&self, target: &str, window: (i64, i64)) -> Result<Reached, JournalError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT count(DISTINCT target) FILTER (WHERE target <> ?1), coalesce(sum(freed_bytes), 0), min(begun_at)
-             FROM step WHERE begun_at BETWEEN ?2 AND ?3 AND action <> 'proactive'",
-        )?;
+        let mut query = self.db.prepare_cached(REACHED)?;
         let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?));
         let (others, freed, oldest_at): (i64, i64, _) =
             query.query_row(params![target, window.0, window.1], row)?;

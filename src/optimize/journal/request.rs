@@ -5,6 +5,10 @@ use crate::matching::Labels;
 use crate::optimize::request::Request;
 use rusqlite::params;
 
+pub(super) const RESOLVE_PRESSURE: &str = "UPDATE episode SET resolved_at = ?1
+    WHERE resolved_at IS NULL AND origin = 'pressure' AND (fingerprint, starts_at) IN
+        (SELECT fingerprint, starts_at FROM run INDEXED BY run_open WHERE ended_at IS NULL)";
+
 impl Journal {
     /// Writes a wish and queues its run; returns the run's number. On the disk when this returns.
     pub fn request(&mut self, request: &Request, now: i64) -> Result<i64, JournalError> {
@@ -20,7 +24,7 @@ impl Journal {
         now: i64,
     ) -> Result<i64, JournalError> {
         self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        let written = self.wish(request, Some((policy, target)), now);
+        let written = self.without_checkpoint(|j| j.wish(request, Some((policy, target)), now));
         // An error of this one closes the journal, and the next use opens it as it should be.
         self.db.pragma_update(None, "synchronous", "FULL")?;
         written
@@ -28,9 +32,7 @@ impl Journal {
 
     /// After a start: nobody has watched over what pressure asked for.
     pub fn resolve_pressure(&mut self, now: i64) -> Result<usize, JournalError> {
-        let sql = "UPDATE episode SET resolved_at = ?1 WHERE resolved_at IS NULL AND origin = 'pressure'
-                   AND (fingerprint, starts_at) IN (SELECT fingerprint, starts_at FROM run WHERE ended_at IS NULL)";
-        Ok(self.db.execute(sql, [now])?)
+        Ok(self.db.execute(RESOLVE_PRESSURE, [now])?)
     }
 
     fn wish(

@@ -4,7 +4,7 @@ use super::JournalError;
 use rusqlite::Connection;
 
 /// What brings a file from each version to the next; an empty file has version 0. Only ever added to.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
 CREATE TABLE episode (
     fingerprint TEXT NOT NULL, starts_at INTEGER NOT NULL, alertname TEXT NOT NULL,
@@ -40,6 +40,19 @@ ALTER TABLE step ADD COLUMN lease_until INTEGER;
 ALTER TABLE step ADD COLUMN harm TEXT;
 CREATE INDEX step_lease ON step (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX step_judged ON step (action, target, id);
+",
+    // `kind` is that of a hook, and empty for all else. Each index answers a question that is asked while others wait for
+    // the lock, from a few of its rows, however long the record is.
+    "
+ALTER TABLE step ADD COLUMN kind TEXT NOT NULL DEFAULT '';
+UPDATE step SET kind = coalesce(CAST(json_extract(plan, '$.request.kind') AS TEXT), '')
+    WHERE action = 'app_hook' AND json_valid(plan);
+CREATE INDEX step_tried ON step (action, target, kind);
+CREATE INDEX step_action ON step (action);
+CREATE INDEX step_last ON step (coalesce(ended_at, begun_at)) WHERE action <> 'proactive';
+CREATE INDEX step_last_on ON step (target, coalesce(ended_at, begun_at)) WHERE action <> 'proactive';
+DROP INDEX step_target;
+CREATE INDEX run_state ON run (state) WHERE ended_at IS NULL;
 ",
 ];
 

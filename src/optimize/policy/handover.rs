@@ -5,6 +5,9 @@ use super::kubernetes::Workload;
 use serde::Deserialize;
 use std::time::Duration;
 
+/// The name of the alert by which people hear of a target.
+pub const ALERTNAME: &str = "HeadroomInvestigate";
+
 /// A wrong key, and why it is wrong.
 type Wrong = (String, String);
 

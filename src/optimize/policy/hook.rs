@@ -78,7 +78,8 @@ impl Default for Hook {
 pub enum Way {
     /// An HTTP request, over TCP or over a socket of the file system.
     Http {
-        /// The address.
+        /// The address; in a record only what may be shown of it.
+        #[serde(serialize_with = "shown")]
         url: String,
         /// The socket, if it is not the address's host and port.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +112,11 @@ pub struct PressureSocket {
     /// Whose it is, as chown takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+}
+
+/// An address, as a record may have it: the whole may hold a secret.
+fn shown<S: serde::Serializer>(url: &str, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&client::shown(url))
 }
 
 impl Hook {

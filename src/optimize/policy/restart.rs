@@ -62,8 +62,8 @@ impl Default for Restart {
     }
 }
 
-/// Who starts it again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Who starts it again. It can be written into a record and not read from one: addresses are not in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// systemd.
@@ -81,7 +81,7 @@ pub enum Way {
         socket: PathBuf,
     },
     /// Kubernetes.
-    Kubernetes(Pod),
+    Kubernetes(Box<Pod>),
     /// A program.
     Command(Vec<String>),
 }
@@ -91,7 +91,7 @@ pub enum Way {
 #[serde(deny_unknown_fields, default)]
 pub struct Health {
     /// An address that answers 2xx to a GET.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
     pub http: Option<String>,
     /// Host and port that take connections.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ impl Restart {
             let socket = || self.socket.clone().unwrap_or_else(|| usual.into());
             ways.extend(name.clone().map(|name| Way::Container { name, socket: socket() }));
         }
-        ways.extend(self.kubernetes.clone().map(Way::Kubernetes));
+        ways.extend(self.kubernetes.clone().map(|pod| Way::Kubernetes(Box::new(pod))));
         if !self.command.is_empty() {
             ways.push(Way::Command(self.command.clone()));
         }
@@ -182,6 +182,12 @@ impl Health {
         }
         if self.within > PART_MAX { Err(wrong("within", "at most 2m")) } else { Ok(()) }
     }
+}
+
+/// An address, as a record may have it.
+#[expect(clippy::ref_option, reason = "serde gives the field as it is")]
+fn shown<S: serde::Serializer>(url: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_some(&url.as_deref().map(client::shown))
 }
 
 fn wrong(key: &str, why: impl Into<String>) -> Wrong {

@@ -4,7 +4,9 @@ use super::super::executor::Shared;
 use super::super::observe::{Member, Observation, Observer};
 use super::super::policy::Target;
 use super::board::Seat;
-use crate::host::HostError;
+use super::phases::{Marks, Phase};
+use crate::host::{HostError, resident};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,19 +18,19 @@ const EVIDENCE_WAIT_MAX: Duration = Duration::from_secs(2);
 pub struct Alarm {
     /// The rule's seat; none if the rule has gone, and then there is no evidence.
     seat: Option<Arc<Seat>>,
-    /// When the stall began, where the run begins at once.
-    onset: Option<Instant>,
+    /// Since when it stalls and what took how long, where the run begins at once.
+    marks: Option<Arc<Marks>>,
 }
 
 impl Alarm {
-    /// The alarm of a stall that began at `onset`.
-    pub(super) fn begun(seat: Arc<Seat>, onset: Instant) -> Self {
-        Self { seat: Some(seat), onset: Some(onset) }
+    /// The alarm of a stall whose run begins at once.
+    pub(super) fn begun(seat: Arc<Seat>, marks: Arc<Marks>) -> Self {
+        Self { seat: Some(seat), marks: Some(marks) }
     }
 
     /// The alarm of a run that had to wait.
     pub fn later(shared: &Shared, rule: &str) -> Self {
-        Self { seat: shared.pressure.seat(rule), onset: None }
+        Self { seat: shared.pressure.seat(rule), marks: None }
     }
 
     /// The target's processes, and one reading of it and of the machine, with the evidence. Three readings 30 ms apart,
@@ -39,6 +41,8 @@ impl Alarm {
         target: &Target,
         shared: &Shared,
     ) -> Result<(Vec<Member>, Observation), HostError> {
+        // The poll thread has said what is not allowed.
+        let _said = resident::hurry();
         let stall = self.seat.as_ref().and_then(|seat| {
             let begun = Instant::now();
             loop {
@@ -59,32 +63,82 @@ impl Alarm {
         Ok((members, Observation { stall, ..seen }))
     }
 
-    /// All processes that an action can touch. Those in the target's control group are counted anew; of those known
-    /// already nothing is read again.
+    /// All processes that an action can touch. Those in the target's control group, in whichever hierarchy, are counted
+    /// anew; of those known already nothing is read again.
     pub fn touched(
         &self,
         observer: &Observer,
         target: &Target,
         members: &[Member],
     ) -> Result<Vec<Member>, HostError> {
-        match self.seat.as_ref().and_then(|seat| seat.recent()) {
-            Some(_) if target.process_group.is_none() => Ok(members.to_vec()),
-            Some(prepared) => observer.joined(target, &prepared.touched),
-            None => observer.touched(target, members),
+        let recent = self.seat.as_ref().and_then(|seat| seat.recent());
+        observer.touched(target, recent.as_ref().map_or(members, |prepared| &prepared.touched))
+    }
+
+    /// A phase of the reaction has ended.
+    pub fn ends(&self, phase: Phase) {
+        if let Some(marks) = &self.marks {
+            marks.end(phase, Instant::now());
         }
     }
 
-    /// An action begins; if it is the first of its run, this is the reaction.
-    pub fn acts(&self, first: bool, shared: &Shared) {
-        if let Some(onset) = self.onset.filter(|_| first) {
-            shared.metrics.pressure.reaction.observe(onset.elapsed().as_secs_f64());
+    /// An action has been taken, whose intent was written at `Phase::Intend`; if it was the first of its run, that was the
+    /// reaction. Said only afterwards: whoever takes the words may stall, too.
+    pub fn has_acted(&self, first: bool, run: i64, shared: &Shared) {
+        let Some(marks) = self.marks.as_ref().filter(|_| first) else { return };
+        let mut all = Duration::ZERO;
+        let mut said = String::new();
+        for (phase, took) in marks.took() {
+            all += took;
+            shared.metrics.pressure.phases.with_label_values(&[phase]).inc_by(took.as_secs_f64());
+            // A String takes everything.
+            let _written = write!(said, " {phase}={:.1}", took.as_secs_f64() * 1e3);
+        }
+        shared.metrics.pressure.reaction.observe(all.as_secs_f64());
+        shared.traces.fact(run, "headroom.reaction.phases", said.trim_start().to_owned());
+        tracing::info!(run, millis = all.as_secs_f64() * 1e3, phases = said.trim_start(), "reaction");
+    }
+
+    /// The run has found no trouble, and has done nothing.
+    pub fn found_nothing(&self) {
+        if let Some(seat) = &self.seat {
+            seat.give_up();
         }
     }
 
-    /// An action has ended: the next rung wants evidence from after it.
+    /// An action has ended: the next rung wants evidence from after it. To measure it is in no hurry, and others may be.
     pub fn acted(&self) {
+        let _said = resident::relax();
         if let Some(seat) = &self.seat {
             seat.mark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rule;
+    use super::super::scene::Prepared;
+    use super::*;
+    use crate::host::Host;
+    use crate::host::group::Grouping;
+
+    #[test]
+    fn whoever_is_in_the_freezers_group_alone_is_seen_on_the_short_way_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        for (hierarchy, pids) in [("memory", String::new()), ("freezer", format!("{own}\n"))] {
+            let group = dir.path().join("fs/cgroup").join(hierarchy).join("shop");
+            std::fs::create_dir_all(&group).unwrap();
+            std::fs::write(group.join("cgroup.procs"), pids).unwrap();
+        }
+        let host = Host { sysfs: dir.path().to_owned(), ..Host::default() };
+        let observer = Observer::new(host, Grouping::new(&[]).unwrap());
+        let target = Target { cgroup: Some("/shop".into()), ..Target::default() };
+        let seat = Seat::new(Rule::default(), Instant::now());
+        *seat.prepared.lock().unwrap() = Some(Arc::new(Prepared::of(Vec::new(), Vec::new())));
+        let alarm = Alarm::begun(Arc::new(seat), Arc::new(Marks::new(Instant::now())));
+        let touched = alarm.touched(&observer, &target, &[]).unwrap();
+        assert_eq!(touched.iter().map(|m| m.pid).collect::<Vec<_>>(), [own]);
     }
 }

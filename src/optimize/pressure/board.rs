@@ -43,6 +43,11 @@ impl Seat {
         self.watch().mark();
     }
 
+    /// The run has found nothing to do.
+    pub(super) fn give_up(&self) {
+        self.watch().give_up();
+    }
+
     /// What is known of the trouble at this moment; `None` while there is too little to tell.
     pub(super) fn evidence(&self) -> Option<Stall> {
         let watch = self.watch();

@@ -7,6 +7,7 @@ use super::super::journal::OpenRun;
 use super::super::store::StoreError;
 use super::alarm::Alarm;
 use super::board::Seat;
+use super::phases::{Marks, Phase};
 use super::watch::News;
 use crate::host::resident;
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ pub(super) struct Word {
     pub(super) seat: Arc<Seat>,
     pub(super) news: News,
     pub(super) onset: Instant,
+    /// When a poll saw it.
+    pub(super) seen: Instant,
 }
 
 /// A run that may begin.
@@ -42,6 +45,7 @@ pub(super) fn start(shared: &Arc<Shared>, inbox: Receiver<Word>) -> std::io::Res
         ready();
         while let Ok(job) = work.recv() {
             carry_out(&runner, &job);
+            let _said = resident::hurry();
         }
     })?;
     let shared = Arc::clone(shared);
@@ -61,6 +65,9 @@ fn ready() {
 }
 
 fn carry_out(shared: &Shared, job: &Job) {
+    if let Some(alarm) = &job.climb.alarm {
+        alarm.ends(Phase::HandOver);
+    }
     job.climb.go(shared);
     tracing::debug!(run = job.climb.run.id, target = job.claim.target(), "the run leaves the thread");
 }
@@ -115,7 +122,7 @@ impl Desk {
             }
             return Ok(());
         }
-        let run = self.begin(&word.seat, word.onset)?;
+        let run = self.begin(word)?;
         self.shared.metrics.pressure.stalls.with_label_values(&[&rule.name]).inc();
         tracing::info!(rule = rule.name, run, target = rule.target, "a stall begins");
         self.runs.insert(rule.name.clone(), run);
@@ -123,7 +130,11 @@ impl Desk {
     }
 
     /// Writes the wish. If guards allow, its run begins here and now; if not, it waits in the queue as any other.
-    fn begin(&self, seat: &Arc<Seat>, onset: Instant) -> Result<i64, StoreError> {
+    fn begin(&self, word: &Word) -> Result<i64, StoreError> {
+        let Word { seat, onset, seen, .. } = word;
+        let marks = Arc::new(Marks::new(*onset));
+        marks.end(Phase::See, *seen);
+        marks.end(Phase::Tell, Instant::now());
         let (shared, request) = (&self.shared, seat.rule.request());
         let settings = shared.settings();
         let options = &settings.options;
@@ -150,9 +161,10 @@ impl Desk {
         let facts = [("headroom.origin", "pressure"), ("headroom.rule", seat.rule.name.as_str())];
         shared.traces.queued(id, &shared.traces.seen(onset.elapsed()), &facts);
         let run = OpenRun { id, request: Some(request), ..OpenRun::default() };
-        let alarm = Some(Alarm::begun(Arc::clone(seat), onset));
+        let alarm = Some(Alarm::begun(Arc::clone(seat), Arc::clone(&marks)));
         let dry_run = options.dry_run;
         let begun = Instant::now();
+        marks.end(Phase::Admit, begun);
         let settings = Arc::clone(&settings);
         let climb = Climb { run, policy, target, condition, dry_run, alarm, settings, begun };
         self.hand_over(Box::new(Job { climb, claim }));

@@ -1,7 +1,9 @@
 //! The counters of pressure and of the proactive mode.
 
+use super::phases::PHASES;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry,
 };
 
 /// What a proactive step can come to.
@@ -14,7 +16,9 @@ pub struct Metrics {
     pub(in crate::optimize) fast: IntGauge,
     pub(in crate::optimize) unreadable: IntGauge,
     pub(in crate::optimize) locked: IntGauge,
+    pub(in crate::optimize) rehearsed: IntGauge,
     pub(in crate::optimize) reaction: Histogram,
+    pub(in crate::optimize) phases: CounterVec,
     pub(in crate::optimize) working_set: GaugeVec,
     pub(in crate::optimize) steps: IntCounterVec,
     pub(in crate::optimize) reclaimed: IntCounterVec,
@@ -44,6 +48,15 @@ impl Metrics {
         let reaction = Histogram::with_opts(opts.buckets(buckets))?;
         registry.register(Box::new(reaction.clone()))?;
         let opts = Opts::new(
+            "headroom_optimizer_reaction_phase_seconds_total",
+            "Where the time of reactions went: parts of headroom_optimizer_reaction_seconds_sum.",
+        );
+        let phases = CounterVec::new(opts, &["phase"])?;
+        registry.register(Box::new(phases.clone()))?;
+        for (_, phase) in PHASES {
+            phases.with_label_values(&[phase]);
+        }
+        let opts = Opts::new(
             "headroom_optimizer_working_set_bytes",
             "What the target needs, found out by taking memory gently until it was missed; absent until then.",
         );
@@ -56,8 +69,13 @@ impl Metrics {
             stalls: counter("pressure_stalls_total", "Episodes of stalls that a rule saw.", &["rule"])?,
             fast: gauge("pressure_fast", "Whether it is polled fast, because trouble is near.")?,
             unreadable: gauge("pressure_unreadable", "Rules whose stall total cannot be read now.")?,
+            rehearsed: gauge(
+                "rungs_rehearsed",
+                "Rungs of pressure's ladders that were gone through at the start, up to their action.",
+            )?,
             locked: gauge("memory_locked", "Whether the optimizer's own memory is locked.")?,
             reaction,
+            phases,
             working_set,
             steps: counter(
                 "proactive_steps_total",

@@ -11,6 +11,10 @@ const NEAR_SHARE: f64 = 0.05;
 const LEAVE: f64 = 1.25;
 /// Rates are taken over at least this time: between two fast polls the kernel's figures jump.
 const RATE_SPAN: Duration = Duration::from_millis(200);
+/// Below this share of free memory the kernel takes from caches, as it should: a machine that is up for long is always there.
+const TAKEN_SHARE: f64 = 0.02;
+/// Caches may fill the machine as they like, but when they are about to have done so it is looked closely for what follows.
+const FREE_LEFT: Duration = Duration::from_secs(3);
 /// A slower fall than this, in bytes a second, is no trend.
 const FALL_MIN: f64 = (1 << 20) as f64;
 
@@ -24,7 +28,18 @@ pub struct Trend {
 impl Trend {
     /// Takes a reading; says in which time nothing will be left, if it goes on like this.
     pub fn see(&mut self, at: Duration, room: Room) -> Option<Duration> {
-        let available = room.available_bytes;
+        self.see_bytes(at, room.available_bytes)
+    }
+
+    /// Takes a reading of what nobody uses; says in which time the kernel must begin to take from caches, for which tasks may
+    /// wait. Where it does so already, that is no news: then stalls alone are a sign.
+    pub fn see_free(&mut self, at: Duration, room: Room) -> Option<Duration> {
+        let free = room.free_bytes?;
+        let left = self.see_bytes(at, free)?;
+        (free as f64 >= room.total_bytes as f64 * TAKEN_SHARE).then_some(left)
+    }
+
+    fn see_bytes(&mut self, at: Duration, available: u64) -> Option<Duration> {
         match self.last {
             Some((then, was)) if at >= then && at.saturating_sub(then) >= RATE_SPAN => {
                 let rate = (was as f64 - available as f64) / at.saturating_sub(then).as_secs_f64();
@@ -62,6 +77,8 @@ pub struct Signs {
     pub available: Option<(f64, f64)>,
     /// The shortest time until nothing is left, of all places.
     pub left: Option<Duration>,
+    /// The time until no memory is free, and caches must give way.
+    pub free_left: Option<Duration>,
 }
 
 impl Pace {
@@ -92,7 +109,8 @@ impl Pace {
         let short =
             signs.available.is_some_and(|(share, rule)| share < (rule * LEAVE).max(NEAR_SHARE) * wider);
         let falls = signs.left.is_some_and(|left| left < self.exhaustion.mul_f64(wider));
-        signs.stalls || short || falls
+        let caches = signs.free_left.is_some_and(|left| left < FREE_LEFT.mul_f64(wider));
+        signs.stalls || short || falls || caches
     }
 }
 
@@ -106,7 +124,7 @@ mod tests {
     }
 
     fn room(mib: u64) -> Room {
-        Room { available_bytes: mib << 20, total_bytes: 1 << 40 }
+        Room { available_bytes: mib << 20, total_bytes: 1 << 30, free_bytes: Some(mib << 20) }
     }
 
     fn seconds(s: f64) -> Duration {
@@ -120,8 +138,14 @@ mod tests {
             Signs { available: Some((0.04, 0.0)), ..Signs::default() },
             Signs { available: Some((0.12, 0.1)), ..Signs::default() },
             Signs { left: Some(seconds(29.0)), ..Signs::default() },
+            Signs { free_left: Some(seconds(2.9)), ..Signs::default() },
         ];
-        let far = Signs { available: Some((0.9, 0.1)), left: Some(seconds(600.0)), stalls: false };
+        let far = Signs {
+            available: Some((0.9, 0.1)),
+            left: Some(seconds(600.0)),
+            free_left: Some(seconds(30.0)),
+            stalls: false,
+        };
         for signs in near {
             let mut pace = pace();
             assert_eq!(pace.next(seconds(1.0), &far).as_millis(), 250);
@@ -160,6 +184,19 @@ mod tests {
         assert_eq!(Trend::default().see(seconds(1.0), room(0)), None);
     }
 
+    #[test]
+    fn caches_that_fill_the_machine_are_news_once() {
+        let (mut trend, mut seen) = (Trend::default(), Vec::new());
+        // 250 MiB/s into caches, of 1 GiB; then the kernel keeps some MiB free, more or less.
+        for n in 0..40_u32 {
+            let mib = if n < 15 { 1000 - u64::from(n) * 62 } else { 8 + u64::from(n % 2) * 8 };
+            let left = trend.see_free(seconds(f64::from(n) * 0.25), room(mib));
+            seen.push(left.is_some_and(|left| left < FREE_LEFT));
+        }
+        assert!(!seen[0] && seen[6..15].iter().all(|near| *near), "{seen:?}");
+        assert!(seen[17..].iter().all(|near| !near), "{seen:?}");
+    }
+
     proptest! {
         /// Whatever the clock does, it is never slow while trouble is near, and never fast for more than the hold without.
         #[test]
@@ -177,7 +214,7 @@ mod tests {
         fn no_reading_panics(readings in proptest::collection::vec((0_u64..1 << 40, any::<u64>()), 1..50)) {
             let mut trend = Trend::default();
             for (at, available_bytes) in readings {
-                trend.see(Duration::from_micros(at), Room { available_bytes, total_bytes: 1 });
+                trend.see(Duration::from_micros(at), Room { available_bytes, total_bytes: 1, free_bytes: None });
             }
         }
     }

@@ -6,7 +6,6 @@ use super::board::Seat;
 use super::desk;
 use super::pace::{Pace, Signs, Trend};
 use super::watch::{News, Sample};
-use crate::host::hand::Hand;
 use crate::host::resident;
 use crate::host::stall::{Rooms, Stalls};
 use std::sync::Arc;
@@ -20,8 +19,6 @@ const IDLE: Duration = Duration::from_hours(1);
 const BEFORE: Duration = Duration::from_millis(100);
 /// What the desk can have before it.
 const INBOX: usize = 256;
-/// By this much the optimizer is killed later than others, as the unit says too.
-const OOM_SCORE: i32 = -500;
 /// The watches' clock does not begin at nothing: a wait before its first moment has a place on it.
 const EPOCH: Duration = Duration::from_hours(1);
 
@@ -41,6 +38,7 @@ struct Poller {
     eyes: Vec<Eye>,
     machine: Rooms,
     trend: Trend,
+    free: Trend,
     pace: Pace,
     /// The highest share of available memory that a rule calls trouble.
     share: f64,
@@ -77,8 +75,10 @@ fn run(shared: &Arc<Shared>, alone: bool) {
             continue;
         }
         if team.is_none() {
-            team = Team::start(shared);
-            keep(shared, alone);
+            team = Team::start(shared, alone);
+            if let Err(e) = resident::hurry() {
+                tracing::info!(error = %e, "a stall is seen when a processor is free; CAP_SYS_NICE lets it be seen before");
+            }
         }
         let Some(team) = &team else {
             std::thread::park_timeout(IDLE.min(Duration::from_secs(10)));
@@ -99,12 +99,12 @@ struct Team {
 }
 
 impl Team {
-    fn start(shared: &Arc<Shared>) -> Option<Self> {
+    fn start(shared: &Arc<Shared>, alone: bool) -> Option<Self> {
         let start = || -> std::io::Result<Self> {
             let (desk, inbox) = sync_channel(INBOX);
             desk::start(shared, inbox)?;
             let work = Arc::clone(shared);
-            let scene = Builder::new().name("scene".into()).spawn(move || super::scene::run(&work))?;
+            let scene = Builder::new().name("scene".into()).spawn(move || super::scene::run(&work, alone))?;
             Ok(Self { desk, scene: scene.thread().clone() })
         };
         start()
@@ -120,7 +120,7 @@ impl Team {
     }
 
     fn tell(&self, seat: &Arc<Seat>, news: News, onset: Instant) {
-        let word = desk::Word { seat: Arc::clone(seat), news, onset };
+        let word = desk::Word { seat: Arc::clone(seat), news, onset, seen: Instant::now() };
         if let Err(TrySendError::Full(_)) = self.desk.try_send(word) {
             tracing::error!(rule = seat.rule.name, "the journal is so slow that a stall is not acted on");
         }
@@ -157,6 +157,7 @@ impl Poller {
             eyes,
             machine: Rooms::machine(host),
             trend: Trend::default(),
+            free: Trend::default(),
             pace: Pace::new(options.slow, options.fast, options.exhaustion),
             share: ratios.fold(0.0, f64::max),
             settings,
@@ -179,6 +180,7 @@ impl Poller {
         let mut signs = Signs {
             available: share.map(|share| (share, self.share)),
             left: room.and_then(|room| self.trend.see(at, room)),
+            free_left: room.and_then(|room| self.free.see_free(at, room)),
             stalls: false,
         };
         let mut unreadable = 0;
@@ -210,22 +212,5 @@ impl Poller {
             team.scene.unpark();
         }
         wait.saturating_sub(begun.elapsed())
-    }
-}
-
-/// Sees to it that this process can act while memory is short. What the kernel does not allow is said once.
-fn keep(shared: &Shared, alone: bool) {
-    match resident::lock() {
-        Ok(()) => shared.metrics.pressure.locked.set(1),
-        Err(e) => {
-            tracing::warn!(error = %e, "the optimizer's memory is not locked: it may wait for a disk when it is needed most");
-        }
-    }
-    if let Err(e) = resident::hurry() {
-        tracing::info!(error = %e, "a stall is seen when a processor is free; CAP_SYS_NICE lets it be seen before");
-    }
-    // Children would inherit it, and they are to be killed before their parent.
-    if alone && let Err(e) = resident::spare(&mut Hand::new(shared.settings().host.clone()), OOM_SCORE) {
-        tracing::info!(error = %e, "oom_score_adj stays as it is; OOMScoreAdjust= in the unit sets it");
     }
 }

@@ -14,6 +14,9 @@ const GAP: Duration = Duration::from_secs(2);
 const LEAVE_STALL: f64 = 0.5;
 /// Trouble goes on until so much more is available than the share that began it.
 const LEAVE_AVAILABLE: f64 = 1.1;
+/// Trouble that was seen within this time is evidence for a run's first action: on a machine that stalls, the run's turn may come
+/// later than the next pause of a stall that comes and goes.
+const RECENT: Duration = Duration::from_secs(1);
 /// From this part of the stall on, trouble is near.
 const NEAR_STALL: f64 = 0.1;
 
@@ -70,6 +73,8 @@ pub struct Watch {
     episode: Option<Duration>,
     /// Stalls before this are no evidence any more.
     fresh_from: Duration,
+    /// The episode's run found nothing to do: what comes next is another episode.
+    given_up: bool,
 }
 
 impl Watch {
@@ -84,6 +89,7 @@ impl Watch {
             moving: None,
             episode: None,
             fresh_from: Duration::ZERO,
+            given_up: false,
         }
     }
 
@@ -95,9 +101,14 @@ impl Watch {
             if !self.troubled(1.0, 1.0) {
                 return None;
             }
-            self.episode = Some(at);
+            // What an earlier run did is no matter of this one's.
+            (self.episode, self.given_up, self.fresh_from) = (Some(at), false, Duration::ZERO);
             return Some(News::Begun { onset: self.moving.map_or(at, |(since, _)| since) });
         };
+        if std::mem::take(&mut self.given_up) {
+            self.episode = None;
+            return Some(News::Over);
+        }
         // A clock that was set back begins to count anew.
         if self.troubled(LEAVE_STALL, LEAVE_AVAILABLE) || at < last_trouble {
             self.episode = Some(at);
@@ -118,12 +129,24 @@ impl Watch {
         }
     }
 
-    /// Whether trouble goes on, by what was seen since the last mark; `None` while that is too little to tell.
+    /// The episode's run ended without any action, because it found no trouble. An episode has one run, so trouble that comes
+    /// back is another episode, and not one that nobody sees to.
+    pub fn give_up(&mut self) {
+        self.given_up = self.episode.is_some();
+    }
+
+    /// Whether trouble goes on, by what was seen since the last mark; `None` while that is too little to tell. Before the first
+    /// action, trouble that paused a moment ago goes on.
     pub fn goes_on(&self) -> Option<bool> {
+        if self.fresh_from == Duration::ZERO {
+            let recent = self.limits.window.max(RECENT).min(self.limits.calm);
+            let now = self.last.map_or(Duration::ZERO, |s| s.at);
+            return Some(self.episode.is_some_and(|last| now.saturating_sub(last) <= recent));
+        }
         let (_, span) = self.stalled();
         let enough = self.limits.stall.unwrap_or_default().max(STILL).min(self.limits.window);
-        (span >= enough || self.fresh_from == Duration::ZERO).then(|| {
-            let part = if self.fresh_from == Duration::ZERO || self.limits.window.is_zero() {
+        (span >= enough).then(|| {
+            let part = if self.limits.window.is_zero() {
                 1.0
             } else {
                 (span.as_secs_f64() / self.limits.window.as_secs_f64()).min(1.0)

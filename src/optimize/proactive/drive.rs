@@ -17,12 +17,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What one write asks for; between two it is looked whether all is to stop.
-const CHUNK: u64 = 16 << 20;
+const CHUNK: u64 = 4 << 20;
+/// How long a write may take. One that is late is left to end by itself, and no other is made to its file until then: other
+/// groups go on, and so does the end of the process.
+const DEADLINE: Duration = Duration::from_secs(1);
 /// How often it is looked for what is due, and whether other settings are in force.
 const TICK: Duration = Duration::from_millis(500);
 /// The same without groups; whoever brings some wakes it.
 const IDLE: Duration = Duration::from_hours(1);
-const PAGE: u64 = 4096;
 
 /// Starts the thread.
 pub(in crate::optimize) fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
@@ -175,8 +177,8 @@ impl Group {
             self.phase = Some(phase);
         }
         let before = reading.current_bytes;
-        let mut hand = Hand::new(settings.host.clone());
-        let written = reclaim(shared, &mut hand, (directory, bytes, file_only, reading.swap_free.is_none()));
+        let hand = shared.hand(&settings.host);
+        let written = reclaim(shared, &hand, (directory, bytes, file_only, reading.swap_free.is_none()));
         if let Err(e) = written {
             tracing::error!(target = self.target.name, error = %e, "the kernel does not reclaim from the group; the proactive mode leaves it alone until the next reload");
             self.leave(shared, &format!("the kernel said: {e}"));
@@ -214,38 +216,45 @@ fn read(host: &Host, target: &Target, at: Duration) -> Option<Reading> {
     let memory = Hierarchies::detect(host).ok()?.read(target.cgroup.as_deref()?).ok().flatten()?;
     let meminfo = read_once(&host.procfs.join("meminfo")).ok().flatten()?;
     let total = meminfo_bytes(&meminfo, "SwapTotal").filter(|&t| t > 0);
+    let page_bytes = rustix::param::page_size() as u64;
     let refaults = memory.refault_anon.zip(memory.refault_file);
     Some(Reading {
         at,
         current_bytes: memory.current_bytes?,
         protected_bytes: memory.min_bytes.unwrap_or(0).max(memory.low_bytes.unwrap_or(0)),
         stalled: memory.pressure.and_then(|p| p.some_micros).map(Duration::from_micros),
-        refaulted_bytes: refaults.map(|(anon, file)| anon.saturating_add(file).saturating_mul(PAGE)),
+        refaulted_bytes: refaults.map(|(anon, file)| anon.saturating_add(file).saturating_mul(page_bytes)),
         swap_bytes: memory.swap_bytes.unwrap_or(0),
         swap_free: total.zip(meminfo_bytes(&meminfo, "SwapFree")).map(|(all, free)| free as f64 / all as f64),
     })
 }
 
-/// Asks the kernel in small writes. EAGAIN is progress: it took less than it was asked for.
+/// Asks the kernel in small writes, made apart because they may block. EAGAIN is progress: it took less than it was asked
+/// for. While an earlier write to the file has not returned, a run's or one of ours, nothing is asked.
 fn reclaim(
     shared: &Shared,
-    hand: &mut Hand,
+    hand: &Hand,
     (directory, bytes, file_only, no_swap): (&PathBuf, u64, bool, bool),
 ) -> io::Result<()> {
     let path = directory.join("memory.reclaim");
+    let Some(mut apart) = hand.apart(&path)? else { return Ok(()) };
+    let mut write = |text: String| {
+        let path = path.clone();
+        // What took too long is as good as what the kernel gave up.
+        let late = || Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        apart.run(DEADLINE, move |hand| hand.write(&path, &text)).unwrap_or_else(late)
+    };
     let mut left = bytes;
     while left > 0 && shared.held().is_none() {
         let chunk = left.min(CHUNK);
         let answer = if file_only {
-            match hand.write(&path, &format!("{chunk} swappiness=0")) {
+            match write(format!("{chunk} swappiness=0")) {
                 // Before 6.11 the kernel cannot be told. Without swap there is nothing to tell.
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && no_swap => {
-                    hand.write(&path, &chunk.to_string())
-                }
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && no_swap => write(chunk.to_string()),
                 answer => answer,
             }
         } else {
-            hand.write(&path, &chunk.to_string())
+            write(chunk.to_string())
         };
         match answer {
             Ok(()) => left -= chunk,
@@ -258,4 +267,28 @@ fn reclaim(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimize::executor::engine::Engine;
+    use std::process::Command;
+
+    #[test]
+    fn a_write_that_blocks_holds_up_nobody_and_none_is_made_beside_it() {
+        let engine = Engine::start(|_| {});
+        let (shared, directory) = (engine.shared(), engine.file(""));
+        let hand = shared.hand(&shared.settings().host);
+        let ask = || reclaim(shared, &hand, (&directory, 64 << 20, false, true)).unwrap();
+        // Whoever opens it waits for a reader, who never comes.
+        let file = directory.join("memory.reclaim");
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        ask();
+        assert_eq!((shared.writers.blocked(), shared.writers.late()), (1, 1));
+        ask();
+        assert_eq!(shared.writers.late(), 1, "another write beside it");
+        // So that the thread ends.
+        let _reader = std::fs::File::open(&file).unwrap();
+    }
 }

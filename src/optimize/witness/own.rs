@@ -5,10 +5,12 @@ use crate::optimize::policy::Target;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The time for an answer.
 const ANSWER: Duration = Duration::from_secs(2);
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Where an application, or Prometheus, says how the application is doing.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -61,15 +63,15 @@ impl TryFrom<Written> for Watched {
 }
 
 impl Watched {
-    fn read(&self) -> Result<f64, String> {
+    fn read(&self, time: Duration) -> Result<f64, String> {
         let url = match &self.asks {
             Asks::Query(query) => {
                 format!("{}/api/v1/query?query={}", self.url.trim_end_matches('/'), encode(query))
             }
             Asks::Series(_) => self.url.clone(),
         };
-        let (status, body) =
-            send_blocking(Call { deadline: ANSWER, ..Call::get(url) }).map_err(|e| e.to_string())?;
+        let call = Call { deadline: time.min(ANSWER), answer_bytes_max: ANSWER_BYTES_MAX, ..Call::get(url) };
+        let (status, body) = send_blocking(call).map_err(|e| e.to_string())?;
         if !status.is_success() {
             return Err(format!("answered {status}"));
         }
@@ -82,14 +84,42 @@ impl Watched {
     }
 }
 
-/// Targets whose metric could not be read when last tried: each is logged once.
+/// The time for the metrics of all targets; those that it does not suffice for are the first of the next round.
+pub(super) const ROUND: Duration = Duration::from_secs(5);
+/// With less time than this, nobody is asked.
+const ASK: Duration = Duration::from_millis(50);
+
+/// Targets whose metric could not be read when last tried: each is logged once. And where the next round begins.
 #[derive(Debug, Default)]
-pub(super) struct Troubles(HashSet<String>);
+pub(super) struct Troubles(HashSet<String>, usize);
 
 impl Troubles {
-    /// The metric of a target that has one.
-    pub(super) fn read(&mut self, target: &Target) -> Option<f64> {
-        match target.watch.as_ref()?.read() {
+    /// The metrics of all targets that have one, each with the time at which it was there, as many as this time suffices for.
+    pub(super) fn round(
+        &mut self,
+        targets: &[Target],
+        time: Duration,
+        clock: &dyn Fn() -> i64,
+    ) -> Vec<(String, i64, f64)> {
+        let watched: Vec<&Target> = targets.iter().filter(|t| t.watch.is_some()).collect();
+        let (begun, mut found) = (Instant::now(), Vec::new());
+        let first = self.1 % watched.len().max(1);
+        self.1 = 0;
+        for (n, target) in watched.iter().cycle().skip(first).take(watched.len()).enumerate() {
+            let left = time.saturating_sub(begun.elapsed());
+            if left < ASK {
+                self.1 = first + n;
+                break;
+            }
+            let value = self.read(target, left);
+            found.extend(value.map(|value| (target.name.clone(), clock(), value)));
+        }
+        found
+    }
+
+    /// The metric of a target that has one, within this time.
+    fn read(&mut self, target: &Target, time: Duration) -> Option<f64> {
+        match target.watch.as_ref()?.read(time) {
             Ok(value) => {
                 self.0.remove(&target.name);
                 Some(value)
@@ -182,6 +212,41 @@ mod tests {
         assert_eq!(of("vector", "[]"), None);
         assert_eq!(of("vector", "[{\"value\":[1,\"NaN\"]}]"), None);
         assert_eq!(of_answer("<html>"), None);
+    }
+
+    #[test]
+    fn one_that_does_not_answer_takes_no_more_than_a_round_and_the_others_come_first_in_the_next() {
+        use std::io::{Read, Write};
+        use std::net::TcpListener;
+        let target = |name: &str, listener: &TcpListener| Target {
+            name: name.into(),
+            watch: Some(Watched {
+                url: format!("http://{}/", listener.local_addr().unwrap()),
+                asks: Asks::Series("p95".into()),
+                harmful_above_ratio: 2.0,
+            }),
+            ..Target::default()
+        };
+        let [silent, good, large] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let targets = [target("silent", &silent), target("large", &large), target("good", &good)];
+        let serve = |listener: TcpListener, body: String| {
+            std::thread::spawn(move || {
+                for mut stream in listener.incoming().flatten() {
+                    let _asked = stream.read(&mut [0; 4096]);
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    let _gone = stream.write_all((head + &body).as_bytes());
+                }
+            });
+        };
+        serve(good, "p95 0.5\n".into());
+        serve(large, "p95 1\n".repeat(ANSWER_BYTES_MAX));
+        let mut troubles = Troubles::default();
+        let mut round = |millis| troubles.round(&targets, Duration::from_millis(millis), &|| 7);
+        // All of it is gone with the first.
+        assert_eq!(round(200), []);
+        // Long enough for two on a busy machine, and cut by nothing but the length of the one's answer.
+        let found = round(1500);
+        assert_eq!(found.iter().map(|f| (f.0.as_str(), f.1, f.2)).collect::<Vec<_>>(), [("good", 7, 0.5)]);
     }
 
     #[test]

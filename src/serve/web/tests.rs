@@ -18,6 +18,8 @@ fn write_pair(dir: &TempDir) {
 }
 
 const TLS: &str = "tls_server_config: {cert_file: a.crt, key_file: a.key}\n";
+const NAMED: &str = "tls_server_config: {cert_file: a.crt, key_file: a.key, client_ca_file: a.crt, \
+    client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: [a.example]}\n";
 const USER: &str = "basic_auth_users: {ann: $2b$04$gVyxW1yJQgmgCFTL2iQoHeSICFRGZ7ttNjA5LEmRSuvYyyeGPNQoC}\n";
 
 #[test]
@@ -54,6 +56,9 @@ fn a_file_that_is_emptied_while_it_is_written_opens_nothing() {
             TLS.into(),
             true,
         ),
+        (NAMED.to_owned(), NAMED.replace(", client_allowed_sans: [a.example]", ""), true),
+        (NAMED.to_owned(), NAMED.replace("a.example", "b.example, c.example"), false),
+        (NAMED.replace(", client_allowed_sans: [a.example]", ""), NAMED.to_owned(), false),
         (USER.to_owned(), format!("{TLS}{USER}"), false),
         (String::new(), USER.to_owned(), false),
         (USER.to_owned(), USER.replace("ann", "bob"), false),

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, NamedTuple, Optional, TypeVar, Union, cast, overload
 
-from . import reclaim
+from . import forked, reclaim
 from .part import Part, Sample, Urgency
 from .sizes import size_of as size_of_value
 
@@ -79,6 +79,7 @@ class Cache(Part, Generic[K, V]):
         self._written: OrderedDict[K, None] = OrderedDict()
         self._held_bytes = 0
         self._hits = self._misses = self._evictions = self._expirations = self._reclaimed = 0
+        forked.renew(self)
         (reclaim.default if reclaimer is None else reclaimer).add(self, weak=True)
 
     @overload
@@ -164,10 +165,12 @@ class Cache(Part, Generic[K, V]):
 
     def __delitem__(self, key: K) -> None:
         """Drops a value."""
+        dropped: list[_Entry[V]] = []
         with self._lock:
             if key not in self._entries:
                 raise KeyError(key)
-            self.pop(key)
+            self._expire(self._clock(), dropped)
+            self._drop(key, dropped)
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a value; asking does not count as using it."""
@@ -221,6 +224,13 @@ class Cache(Part, Generic[K, V]):
         yield Sample("cache_expirations_total", "Entries dropped for their age.", stats.expirations)
         yield Sample("cache_reclaimed_total", "Entries given back on request.", stats.reclaimed)
         yield Sample("cache_entries", "Entries.", stats.entries)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        # Another thread may have been in the midst of a change.
+        self._held_bytes = sum(entry.size for entry in self._entries.values())
+        for key in [key for key in self._written if key not in self._entries]:
+            del self._written[key]
 
     def _is_over(self) -> bool:
         bytes_over = self._max_bytes is not None and self._held_bytes > self._max_bytes

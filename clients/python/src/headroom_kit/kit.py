@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Optional
 
 from . import otel as opentelemetry
@@ -25,9 +26,11 @@ class Kit:
 
     def close(self) -> None:
         """Ends all of it; caches and models stay."""
-        for part in (self.server, self.pressure, self.on_signal):
-            if part is not None:
-                part.close()
+        with contextlib.ExitStack() as closing:
+            # All of them, also if one cannot be.
+            for part in (self.on_signal, self.pressure, self.server):
+                if part is not None:
+                    closing.callback(part.close)
 
     def __enter__(self) -> Kit:
         """Itself."""
@@ -60,16 +63,17 @@ def start(
     reclaimer = reclaim.default if reclaimer is None else reclaimer
     if otel:
         opentelemetry.export(reclaimer)
-    signals = None if on_signal is None else SignalHook(reclaimer, on_signal, share=share)
-    server = None
+    kit = Kit(None, None, None)
     try:
+        if on_signal is not None:
+            kit.on_signal = SignalHook(reclaimer, on_signal, share=share)
         if listen is not None:
-            server = Server(
+            kit.server = Server(
                 reclaimer, listen, token=token, token_file=token_file, path=path, mode=mode, timeout=timeout
             )
+        if pressure:
+            kit.pressure = watch_pressure(reclaimer, share=share)
     except BaseException:
-        if signals is not None:
-            signals.close()
+        kit.close()
         raise
-    watch = watch_pressure(reclaimer, share=share) if pressure else None
-    return Kit(server, watch, signals)
+    return kit

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Optional, Protocol, TypeVar, Union, cast
 
-from . import reclaim
+from . import forked, reclaim
 from .allocator import resident_bytes
 from .part import Part, Sample, Urgency
 
@@ -47,24 +47,32 @@ class LazyModel(Part, Generic[T]):
         self._changed = threading.Condition()
         self._value: Optional[tuple[T]] = None
         self._held_bytes = 0
-        self._users = 0
+        # Blocks that use it, by the thread that entered them.
+        self._users: dict[int, int] = {}
         self._used_at = 0.0
+        # The load whose idleness is watched.
+        self._watched = 0
         self._loads = self._unloads = 0
         self._load_seconds = 0.0
         self.__doc__ = getattr(load, "__doc__", None) or self.__doc__
+        forked.renew(self)
         (reclaim.default if reclaimer is None else reclaimer).add(self, weak=True)
 
     @contextlib.contextmanager
     def use(self) -> Iterator[T]:
         """The value, which stays loaded until the end of the block."""
+        thread = threading.get_ident()
         with self._changed:
-            self._users += 1
+            self._users[thread] = self._users.get(thread, 0) + 1
         try:
             yield self._loaded()
         finally:
             with self._changed:
-                self._users -= 1
+                self._users[thread] = self._users.get(thread, 1) - 1
+                if self._users[thread] <= 0:
+                    del self._users[thread]
                 self._used_at = time.monotonic()
+            self._watch()
 
     @property
     def is_loaded(self) -> bool:
@@ -100,7 +108,15 @@ class LazyModel(Part, Generic[T]):
         yield Sample("model_loads_total", "How often it was loaded.", self._loads)
         yield Sample("model_unloads_total", "How often it was unloaded.", self._unloads)
         yield Sample("model_load_seconds_total", "Time spent on loading.", self._load_seconds)
-        yield Sample("model_users", "Blocks that use it now.", self._users)
+        yield Sample("model_users", "Blocks that use it now.", sum(self._users.copy().values()))
+
+    def _after_fork(self) -> None:
+        self._loading = threading.Lock()
+        self._changed = threading.Condition()
+        # Blocks of other threads are never left here; and who watched is not here: the next use sees to that.
+        here = threading.get_ident()
+        self._users = {thread: count for thread, count in self._users.items() if thread == here}
+        self._watched = 0
 
     def _loaded(self) -> T:
         value = self._value
@@ -127,12 +143,20 @@ class LazyModel(Part, Generic[T]):
             self._held_bytes = held
             self._loads += 1
             self._load_seconds += time.monotonic() - begun
-        if self._idle_seconds is not None:
+        self._watch()
+        return value
+
+    def _watch(self) -> None:
+        if self._idle_seconds is None:
+            return
+        with self._changed:
+            if self._watched == self._loads or self._value is None:
+                return
+            self._watched = self._loads
             watch = threading.Thread(
                 target=self._unload_when_idle, args=(self._loads,), name="headroom-kit-idle", daemon=True
             )
-            watch.start()
-        return value
+        watch.start()
 
     def _unload_when_idle(self, loads: int) -> None:
         idle_seconds = cast(float, self._idle_seconds)

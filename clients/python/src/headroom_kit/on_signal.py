@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import signal
 import threading
@@ -25,6 +26,7 @@ class SignalHook:
         self._number = number
         # The one queue that may be used in a handler, which can interrupt anything.
         self._words: queue.SimpleQueue[Optional[int]] = queue.SimpleQueue()
+        self._process = os.getpid()
         self._before: Any = signal.signal(number, self._handle)
         self._thread = threading.Thread(target=self._run, name="headroom-kit-signal", daemon=True)
         self._thread.start()
@@ -36,7 +38,9 @@ class SignalHook:
         self._thread.join()
 
     def _handle(self, number: int, _frame: object) -> None:
-        self._words.put(number)
+        # A child that was forked inherits the handler, and has nobody who reads its words.
+        if os.getpid() == self._process:
+            self._words.put(number)
 
     def _run(self) -> None:
         while self._words.get() is not None:

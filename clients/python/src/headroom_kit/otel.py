@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
 
 def export(reclaimer: Reclaimer, meter_provider: Optional[MeterProvider] = None) -> bool:
-    """Registers instruments with a provider, or the global one; false if OpenTelemetry is not installed."""
+    """Registers instruments with a provider, or the global one; false if OpenTelemetry is not installed.
+
+    Instruments cannot be taken back, so a registry has them once with each provider, however often it is asked.
+    """
     try:
         from opentelemetry.metrics import Observation, get_meter  # noqa: PLC0415 - it may not be there
     except ImportError:
         return False
+    if not reclaimer.first_export(meter_provider):
+        return True
     meter = get_meter("headroom_kit", meter_provider=meter_provider)
 
     def observe(

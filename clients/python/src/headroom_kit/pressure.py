@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import logging
+import math
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Optional
 
+from . import forked
 from .reclaim import BusyError, Reclaimer
 
 log = logging.getLogger("headroom_kit")
@@ -42,6 +44,8 @@ class PressureWatch:
         self._closed = False
         self._wake_read, self._wake_write = os.pipe()
         self._error: Optional[str] = None
+        self._source: Optional[_Source] = None
+        forked.renew(self)
         self._thread = threading.Thread(target=self._run, name="headroom-kit-pressure", daemon=True)
         self._thread.start()
 
@@ -49,6 +53,18 @@ class PressureWatch:
     def error(self) -> Optional[str]:
         """Why it does not watch at present; None if it does."""
         return self._error
+
+    def _after_fork(self) -> None:
+        # Who watches is the parent. Its pipe and its source are not to be kept open here.
+        if self._closed:
+            return
+        self._closed = True
+        self._error = "it is watched in the process that began it"
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
 
     def close(self) -> None:
         """Ends it; a function that runs is waited for."""
@@ -66,12 +82,16 @@ class PressureWatch:
         while not self._closed:
             try:
                 with _Source(self._path, self._write) as source:
+                    self._source = source
                     self._say(None)
                     wait = RETRY_SECONDS_MIN
-                    self._follow(source)
+                    try:
+                        self._follow(source)
+                    finally:
+                        self._source = None
                 self._say("the other side has gone")
-            except (OSError, ValueError) as error:
-                self._say(str(error))
+            except Exception as error:  # noqa: BLE001 - without this thread nothing is watched, and nobody is told
+                self._say(str(error) or type(error).__name__)
             self._rest(wait)
             wait = min(wait * 2, RETRY_SECONDS_MAX)
 
@@ -94,8 +114,11 @@ class PressureWatch:
     def _rest(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         left = seconds
+        # Not select(), which knows no descriptor above 1023: services have many files.
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
         while left > 0 and not self._closed:
-            select.select([self._wake_read], [], [], left)
+            poll.poll(math.ceil(left * 1000))
             left = deadline - time.monotonic()
 
     def _say(self, error: Optional[str]) -> None:

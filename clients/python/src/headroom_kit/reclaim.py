@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Literal, Optional
 
+from . import forked
 from .allocator import GarbageCollector, MallocTrim, find_malloc_trim
 from .caller import Caller, Job
 from .part import FunctionPart, Part, Sample, Urgency
@@ -78,6 +79,23 @@ class PartState:
     samples: tuple[Sample, ...]
 
 
+class _Away:
+    """Calls that have not come back, by part: by which one it is, whatever it says that it equals."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, tuple[weakref.ref[Part], Job]] = {}
+
+    def __contains__(self, part: Part) -> bool:
+        there, job = self._jobs.get(id(part), (None, None))
+        return there is not None and there() is part and job is not None and not job.over
+
+    def add(self, part: Part, job: Job) -> None:
+        for key, (there, former) in list(self._jobs.items()):
+            if former.over or there() is None:
+                self._jobs.pop(key, None)
+        self._jobs[id(part)] = (weakref.ref(part), job)
+
+
 class Reclaimer:
     """A registry of parts that hold memory, which gives memory back on request. Safe for threads."""
 
@@ -87,16 +105,25 @@ class Reclaimer:
         self._lock = threading.RLock()
         self._turn = threading.Lock()
         self._parts: list[Callable[[], Optional[Part]]] = []
-        self._away: weakref.WeakKeyDictionary[Part, Job] = weakref.WeakKeyDictionary()
-        self._mute: weakref.WeakKeyDictionary[Part, Job] = weakref.WeakKeyDictionary()
+        self._away = _Away()
+        self._mute = _Away()
         self._totals: dict[tuple[str, str], Totals] = {}
         self._requests: dict[str, int] = {}
         self._listeners: list[Callable[[PartOutcome], None]] = []
+        self._exported: list[object] = []
+        forked.renew(self)
         if allocator:
             self.add(GarbageCollector())
             malloc_trim = find_malloc_trim()
             if malloc_trim is not None:
                 self.add(MallocTrim(malloc_trim))
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        self._turn = threading.Lock()
+        # Threads that were away are not here, and would never come back.
+        self._away = _Away()
+        self._mute = _Away()
 
     def add(self, part: Part, *, weak: bool = False) -> None:
         """Registers a part; weakly if nobody should keep it for this registry's sake."""
@@ -108,7 +135,8 @@ class Reclaimer:
     def remove(self, part: Part) -> None:
         """Forgets a part, if it is known. Its counts stay."""
         with self._lock:
-            self._parts = [ref for ref in self._parts if ref() not in (None, part)]
+            there = [(ref, ref()) for ref in self._parts]
+            self._parts = [ref for ref, known in there if known is not None and known is not part]
 
     def register(
         self,
@@ -135,6 +163,14 @@ class Reclaimer:
         """Calls a function with what came of each part that was asked."""
         with self._lock:
             self._listeners.append(listener)
+
+    def first_export(self, provider: object) -> bool:
+        """Whether these numbers are exported to that provider for the first time."""
+        with self._lock:
+            if any(known is provider for known in self._exported):
+                return False
+            self._exported.append(provider)
+            return True
 
     def reclaim(
         self,
@@ -201,8 +237,7 @@ class Reclaimer:
     def _ask_one(
         self, caller: Caller, part: Part, target: int, urgency: Urgency, limit: float
     ) -> PartOutcome:
-        away = self._away.get(part)
-        if away is not None and not away.over:
+        if part in self._away:
             return PartOutcome(part.name, part.kind, "busy", 0, 0.0, "an earlier call has not come back")
         if limit <= 0:
             return PartOutcome(part.name, part.kind, "no_time", 0, 0.0, "the time was over")
@@ -210,7 +245,7 @@ class Reclaimer:
         job = caller.call(lambda: part.reclaim(target, urgency), limit)
         seconds = time.monotonic() - begun
         if not job.over:
-            self._away[part] = job
+            self._away.add(part, job)
             return PartOutcome(part.name, part.kind, "late", 0, seconds, f"not back within {limit:.3g} s")
         try:
             if job.error is not None:
@@ -250,13 +285,12 @@ class Reclaimer:
         return states
 
     def _look(self, caller: Caller, part: Part, deadline: float) -> tuple[Optional[int], tuple[Sample, ...]]:
-        mute = self._mute.get(part)
         left = (deadline - time.monotonic()) / 2
-        if left <= 0 or (mute is not None and not mute.over):
+        if left <= 0 or part in self._mute:
             return None, ()
         job = caller.call(lambda: (part.held_bytes(), tuple(part.samples())), left)
         if not job.over:
-            self._mute[part] = job
+            self._mute.add(part, job)
             return None, ()
         try:
             if job.error is not None:

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Optional, cast
 
 from . import address as addresses
-from . import exposition
+from . import exposition, forked
 from .reclaim import TIMEOUT_SECONDS, BusyError, Reclaimer, UnknownKindError
 
 log = logging.getLogger("headroom_kit")
@@ -84,7 +84,14 @@ class Server:
             name="headroom-kit-http",
             daemon=True,
         )
+        self._is_closed = False
+        forked.renew(self)
         self._thread.start()
+
+    def _after_fork(self) -> None:
+        # It is the parent's: a child that kept it would keep the address, too, and answer nobody.
+        self._is_closed = True
+        self._http.abandon()
 
     @property
     def address(self) -> str:
@@ -105,7 +112,10 @@ class Server:
         return None if token is None else token.encode()
 
     def close(self) -> None:
-        """Ends it, and takes its socket away."""
+        """Ends it, and takes its socket away; in a child that was forked there is nothing to end."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -136,15 +146,15 @@ class _Http(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._lock = threading.Lock()
         # Requests that are still on their way, and since when.
         self._arriving: dict[socket.socket, float] = {}
-        self._connections = 0
+        self._connections: set[socket.socket] = set()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - as the base class has it
         with self._lock:
-            return self._connections < CONNECTIONS_MAX
+            return len(self._connections) < CONNECTIONS_MAX
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
-            self._connections += 1
+            self._connections.add(request)
             self._arriving[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
@@ -162,7 +172,14 @@ class _Http(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def _gone(self, request: Any) -> None:
         self.arrived(request)
         with self._lock:
-            self._connections -= 1
+            self._connections.discard(request)
+
+    def abandon(self) -> None:
+        self._lock = threading.Lock()
+        for connection in (self.socket, *self._connections):
+            connection.close()
+        self._connections.clear()
+        self._arriving.clear()
 
     def arrived(self, request: Any) -> None:
         with self._lock:

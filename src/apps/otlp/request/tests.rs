@@ -32,7 +32,7 @@ impl Bench {
 
     fn page(&self, mut out: impl Encoder) -> String {
         self.0.write(&mut out);
-        String::from_utf8(out.finish().to_vec()).unwrap()
+        String::from_utf8(out.finish().clone()).unwrap()
     }
 
     /// The samples of the application, without the labels that all have.
@@ -145,6 +145,17 @@ fn exponential_histograms_have_bounds_in_text_and_become_coarser_where_they_must
         let metric = exponential(20).replace("\"offset\":0", &format!("\"offset\":{offset}"));
         assert_eq!(bench.send(&metric).taken, 1, "{offset}");
     }
+    // A threshold that lies among the buckets does not make counts fall from one bound to the next.
+    let within = exponential(0).replace("\"name\":\"e\"", "\"name\":\"within\"");
+    let within = within.replace("\"zeroCount\":1", "\"zeroCount\":1,\"zeroThreshold\":1.5");
+    assert_eq!(bench.send(&within).taken, 1);
+    let samples = bench.samples();
+    let at = samples.iter().position(|line| line.starts_with("within_bucket")).unwrap();
+    assert_eq!(
+        samples[at..at + 3],
+        ["within_bucket{le=\"2\"} 2", "within_bucket{le=\"4\"} 4", "within_bucket{le=\"+Inf\"} 4"]
+    );
+    assert_eq!(bench.send(&exponential(0).replace("\"offset\":0", "\"offset\":2000")).refused.len(), 1);
     assert_eq!(bench.send(&exponential(-5)).refused, [(Refusal::Buckets, 1)].into());
     assert_eq!(bench.send(&exponential(i32::MAX)).refused, [(Refusal::Buckets, 1)].into());
 }
@@ -195,4 +206,130 @@ fn what_is_no_request_leaves_nothing_behind() {
     assert_eq!(receive(&bench.0, Names::Utf8, &bad, arrival), Err(Malformed));
     assert!(bench.samples().is_empty());
     assert_eq!(receive(&bench.0, Names::Utf8, &good, arrival).unwrap().taken, 1);
+}
+
+/// A request of one application as bytes: these messages in its one scope, and these points in its one gauge.
+fn of_points(scope: &[u8], points: &[u8]) -> Vec<u8> {
+    use super::super::wire::put_bytes;
+    let (mut metric, mut metrics, mut request) = (Vec::new(), Vec::new(), Vec::new());
+    put_bytes(&mut metric, 1, b"g");
+    put_bytes(&mut metric, 5, points);
+    put_bytes(&mut metrics, 1, scope);
+    put_bytes(&mut metrics, 2, &metric);
+    let mut resource = Vec::new();
+    put_bytes(&mut resource, 2, &metrics);
+    put_bytes(&mut request, 1, &resource);
+    request
+}
+
+/// This field with these bytes, so often.
+fn fields(number: u32, content: &[u8], count: usize) -> Vec<u8> {
+    let mut one = Vec::new();
+    super::super::wire::put_bytes(&mut one, number, content);
+    one.repeat(count)
+}
+
+#[test]
+fn what_has_too_many_attributes_is_not_read_to_their_end() {
+    let bench = Bench::new(Limits::default());
+    let arrival = Arrival { now: Instant::now(), wall_nanos: WALL };
+    let receive = |scope: &[u8], points: &[u8]| {
+        receive(&bench.0, Names::Underscores, &of_points(scope, points), arrival).unwrap().refused
+    };
+    // A key and a value of one letter each.
+    let pair = [fields(1, b"k", 1), fields(2, &fields(1, b"v", 1), 1)].concat();
+    assert_eq!(receive(&fields(3, &pair, 41), &fields(1, &[], 7)), [(Refusal::Labels, 7)].into());
+    assert_eq!(receive(&fields(3, &pair, 40), &fields(1, &[], 7)), [(Refusal::Malformed, 7)].into());
+    assert_eq!(receive(&[], &fields(1, &fields(7, &pair, 41), 2)), [(Refusal::Labels, 2)].into());
+    // What has no value is no label, and costs no more than its bytes.
+    assert_eq!(receive(&fields(3, &[], 9000), &fields(1, &[], 9000)), [(Refusal::Malformed, 9000)].into());
+    assert_eq!(receive(&[], &fields(1, &fields(7, &[], 9000), 2)), [(Refusal::Malformed, 2)].into());
+    // Names of a scope that come again and again are one.
+    let value = [&[0x31][..], &7_u64.to_le_bytes()].concat();
+    assert!(receive(&fields(1, b"lib", 9000), &fields(1, &value, 1)).is_empty());
+}
+
+#[test]
+fn a_page_does_not_wait_for_a_whole_request() {
+    const POINTS: usize = 20_000;
+    let points: Vec<u8> = (0..POINTS)
+        .flat_map(|i| {
+            let value = fields(2, &fields(1, i.to_string().as_bytes(), 1), 1);
+            let attribute = [fields(1, b"id", 1), value].concat();
+            let point = [&[0x31][..], &7_u64.to_le_bytes(), &fields(7, &attribute, 1)].concat();
+            fields(1, &point, 1)
+        })
+        .collect();
+    let request = of_points(&[], &points);
+    // Whether the other thread gets a processor meanwhile is not for us to say: it has many tries.
+    let seen = (0..200).any(|_| {
+        let bench = Bench::new(Limits::default());
+        let applications = bench.0.clone();
+        let page = std::thread::spawn(move || {
+            loop {
+                let series = applications.lock().totals().series;
+                if series > 0 {
+                    return series;
+                }
+            }
+        });
+        let arrival = Arrival { now: Instant::now(), wall_nanos: WALL };
+        assert_eq!(receive(&bench.0, Names::Underscores, &request, arrival).unwrap().taken, POINTS as u64);
+        page.join().unwrap() < POINTS
+    });
+    assert!(seen, "the store was never left to anybody before the request was over");
+}
+
+#[test]
+fn a_resource_with_too_many_attributes_has_no_target_info_and_the_answer_says_so() {
+    let bench = Bench::new(Limits { labels: 2, ..Limits::default() });
+    let gauge = r#"{"name":"g","gauge":{"dataPoints":[{"asInt":1}]}}"#;
+    let outcome = bench.send(gauge);
+    assert!(outcome.is_whole(), "{outcome}");
+    let attributes: Vec<String> =
+        (0..3).map(|i| format!(r#"{{"key":"k{i}","value":{{"stringValue":"v"}}}}"#)).collect();
+    let json = format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{}]}},"scopeMetrics":[{{"metrics":[{gauge}]}}]}}]}}"#,
+        attributes.join(",")
+    );
+    let request = json::request(json.as_bytes(), 1 << 20).unwrap();
+    let arrival = Arrival { now: Instant::now(), wall_nanos: WALL };
+    let outcome = receive(&bench.0, Names::Underscores, &request, arrival).unwrap();
+    assert_eq!((outcome.taken, outcome.rejected()), (1, 0));
+    assert_eq!(outcome.unshown, [(Refusal::Labels, 1)].into());
+}
+
+#[test]
+fn a_sum_that_is_not_known_is_left_out_and_costs_no_count() {
+    let bench = Bench::new(Limits::default());
+    let delta = |from: u64, sum: &str| {
+        let (start, end) = (WALL + from, WALL + from + 10);
+        let point = format!(r#""startTimeUnixNano":"{start}","timeUnixNano":"{end}","count":"3"{sum}"#);
+        let kind = r#""aggregationTemporality":1,"dataPoints""#;
+        [
+            format!(r#"{{"name":"c","histogram":{{{kind}:[{{{point},"bucketCounts":["1","2"],"explicitBounds":[1]}}]}}}}"#),
+            format!(r#"{{"name":"e","exponentialHistogram":{{{kind}:[{{{point},"positive":{{"bucketCounts":[3]}}}}]}}}}"#),
+        ]
+        .join(",")
+    };
+    let lines = || -> Vec<String> {
+        let end = |line: &&String| line.contains("_sum") || line.contains("_count");
+        bench.samples().iter().filter(end).cloned().collect()
+    };
+    assert_eq!(bench.send(&delta(0, r#","sum":4"#)).taken, 2);
+    assert_eq!(bench.send(&delta(10, r#","sum":1"#)).taken, 2);
+    assert_eq!(lines(), ["c_sum 5", "c_count 6", "e_sum 5", "e_count 6"]);
+    // One observation that is no number, and then others.
+    assert_eq!(bench.send(&delta(20, r#","sum":"NaN""#)).taken, 2);
+    assert_eq!(bench.send(&delta(30, r#","sum":1"#)).taken, 2);
+    assert_eq!(lines(), ["c_count 12", "e_count 12"]);
+    // One that never says it: temperatures, for example, which are below zero as well.
+    let bench = Bench::new(Limits::default());
+    for from in [0, 10] {
+        assert_eq!(bench.send(&delta(from, "")).taken, 2);
+    }
+    let samples = bench.samples();
+    assert!(samples.contains(&"c_count 6".to_owned()) && !samples.iter().any(|l| l.contains("_sum")));
+    assert!(bench.send(&HISTOGRAM.replace("\"sum\":7.5,", "")).taken == 1);
+    assert!(!bench.samples().iter().any(|line| line.starts_with("d_seconds_sum")));
 }

@@ -1,6 +1,7 @@
 //! A command that asks the application in its own language: started without a shell, ended as a whole.
 
 use super::{NOTE_CHARS_MAX, Request};
+use crate::host::resident;
 use crate::optimize::action::Watch;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -58,6 +59,8 @@ pub(in crate::optimize::action) fn start(
         .stdin(Stdio::null())
         .stderr(writer.try_clone().map_err(io)?)
         .stdout(writer);
+    // Neither what the optimizer may, nor how early it has its turn, is the command's.
+    resident::be_ordinary(&mut child);
     let mut running = child.spawn().map_err(io)?;
     // Its builder holds the pipe's other end.
     drop(child);

@@ -3,6 +3,7 @@
 use super::{NOTE_CHARS_MAX, Request};
 use crate::client::{self, Call};
 use crate::optimize::action::Watch;
+use crate::optimize::trace;
 use crate::serve::token::Token;
 use bytesize::ByteSize;
 use hyper::Method;
@@ -33,13 +34,15 @@ pub(super) fn ask(
     deadline: Duration,
     watch: &Watch<'_>,
 ) -> Result<String, String> {
-    let place = unix.map_or_else(|| url.to_owned(), |p| format!("{} at {}", url, p.display()));
+    let shown = client::shown(url);
+    let place = unix.map_or_else(|| shown.clone(), |p| format!("{shown} at {}", p.display()));
     let failed = |why: String| format!("the hook {place}: {why}");
     let token = token_file.map(Token::from_file).transpose().map_err(|e| failed(e.to_string()))?;
     let call = Call {
         method: Method::POST,
         authorization: token.and_then(|t| t.header()),
         body: Some(serde_json::to_vec(request).map_err(|e| failed(e.to_string()))?),
+        headers: trace::onward(),
         deadline,
         unix: unix.map(Path::to_owned),
         answer_bytes_max: ANSWER_BYTES_MAX,

@@ -1,7 +1,7 @@
 //! A signal to processes that have a handler for it. To any other it would be the end, or nothing.
 
 use crate::host::hand::Hand;
-use crate::host::{Host, proc};
+use crate::host::{Host, capability, proc};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +26,16 @@ pub(super) fn number(name: &str) -> Option<Signal> {
 /// Why none of them may get it, if so.
 pub(super) fn refusal(name: &str, receivers: &[Receiver], host: &Host) -> Option<String> {
     let Some(signal) = number(name) else { return Some(format!("{name} is no signal that is sent")) };
-    let some = receivers.iter().any(|r| catches(host, r.pid, signal) == Ok(true));
-    (!some).then(|| format!("no process of the target has a handler for {name}; without one it would end it"))
+    let mut ready = receivers.iter().filter(|r| catches(host, r.pid, signal) == Ok(true)).peekable();
+    if ready.peek().is_none() {
+        return Some(format!(
+            "no process of the target has a handler for {name}; without one it would end it"
+        ));
+    }
+    if capability::has(host, capability::KILL) || ready.any(|r| !capability::is_foreign(host, r.pid)) {
+        return None;
+    }
+    Some(format!("all processes that take {name} are other users', and CAP_KILL is missing"))
 }
 
 /// Sends it to all that catch it, and says to how many.
@@ -69,4 +77,37 @@ fn catches(host: &Host, pid: u32, signal: Signal) -> Result<bool, String> {
     let status = proc::status_of(host, pid).map_err(|e| e.to_string())?;
     let bit = u32::try_from(signal.as_raw() - 1).ok().and_then(|n| 1_u64.checked_shl(n)).unwrap_or(0);
     Ok(status.and_then(|s| s.caught_signals).is_some_and(|set| set & bit != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_capability_other_users_processes_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host { procfs: dir.path().into(), ..Host::default() };
+        let own = rustix::process::geteuid().as_raw();
+        let put = |name: &str, text: String| {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join("status"), text).unwrap();
+        };
+        // SIGUSR2 is 12, its bit 0x800.
+        for (pid, uid) in [("7", own + 1), ("8", own)] {
+            put(
+                pid,
+                format!(
+                    "Name:\tx\nState:\tS (sleeping)\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nSigCgt:\t0000000000000800\n"
+                ),
+            );
+        }
+        let receiver = |pid| Receiver { pid, start_ticks: 1 };
+        let why = |receivers: &[Receiver]| refusal("SIGUSR2", receivers, &host);
+        put("self", "CapEff:\t0000000000000000\n".into());
+        assert!(why(&[receiver(7)]).unwrap().contains("CAP_KILL is missing"));
+        assert_eq!(why(&[receiver(7), receiver(8)]), None);
+        assert!(refusal("SIGHUP", &[receiver(8)], &host).unwrap().contains("no process of the target"));
+        put("self", "CapEff:\t0000000000000020\n".into());
+        assert_eq!(why(&[receiver(7)]), None);
+    }
 }

@@ -12,8 +12,9 @@ fn stage(with: Value) -> Stage {
         url: Some(url.into()),
         ..Hook::default()
     };
-    stage.target.hook = Some(hook(None, "http://h/plain"));
-    stage.target.hooks = vec![hook(Some("gc"), "http://h/gc"), hook(Some("prune"), "http://h/prune")];
+    stage.target.hook = Some(hook(None, "http://plain/s3cret"));
+    stage.target.hooks =
+        vec![hook(Some("gc"), "http://gc:8080/h"), hook(Some("prune"), "http://prune?key=s3cret")];
     stage.with = with;
     stage
 }
@@ -24,9 +25,10 @@ fn a_rung_asks_the_hook_of_its_kind_and_without_one_the_first() {
         let plan = AppHook.plan(&stage(with).scene()).unwrap();
         (plan.intent["way"]["http"]["url"].clone(), plan.intent["request"].get("kind").cloned())
     };
-    assert_eq!(asked(Value::Null), (json!("http://h/plain"), None));
-    assert_eq!(asked(json!({"kind": "gc"})), (json!("http://h/gc"), Some(json!("gc"))));
-    assert_eq!(asked(json!({"kind": "prune"})), (json!("http://h/prune"), Some(json!("prune"))));
+    // A path may be a secret.
+    assert_eq!(asked(Value::Null), (json!("http://plain"), None));
+    assert_eq!(asked(json!({"kind": "gc"})), (json!("http://gc:8080"), Some(json!("gc"))));
+    assert_eq!(asked(json!({"kind": "prune"})), (json!("http://prune"), Some(json!("prune"))));
     let refusal = AppHook.plan(&stage(json!({"kind": "trim"})).scene()).unwrap_err();
     assert_eq!(refusal.0, "the target has no hook of the kind trim configured");
     let mut without = stage(Value::Null);

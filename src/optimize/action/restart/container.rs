@@ -4,6 +4,8 @@
 
 use super::{Waiting, until};
 use crate::client::{self, Call};
+use crate::optimize::action::Watch;
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use std::path::Path;
@@ -43,14 +45,15 @@ pub(super) fn restart(
     grace: Duration,
     waiting: &Waiting<'_>,
 ) -> Result<String, String> {
-    let before = inspect(name, socket)?.started_at;
+    let engine = Engine { socket, watch: waiting.watch };
+    let before = engine.inspect(name)?.started_at;
     let path = format!("/containers/{name}/restart?t={}", grace.as_secs());
-    let (status, body) = call(Method::POST, &path, socket, grace + waiting.within)?;
+    let (status, body) = engine.call(Method::POST, &path, grace + waiting.within)?;
     if !status.is_success() {
         return Err(refused(status, &body));
     }
     until(waiting, &format!("the container {name} runs again"), || {
-        let state = inspect(name, socket)?;
+        let state = engine.inspect(name)?;
         let health = state.health.map_or_else(|| "none".to_owned(), |h| h.status);
         if health == "unhealthy" {
             return Err(format!("the container {name} was restarted, and is unhealthy by its own check"));
@@ -61,30 +64,34 @@ pub(super) fn restart(
     })
 }
 
-fn inspect(name: &str, socket: &Path) -> Result<State, String> {
-    let (status, body) = call(Method::GET, &format!("/containers/{name}/json"), socket, ASK_TIME_MAX)?;
-    if !status.is_success() {
-        return Err(refused(status, &body));
-    }
-    serde_json::from_slice::<Inspected>(&body)
-        .map(|i| i.state)
-        .map_err(|e| format!("the engine's answer about {name} is not understood: {e}"))
+/// The engine, and who may end the waiting for its answers.
+struct Engine<'a> {
+    socket: &'a Path,
+    watch: &'a Watch<'a>,
 }
 
-fn call(
-    method: Method,
-    path: &str,
-    socket: &Path,
-    deadline: Duration,
-) -> Result<(StatusCode, impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>), String> {
-    let call = Call {
-        method,
-        deadline,
-        unix: Some(socket.to_owned()),
-        answer_bytes_max: ANSWER_BYTES_MAX,
-        ..Call::get(format!("http://localhost{path}"))
-    };
-    client::send_blocking(call).map_err(|e| format!("the engine: {e}"))
+impl Engine<'_> {
+    fn inspect(&self, name: &str) -> Result<State, String> {
+        let (status, body) = self.call(Method::GET, &format!("/containers/{name}/json"), ASK_TIME_MAX)?;
+        if !status.is_success() {
+            return Err(refused(status, &body));
+        }
+        serde_json::from_slice::<Inspected>(&body)
+            .map(|i| i.state)
+            .map_err(|e| format!("the engine's answer about {name} is not understood: {e}"))
+    }
+
+    fn call(&self, method: Method, path: &str, deadline: Duration) -> Result<(StatusCode, Bytes), String> {
+        let call = Call {
+            method,
+            deadline,
+            unix: Some(self.socket.to_owned()),
+            answer_bytes_max: ANSWER_BYTES_MAX,
+            ..Call::get(format!("http://localhost{path}"))
+        };
+        let answer = client::send_watched(call, &|| self.watch.end());
+        answer.map(|a| (a.status(), a.into_body())).map_err(|e| format!("the engine: {e}"))
+    }
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> String {

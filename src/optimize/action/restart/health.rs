@@ -26,8 +26,9 @@ pub(super) fn wait(health: &Health, waiting: &Waiting<'_>) -> Result<(), String>
 fn ask(health: &Health, waiting: &Waiting<'_>) -> Result<(), String> {
     if let Some(url) = &health.http {
         let call = Call { deadline: TRY_TIME_MAX, ..Call::get(url) };
-        let (status, _) = client::send_blocking(call).map_err(|e| e.to_string())?;
-        return if status.is_success() { Ok(()) } else { Err(format!("{url} answered {status}")) };
+        let answer = client::send_watched(call, &|| waiting.watch.end()).map_err(|e| e.to_string())?;
+        let (shown, status) = (client::shown(url), answer.status());
+        return if status.is_success() { Ok(()) } else { Err(format!("{shown} answered {status}")) };
     }
     if let Some(place) = &health.tcp {
         let all = place.to_socket_addrs().map_err(|e| format!("{place}: {e}"))?;

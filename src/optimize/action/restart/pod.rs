@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Lets it end, and waits until it has gone and, where labels say who takes its place, as many are ready as before.
 pub(super) fn restart(pod: &Pod, grace: Duration, waiting: &Waiting<'_>) -> Result<String, String> {
-    let api = Api(pod.server());
+    let api = Api { server: pod.server(), watch: waiting.watch };
     let (old, ready) = find(&api, pod)?;
     end(&api, pod, &old, grace)?;
     let name = &old.name;
@@ -30,7 +30,7 @@ pub(super) fn restart(pod: &Pod, grace: Duration, waiting: &Waiting<'_>) -> Resu
 }
 
 /// The pod, and how many of its kind are ready.
-fn find(api: &Api, pod: &Pod) -> Result<(Seen, usize), String> {
+fn find(api: &Api<'_>, pod: &Pod) -> Result<(Seen, usize), String> {
     if let Some(name) = &pod.pod {
         let found = api.pod(&pod.namespace, name)?;
         return found.map(|p| (p, 0)).ok_or_else(|| format!("there is no pod {name} in {}", pod.namespace));
@@ -43,7 +43,7 @@ fn find(api: &Api, pod: &Pod) -> Result<(Seen, usize), String> {
     Ok((oldest, ready))
 }
 
-fn end(api: &Api, pod: &Pod, old: &Seen, grace: Duration) -> Result<(), String> {
+fn end(api: &Api<'_>, pod: &Pod, old: &Seen, grace: Duration) -> Result<(), String> {
     let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, old.name);
     // Only this one: another that took its name meanwhile is left alone.
     let (seconds, only) = (grace.as_secs(), json!({"uid": old.uid}));

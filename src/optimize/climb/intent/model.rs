@@ -191,7 +191,7 @@ impl World {
 
     fn take(&mut self) -> Option<OpenRun> {
         let (now, horizon) = (self.now, self.guards.horizon_millis());
-        let run = self.with(|j| j.runnable(now, horizon, 1))?.into_iter().next()?;
+        let run = self.with(|j| j.runnable(0, (now, horizon), 1))?.into_iter().next()?;
         if run.resolved {
             let ended = Ended { result: "resolved", reason: "by the model", policy: None };
             self.with(|j| j.end_run(run.id, &ended, now))?;

@@ -23,7 +23,7 @@ fn a_run_that_begins_at_once_is_in_no_queue_and_another_wish_is() {
     let mut journal = journal(dir.path());
     let acting = journal.request_acting(&wish(), ("r", "t"), 1000).unwrap();
     let queued = journal.request(&wish(), 1000).unwrap();
-    let open: Vec<i64> = journal.runnable(2000, 10_000, 9).unwrap().iter().map(|r| r.id).collect();
+    let open: Vec<i64> = journal.runnable(0, (2000, 10_000), 9).unwrap().iter().map(|r| r.id).collect();
     assert_eq!(open, [queued]);
     assert!(acting < queued);
     let synchronous: i64 = journal.db.query_row("PRAGMA synchronous", [], |r| r.get(0)).unwrap();

@@ -74,6 +74,43 @@ fn fresh_evidence_is_what_stalls_after_the_mark() {
 }
 
 #[test]
+fn a_stall_that_pauses_for_a_moment_is_evidence_until_something_was_done() {
+    // As a group at its limit on a slow machine: some milliseconds now and then, in short windows.
+    let short = Limits { stall: Some(ms(2)), window: ms(100), calm: ms(3_000), ..limits() };
+    let (mut watch, mut total) = (Watch::new(short), 0);
+    for episode in 0..2 {
+        let at = episode * 60_000;
+        play(&mut watch, &mut total, (at, at + 100, 20), 0.0);
+        assert_eq!(watch.goes_on(), Some(false));
+        play(&mut watch, &mut total, (at + 100, at + 200, 20), 0.5);
+        play(&mut watch, &mut total, (at + 200, at + 900, 20), 0.0);
+        assert_eq!(watch.goes_on(), Some(true), "episode {episode}: 700 ms ago");
+        play(&mut watch, &mut total, (at + 900, at + 1_500, 20), 0.0);
+        assert_eq!(watch.goes_on(), Some(false), "episode {episode}: long ago");
+        play(&mut watch, &mut total, (at + 1_500, at + 1_700, 20), 0.5);
+        watch.mark();
+        play(&mut watch, &mut total, (at + 1_700, at + 2_000, 20), 0.0);
+        assert_eq!(watch.goes_on(), Some(false), "episode {episode}: it was before the action");
+        play(&mut watch, &mut total, (at + 2_000, at + 30_000, 100), 0.0);
+    }
+}
+
+#[test]
+fn trouble_that_comes_back_after_its_run_found_none_is_another_episode() {
+    let (mut watch, mut total) = (Watch::new(limits()), 0);
+    let news = play(&mut watch, &mut total, (0, 2_000, 20), 1.0);
+    assert!(matches!(news[..], [(_, News::Begun { .. })]), "{news:?}");
+    watch.give_up();
+    let news = play(&mut watch, &mut total, (2_000, 4_000, 20), 1.0);
+    assert!(matches!(news[..], [(_, News::Over), (_, News::Begun { .. })]), "{news:?}");
+    // Of one that is over there is nothing to give up.
+    play(&mut watch, &mut total, (4_000, 20_000, 20), 0.0);
+    watch.give_up();
+    let news = play(&mut watch, &mut total, (20_000, 22_000, 20), 1.0);
+    assert!(matches!(news[..], [(_, News::Begun { .. })]), "{news:?}");
+}
+
+#[test]
 fn available_memory_counts_beside_the_stall_or_with_it() {
     let with = |all| Watch::new(Limits { available_below: Some(0.1), all, ..limits() });
     let low = |at, stalled| Sample { available: Some(0.05), ..sample(at, stalled) };
