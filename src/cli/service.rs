@@ -1,7 +1,8 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
-pub(super) mod probes;
+mod build_info;
 mod exports;
+pub(super) mod probes;
 mod receivers;
 mod state;
 
@@ -208,7 +209,7 @@ impl Service {
             ScrapeThread::start(self.scraper(&self.config)?, age_max)?
         };
         self.scrapes = Some(scrapes.clone());
-        node_exporter_build_info(&self.registry)?;
+        build_info::node_exporter(&self.registry)?;
         Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload))
     }
 
@@ -447,25 +448,6 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
     reloaded.set(1);
     at.set(seconds_now());
     Ok((reloaded, at))
-}
-
-/// The series by which dashboards of node_exporter list machines and scripts know that one answers. The version is Headroom's,
-/// and what only a program in Go has is left out.
-fn node_exporter_build_info(registry: &Registry) -> Result<()> {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let os = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
-    let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which node_exporter \
-                was built, and the goos and goarch for the build.";
-    let opts = Opts::new("node_exporter_build_info", help).const_label("goarch", arch);
-    let build =
-        IntGauge::with_opts(opts.const_label("goos", os).const_label("version", env!("CARGO_PKG_VERSION")))?;
-    build.set(1);
-    registry.register(Box::new(build))?;
-    Ok(())
 }
 
 /// What runs are decided by.

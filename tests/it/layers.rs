@@ -20,7 +20,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching", "otlp"]),
     ("stack", &["sys"]),
     ("services", &["matching"]),
-    ("config", &["host", "client", "otlp", "apps", "collect", "export", "exporter", "optimize", "stack", "services"]),
+    (
+        "config",
+        &["host", "client", "otlp", "apps", "collect", "export", "exporter", "optimize", "stack", "services"],
+    ),
 ];
 
 /// All source files with their text before the first test.

@@ -115,7 +115,7 @@ fn observations_are_counted_between_bounds_and_what_ends_says_so() {
     let write = |out: &mut Recorder| {
         out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });
         let buckets = vec![(1.0, 2), (2.0, 2), (f64::INFINITY, 5)];
-        out.sample(&[], Value::Histogram(&Histogram { buckets, sum: 9.0, count: 5 }));
+        out.sample(&[], Value::Histogram(&Histogram { buckets, sum: Some(9.0), count: 5 }));
         out.family(&Desc { name: "s", help: "S.", kind: Kind::Summary, labels: &[], sparse: false });
         out.sample(&[], Value::Summary(&Summary { quantiles: vec![(0.5, 2.0)], sum: 9.0, count: 5 }));
         out.family(&Desc::untyped("u", "U.", &[]));
