@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,6 +90,8 @@ pub struct Call {
     pub unix: Option<PathBuf>,
     /// The longest answer that is taken.
     pub answer_bytes_max: usize,
+    /// Whether HTTP/2 is spoken, as gRPC wants it; what follows the answer's body then stands among its headers.
+    pub http2: bool,
 }
 
 impl Call {
@@ -106,6 +108,7 @@ impl Call {
             deadline,
             unix: None,
             answer_bytes_max: ANSWER_BYTES_MAX,
+            http2: false,
         }
     }
 }
@@ -231,6 +234,7 @@ async fn exchange(call: Call) -> Result<Response<Bytes>, ClientError> {
     };
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host.to_owned()).map_err(|e| broken(e.to_string()))?;
+    let trust = if call.http2 { trust.http2() } else { trust };
     let stream = TlsConnector::from(trust.0).connect(name, stream).await;
     talk(stream.map_err(|e| broken(e.to_string()))?, call, &uri, &to).await
 }
@@ -242,16 +246,54 @@ async fn talk(
     to: &str,
 ) -> Result<Response<Bytes>, ClientError> {
     let broken = |why: String| ClientError::Answer { to: to.to_owned(), why };
+    if call.http2 {
+        return talk_http2(stream, call, uri, to).await;
+    }
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| broken(e.to_string()))?;
     let driver = tokio::spawn(connection);
+    let limit = call.answer_bytes_max;
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    let host = HeaderValue::from_str(to).map_err(|e| broken(e.to_string()))?;
+    let mut request = request(call, Some(host));
+    *request.uri_mut() = path.parse().map_err(|_| broken("the path has no valid form".into()))?;
+    let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
+    let (head, body) = response.into_parts();
+    let whole = Limited::new(body, limit).collect().await;
+    driver.abort();
+    Ok(Response::from_parts(head, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
+}
+
+async fn talk_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    call: Call,
+    uri: &Uri,
+    to: &str,
+) -> Result<Response<Bytes>, ClientError> {
+    let broken = |why: String| ClientError::Answer { to: to.to_owned(), why };
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .map_err(|e| broken(e.to_string()))?;
+    let driver = tokio::spawn(connection);
+    let limit = call.answer_bytes_max;
+    let mut request = request(call, None);
+    *request.uri_mut() = uri.clone();
+    let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
+    let (mut head, body) = response.into_parts();
+    let whole = Limited::new(body, limit).collect().await.map_err(|e| broken(e.to_string()))?;
+    driver.abort();
+    head.headers.extend(whole.trailers().cloned().unwrap_or_default());
+    Ok(Response::from_parts(head, whole.to_bytes()))
+}
+
+/// The request without its address; the host stands first where it is no part of that.
+fn request(call: Call, host: Option<HeaderValue>) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(Bytes::from(call.body.unwrap_or_default())));
     *request.method_mut() = call.method;
-    *request.uri_mut() = path.parse().map_err(|_| broken("the path has no valid form".into()))?;
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_str(to).map_err(|e| broken(e.to_string()))?);
+    headers.extend(host.map(|host| (HOST, host)));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("headroom/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.1"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -259,11 +301,7 @@ async fn talk(
     if let Some(value) = call.authorization {
         headers.insert(AUTHORIZATION, value);
     }
-    let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
-    let (head, body) = response.into_parts();
-    let whole = Limited::new(body, call.answer_bytes_max).collect().await;
-    driver.abort();
-    Ok(Response::from_parts(head, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
+    request
 }
 
 /// An error with what caused it: of TLS 1.3, a refused certificate shows only in the first answer.

@@ -9,7 +9,7 @@ mod statsd_mapping;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{apps, client, collect, exporter, optimize, otlp, services, stack};
+use crate::{apps, client, collect, export, exporter, optimize, otlp, services, stack};
 use message::text_error;
 pub(crate) use near::nearest;
 use near::unknown;
@@ -51,6 +51,8 @@ pub struct Config {
     pub optimizer: optimize::Options,
     /// Where telemetry goes by OTLP.
     pub otlp: otlp::Options,
+    /// What is sent by itself.
+    pub export: export::Options,
     /// What `headroom up` starts besides.
     pub up: stack::Options,
 }
@@ -252,6 +254,7 @@ impl Config {
         if let Some(why) = self.otlp.bad_endpoint() {
             return error("otlp.endpoint".into(), why);
         }
+        self.export.check().map_err(|(key, why)| (format!("export.{key}"), why))?;
         if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
             return error("optimizer.grafana.url".into(), e.to_string());
         }

@@ -3,7 +3,7 @@
 mod besides;
 pub mod compress;
 mod heads;
-mod lines;
+pub(crate) mod lines;
 pub mod name;
 pub mod negotiate;
 pub mod openmetrics;
@@ -71,7 +71,7 @@ impl Families {
 }
 
 /// The unit that a family's name ends with. The base units of Prometheus and OpenMetrics, and no others.
-fn unit(name: &str) -> Option<&'static str> {
+pub(crate) fn unit(name: &str) -> Option<&'static str> {
     const UNITS: [&str; 11] = [
         "seconds", "bytes", "ratio", "celsius", "volts", "amperes", "joules", "watts", "hertz", "meters",
         "grams",

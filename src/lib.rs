@@ -11,6 +11,7 @@ pub mod client;
 pub mod collect;
 pub mod config;
 pub mod encode;
+pub mod export;
 pub mod exporter;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -1,5 +1,6 @@
 //! What a measurement is: family, kind, value, and the sink that takes them (the narrow waist).
 
+pub mod batch;
 mod exponential;
 
 pub use exponential::{Exponential, Run};

@@ -6,6 +6,7 @@
 
 use crate::client::trust::{Files, Trust};
 use crate::client::{self, Call};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol as Wire, WithExportConfig, WithHttpConfig};
@@ -17,7 +18,7 @@ use opentelemetry_sdk::trace::{
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +52,10 @@ pub struct Options {
     pub headers_file: Option<PathBuf>,
     /// Authorities to trust over https, in PEM form; the system's without it.
     pub ca_file: Option<PathBuf>,
+    /// A certificate to show, and
+    pub cert_file: Option<PathBuf>,
+    /// its key.
+    pub key_file: Option<PathBuf>,
     /// How long a request may take, with its repeats.
     #[serde(with = "humantime_serde")]
     pub timeout: Option<Duration>,
@@ -72,6 +77,9 @@ pub struct Signal(&'static str);
 /// What is done, as spans.
 pub const TRACES: Signal = Signal("traces");
 
+/// What is measured.
+pub const METRICS: Signal = Signal("metrics");
+
 /// A variable of the environment.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -81,6 +89,13 @@ pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct OtlpError {
     key: &'static str,
     why: String,
+}
+
+impl OtlpError {
+    /// What is wrong with the value of a key.
+    pub fn new(key: &'static str, why: impl std::fmt::Display) -> Self {
+        Self { key, why: why.to_string() }
+    }
 }
 
 impl Options {
@@ -143,28 +158,49 @@ impl Options {
     }
 
     fn caller(&self, variable: Variable<'_>) -> Result<Caller, OtlpError> {
-        let error = |e: client::trust::TrustError| OtlpError { key: "otlp.ca_file", why: e.to_string() };
-        let named = |name: &str| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let ca_file = self.ca_file.clone().or_else(|| named("OTEL_EXPORTER_OTLP_CERTIFICATE"));
-        // Read now, so that a bad file stops the start; a plain address needs none.
-        let trust = ca_file.map(|ca| Trust::new(&Files { ca_file: Some(ca), ..Files::default() }));
         let deadline = self.timeout.or_else(|| told_timeout(variable)).unwrap_or(TIMEOUT);
-        Ok(Caller { trust: trust.transpose().map_err(error)?, deadline, said: Mutex::default() })
+        Ok(Caller { trust: self.trust(TRACES, variable)?, deadline, said: Mutex::default() })
+    }
+
+    /// Whom to trust, if anybody in particular, and the certificate to show.
+    pub fn trust(&self, signal: Signal, variable: Variable<'_>) -> Result<Option<Trust>, OtlpError> {
+        let signal = signal.0.to_uppercase();
+        let named = |name: &str| {
+            let of = |name: String| variable(&name).filter(|v| !v.is_empty()).map(PathBuf::from);
+            of(format!("OTEL_EXPORTER_OTLP_{signal}_{name}"))
+                .or_else(|| of(format!("OTEL_EXPORTER_OTLP_{name}")))
+        };
+        let files = Files {
+            ca_file: self.ca_file.clone().or_else(|| named("CERTIFICATE")),
+            cert_file: self.cert_file.clone().or_else(|| named("CLIENT_CERTIFICATE")),
+            key_file: self.key_file.clone().or_else(|| named("CLIENT_KEY")),
+        };
+        // Read now, so that a bad file stops the start; a plain address needs none.
+        let trust = (files != Files::default()).then(|| Trust::new(&files)).transpose();
+        trust.map_err(|e| OtlpError::new("otlp.ca_file", e))
     }
 
     fn headers(&self) -> Result<HashMap<String, String>, OtlpError> {
         let Some(file) = &self.headers_file else { return Ok(HashMap::new()) };
-        let error =
-            |why: &str| OtlpError { key: "otlp.headers_file", why: format!("{}: {why}", file.display()) };
-        let text = std::fs::read_to_string(file).map_err(|e| error(&e.to_string()))?;
-        if text.len() > HEADERS_BYTES_MAX {
-            return Err(error("too long"));
+        let headers = headers_of(file).map_err(|why| OtlpError::new("otlp.headers_file", why))?;
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Ok(headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
+    }
+
+    /// The headers that the environment asks for; those of the signal stand over those of all.
+    pub fn variable_headers(&self, signal: Signal, variable: Variable<'_>) -> HeaderMap {
+        let own = format!("OTEL_EXPORTER_OTLP_{}_HEADERS", signal.0.to_uppercase());
+        let mut out = HeaderMap::new();
+        for name in ["OTEL_EXPORTER_OTLP_HEADERS", &own] {
+            for pair in variable(name).unwrap_or_default().split(',') {
+                let pair =
+                    pair.split_once('=').map(|(name, value)| format!("{name}:{}", decoded(value.trim())));
+                if let Some((name, value)) = pair.as_deref().and_then(header) {
+                    out.insert(name, value);
+                }
+            }
         }
-        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-        // No message shows a line: it holds a secret.
-        lines
-            .map(|line| header(line).ok_or_else(|| error("a line is not of the form `name: value`")))
-            .collect()
+        out
     }
 }
 
@@ -177,12 +213,36 @@ fn told_timeout(variable: Variable<'_>) -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-fn header(line: &str) -> Option<(String, String)> {
+/// The headers in a file, one a line.
+pub fn headers_of(file: &Path) -> Result<HeaderMap, String> {
+    let error = |why: &str| format!("{}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|e| error(&e.to_string()))?;
+    if text.len() > HEADERS_BYTES_MAX {
+        return Err(error("too long"));
+    }
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    // No message shows a line: it holds a secret.
+    lines.map(|line| header(line).ok_or_else(|| error("a line is not of the form `name: value`"))).collect()
+}
+
+fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
     let (name, value) = line.split_once(':')?;
-    let (name, value) = (name.trim(), value.trim());
-    hyper::header::HeaderName::try_from(name).ok()?;
-    hyper::header::HeaderValue::try_from(value).ok()?;
-    Some((name.to_owned(), value.to_owned()))
+    let mut value = HeaderValue::try_from(value.trim()).ok()?;
+    value.set_sensitive(true);
+    Some((HeaderName::try_from(name.trim()).ok()?, value))
+}
+
+/// `%41` as `A`, as values in variables are written; what is no such code stays as it is.
+pub fn decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, more)) = rest.split_first() {
+        let code = more.get(..2).filter(|_| first == b'%').and_then(|two| std::str::from_utf8(two).ok());
+        let code = code.and_then(|two| u8::from_str_radix(two, 16).ok());
+        out.push(code.unwrap_or(first));
+        rest = if code.is_some() { more.get(2..).unwrap_or_default() } else { more };
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Who sends; the environment may say it otherwise.
@@ -422,7 +482,7 @@ mod tests {
             Options { headers_file: Some(file.clone()), ..Options::default() }.headers()
         };
         let good = read("# key\nauthorization: Bearer s3c:ret\n\n X-Scope : a b\n").unwrap();
-        assert_eq!((good["authorization"].as_str(), good["X-Scope"].as_str()), ("Bearer s3c:ret", "a b"));
+        assert_eq!((good["authorization"].as_str(), good["x-scope"].as_str()), ("Bearer s3c:ret", "a b"));
         for bad in ["s3cret", "s3 cret: x", ": s3cret"] {
             let said = read(bad).unwrap_err().to_string();
             assert!(said.contains("otlp.headers_file") && !said.contains("s3"), "{said}");

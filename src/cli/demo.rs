@@ -126,7 +126,7 @@ async fn show(args: &Args, python: Option<&Path>, directory: &Path) -> Result<Ti
     let loader: Loader = Box::new(move || Ok(again.clone()));
     let out = &mut io::stdout();
     writeln!(out, "Headroom's loop, on real servers. State: {}", state_dir(&config).display())?;
-    let stack = Stack::start(config, loader).await?;
+    let stack = Box::pin(Stack::start(config, loader)).await?;
     if !(stack.prometheus && stack.alertmanager) {
         stack.service.stop().await;
         bail!(

@@ -1,5 +1,7 @@
 //! What every serving command shares: listeners, signals, reloads, and an orderly end.
 
+mod build_info;
+mod exports;
 pub(super) mod probes;
 mod receivers;
 mod state;
@@ -15,6 +17,7 @@ use crate::apps::statsd::listener::Statsd;
 use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
+use crate::export::Exports;
 use crate::exporter::Exporter;
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
@@ -106,6 +109,8 @@ pub(super) struct Service {
     prober: Prober,
     statsd: Option<Statsd>,
     scraping: Option<Scraping>,
+    /// What sends the samples by itself.
+    exports: Exports,
     executor: Option<Executor>,
     telemetry: Telemetry,
     tokens: Option<Arc<Mutex<Tokens>>>,
@@ -136,6 +141,7 @@ impl Service {
             prober: Prober::default(),
             statsd: None,
             scraping: None,
+            exports: Exports::default(),
             executor: None,
             telemetry: Telemetry::default(),
             tokens: None,
@@ -173,6 +179,7 @@ impl Service {
             let handler = Arc::new(service.start_exporter(reload)?);
             service.spawn(listener, &stopped, handler)?;
             service.start_receivers(receivers)?;
+            service.start_exports()?;
         }
         Ok(service)
     }
@@ -202,7 +209,7 @@ impl Service {
             ScrapeThread::start(self.scraper(&self.config)?, age_max)?
         };
         self.scrapes = Some(scrapes.clone());
-        node_exporter_build_info(&self.registry)?;
+        build_info::node_exporter(&self.registry)?;
         Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload))
     }
 
@@ -301,12 +308,13 @@ impl Service {
     pub(super) async fn stop(mut self) {
         // Without receivers there is nobody left to tell.
         let _told = self.stop.send(true);
-        let executor = self.executor.take();
+        let (executor, exports) = (self.executor.take(), self.exports);
         let ended = tokio::task::spawn_blocking(move || {
             if let Some(executor) = executor {
                 executor.stop(EXECUTOR_GRACE);
             }
             self.telemetry.stop();
+            exports.stop(exports::GRACE);
         });
         for task in self.tasks {
             if let Err(e) = task.await {
@@ -406,6 +414,7 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
         ("log", old.log != new.log),
         ("otlp", old.otlp != new.otlp),
+        ("export", old.export != new.export),
         ("up", old.up != new.up),
     ]
     .into_iter()
@@ -439,25 +448,6 @@ fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
     reloaded.set(1);
     at.set(seconds_now());
     Ok((reloaded, at))
-}
-
-/// The series by which dashboards of node_exporter list machines and scripts know that one answers. The version is Headroom's,
-/// and what only a program in Go has is left out.
-fn node_exporter_build_info(registry: &Registry) -> Result<()> {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let os = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
-    let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which node_exporter \
-                was built, and the goos and goarch for the build.";
-    let opts = Opts::new("node_exporter_build_info", help).const_label("goarch", arch);
-    let build =
-        IntGauge::with_opts(opts.const_label("goos", os).const_label("version", env!("CARGO_PKG_VERSION")))?;
-    build.set(1);
-    registry.register(Box::new(build))?;
-    Ok(())
 }
 
 /// What runs are decided by.

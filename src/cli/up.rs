@@ -22,7 +22,7 @@ pub(super) fn run(common: &Common, config: Config) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|_| ()));
     block_on(async {
-        let stack = Stack::start(config, loader).await?;
+        let stack = Box::pin(Stack::start(config, loader)).await?;
         stack.print(&mut io::stdout())?;
         stack.service.until_told().await
     })

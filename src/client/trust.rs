@@ -84,6 +84,15 @@ impl Trust {
     }
 }
 
+impl Trust {
+    /// The same for who speaks HTTP/2 and nothing else.
+    pub(super) fn http2(self) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self(Arc::new(config))
+    }
+}
+
 fn wrong(path: &Path, why: impl std::fmt::Display) -> TrustError {
     TrustError { path: path.to_owned(), why: why.to_string() }
 }

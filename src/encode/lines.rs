@@ -249,7 +249,7 @@ fn whole(value: f64) -> Option<i64> {
 }
 
 /// A bound to the letter as Go's client libraries write it (`strconv` with 'g'), so that a series stays the same one.
-pub(super) fn bound(value: f64) -> String {
+pub(crate) fn bound(value: f64) -> String {
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {

@@ -6,6 +6,7 @@ use crate::encode::compress::{Coding, Compressor};
 use crate::encode::name::Scheme;
 use crate::encode::{Encoder, Syntax};
 use crate::exporter::footprint::Footprint;
+use crate::metric::batch::{Batch, Recorder, Tee};
 use hyper::body::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,15 @@ impl Want {
     fn shares_pass(&self, other: &Self) -> bool {
         (self.syntax, self.scheme, &self.pick) == (other.syntax, other.scheme, &other.pick)
     }
+}
+
+/// The samples of a pass over all collectors, and when it began.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The samples.
+    pub batch: Batch,
+    /// When the pass began.
+    pub begun: Instant,
 }
 
 /// A page.
@@ -92,6 +102,10 @@ struct Inbox {
     served: Vec<Waiter>,
     /// The pages of the last pass by the coding that was wanted, for as long as they are young enough for somebody.
     last: Option<(Pass, Vec<(Coding, Page)>)>,
+    /// Who waits for the samples of the next pass over all collectors.
+    recorder: Option<SyncSender<Recorded>>,
+    /// What the last pass over all collectors was made for: one that nobody asked for may serve the next who wants the same.
+    usual: Want,
     /// Tells the thread that its place was taken.
     left: Arc<AtomicBool>,
     /// Wakes the thread; one call that it has not heard yet is as good as many.
@@ -126,6 +140,8 @@ impl ScrapeThread {
             running: None,
             served: Vec::new(),
             last: None,
+            recorder: None,
+            usual: Want::default(),
             left: Arc::clone(&left),
             bell,
             left_behind: 0,
@@ -166,6 +182,35 @@ impl ScrapeThread {
             match tokio::time::timeout(share, &mut page).await {
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(_)) => return Err(Refusal::Later("the scrape thread has ended")),
+                Err(_) => self.leave_behind(),
+            }
+        }
+    }
+
+    /// The samples of the first pass over all collectors that somebody has made within `share`; of one made for this if
+    /// there is none, or if it hangs. It blocks; nobody who wants a page waits for it.
+    pub fn record(&self, share: Duration, patience: Duration) -> Result<Recorded, Refusal> {
+        let (to, samples) = sync_channel(1);
+        lock(&self.inbox, |inbox| inbox.recorder = Some(to.clone()));
+        if let Ok(recorded) = samples.recv_timeout(share) {
+            return Ok(recorded);
+        }
+        let deadline = Instant::now() + patience;
+        loop {
+            // Who is not waiting any more (`reply` is gone) is not served: it is kept until the pass is over.
+            let (reply, _page) = oneshot::channel();
+            let waits = lock(&self.inbox, |inbox| {
+                inbox.recorder = Some(to.clone());
+                inbox.waiting.push_back(Waiter { want: inbox.usual.clone(), reply });
+                inbox.ring()
+            });
+            if !waits {
+                return Err(Refusal::Later("the scrape thread has ended"));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match samples.recv_timeout((left * 2 / 3).max(HANG_MIN)) {
+                Ok(recorded) => return Ok(recorded),
+                Err(_) if left.is_zero() => return Err(Refusal::Later("the pass hangs")),
                 Err(_) => self.leave_behind(),
             }
         }
@@ -249,7 +294,7 @@ impl Inbox {
     }
 
     /// Begins a pass for the first who waits and all who want the same.
-    fn begin(&mut self) -> Option<(Want, Scraper)> {
+    fn begin(&mut self) -> Option<(Want, Scraper, Option<SyncSender<Recorded>>)> {
         // Who has gone in the meantime is not worth a pass.
         self.waiting.retain(|waiter| !waiter.reply.is_closed());
         let want = self.waiting.front()?.want.clone();
@@ -258,7 +303,12 @@ impl Inbox {
         (self.served, self.waiting) = (served, waiting.into());
         self.running = Some(Pass { want: want.clone(), begun: Instant::now(), scraper: self.number });
         self.last = None;
-        Some((want, self.scraper.clone()))
+        let all = want.pick == Pick::All;
+        if all {
+            self.usual.clone_from(&want);
+        }
+        let recorder = self.recorder.take_if(|_| all);
+        Some((want, self.scraper.clone(), recorder))
     }
 
     /// Whom the pass that has just been made serves; if there is nobody more, it is over.
@@ -298,8 +348,8 @@ fn scrape_loop(inbox: &Mutex<Inbox>, rings: &Receiver<()>, left: &AtomicBool) {
     let mut pages = Pages::default();
     let mut footprint = Footprint::new();
     while rung(inbox, rings) {
-        while let Some((want, scraper)) = lock(inbox, Inbox::begin) {
-            let mut written = pages.make(&scraper, &want, left);
+        while let Some((want, scraper, recorder)) = lock(inbox, Inbox::begin) {
+            let mut written = pages.make(&scraper, &want, left, recorder);
             let mut made = Vec::new();
             loop {
                 let served = lock(inbox, |inbox| {
@@ -352,7 +402,13 @@ struct Written<'a> {
 }
 
 impl Pages {
-    fn make(&mut self, scraper: &Scraper, want: &Want, left: &AtomicBool) -> Written<'_> {
+    fn make(
+        &mut self,
+        scraper: &Scraper,
+        want: &Want,
+        left: &AtomicBool,
+        recorder: Option<SyncSender<Recorded>>,
+    ) -> Written<'_> {
         let Self { encoders, compressor } = self;
         let at = encoders.iter().position(|(syntax, _)| *syntax == want.syntax);
         let at = at.unwrap_or_else(|| {
@@ -362,8 +418,22 @@ impl Pages {
         #[expect(clippy::indexing_slicing, reason = "it was found at this place, or pushed above")]
         let encoder = &mut encoders[at].1;
         encoder.clear(want.scheme);
-        scraper.scrape_picked(&want.pick, left, &mut **encoder);
+        match recorder {
+            Some(to) => record(scraper, left, &mut **encoder, &to),
+            None => scraper.scrape_picked(&want.pick, left, &mut **encoder),
+        }
         Written { page: encoder.finish(), given: None, compressor }
+    }
+}
+
+/// Makes a pass over all collectors for a page and for who wants its samples.
+fn record(scraper: &Scraper, left: &AtomicBool, encoder: &mut dyn Encoder, to: &SyncSender<Recorded>) {
+    let (begun, mut recorder) = (Instant::now(), Recorder::default());
+    scraper.scrape_picked(&Pick::All, left, &mut Tee::new(encoder, &mut recorder));
+    // Half a pass would look as if the other half had vanished.
+    if !left.load(Ordering::Acquire) {
+        // Who does not want it any more has gone, or has had another one.
+        let _gone = to.try_send(Recorded { batch: recorder.finish(), begun });
     }
 }
 

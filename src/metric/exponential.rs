@@ -74,6 +74,17 @@ impl Run {
         }
     }
 
+    /// What is left without the observations of `other`, bucket by bucket; none if it holds more of any.
+    pub fn less(&self, other: &Self) -> Option<Self> {
+        let mut out = self.clone();
+        for (at, count) in (other.first..).zip(&other.counts).filter(|(_, count)| **count > 0) {
+            let place = usize::try_from(i64::from(at) - i64::from(self.first)).ok()?;
+            let bucket = out.counts.get_mut(place)?;
+            *bucket = bucket.checked_sub(*count)?;
+        }
+        Some(out)
+    }
+
     /// Whether the indices are some that an observation can have at this scale.
     fn is_sane(&self, scale: i32) -> bool {
         let most = (POWERS_MAX * f64::from(scale).exp2()).min(INDEX_MAX);
@@ -257,6 +268,17 @@ mod tests {
         assert_eq!(fine.scale, 0, "nothing becomes finer");
         fine.at_most(-1);
         assert_eq!(fine.positive, Run { first: -1, counts: vec![3, 7] });
+    }
+
+    #[test]
+    fn what_is_taken_away_was_there() {
+        let run = |first, counts: &[u64]| Run { first, counts: counts.to_vec() };
+        let all = run(-1, &[1, 2, 3]);
+        assert_eq!(all.less(&run(0, &[2, 1])), Some(run(-1, &[1, 0, 2])));
+        assert_eq!(all.less(&run(-5, &[0, 0])), Some(all.clone()));
+        for more in [run(0, &[3]), run(-2, &[1]), run(2, &[1])] {
+            assert_eq!(all.less(&more), None, "{more:?}");
+        }
     }
 
     #[test]

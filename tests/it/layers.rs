@@ -16,10 +16,14 @@ const TABLE: &[(&str, &[&str])] = &[
     ("collect", &["metric", "host"]),
     ("apps", &["metric", "sys", "host", "collect", "encode", "serve", "client"]),
     ("exporter", &["metric", "host", "collect", "encode", "serve", "apps"]),
+    ("export", &["metric", "host", "encode", "client", "otlp", "exporter"]),
     ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching", "otlp"]),
     ("stack", &["sys"]),
     ("services", &["matching"]),
-    ("config", &["host", "client", "otlp", "apps", "collect", "exporter", "optimize", "stack", "services"]),
+    (
+        "config",
+        &["host", "client", "otlp", "apps", "collect", "export", "exporter", "optimize", "stack", "services"],
+    ),
 ];
 
 /// All source files with their text before the first test.

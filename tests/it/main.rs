@@ -22,6 +22,7 @@ mod cost;
 mod crash;
 mod devices;
 mod ending;
+mod export;
 mod formats;
 mod health;
 mod hooks;

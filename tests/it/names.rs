@@ -95,6 +95,7 @@ fn known_later() -> String {
     headroom::otlp::Metrics::new(&registry).unwrap().show(headroom::otlp::TRACES);
     of_statsd(&registry);
     of_scraping(&registry);
+    headroom::export::metrics::Metrics::new(&registry).unwrap().show("otlp");
     let mut out = TextEncoder::default();
     headroom::collect::own::collector(registry).collect(&Host::default(), &mut out).unwrap();
     String::from_utf8(out.page().to_vec()).unwrap()

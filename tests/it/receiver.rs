@@ -24,7 +24,12 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn start(status: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), status)
+    }
+
+    /// The same at this address.
+    pub(crate) fn at(address: SocketAddr, status: &'static str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let receiver = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
         let requests = Arc::clone(&receiver.requests);
         std::thread::spawn(move || {
@@ -85,7 +90,7 @@ pub(crate) struct Span {
 }
 
 /// A field's value: a number, or bytes.
-enum Value<'a> {
+pub(crate) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
 }
@@ -103,7 +108,7 @@ fn varint(bytes: &mut &[u8]) -> u64 {
     value
 }
 
-fn fields(mut bytes: &[u8]) -> Vec<(u64, Value<'_>)> {
+pub(crate) fn fields(mut bytes: &[u8]) -> Vec<(u64, Value<'_>)> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
         let key = varint(&mut bytes);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sends metrics with OpenTelemetry's own SDKs for Python and JavaScript, by gRPC and HTTP, and looks at what becomes of them on
-# the page; and has a real Prometheus scrape native histograms.
+# the page; receives with their messages what Headroom sends; and has a real Prometheus scrape native histograms.
 #   run.sh [HEADROOM]       without an argument the debug binary is built
 # The SDKs come from pip and npm into target/otlp; where neither they nor an index are there, that part is SKIPPED, by name.
 set -eu
@@ -32,6 +32,11 @@ print(*(s.getsockname()[1] for s in all))')
                 [ "$way" = grpc ] || to=http://$http
                 check "Python: $way, $temporality: sent" "$kept/venv/bin/python" "$here/client.py" "$way" "$to" "$temporality" "$TOKEN"
                 check "Python: $way, $temporality: shown" python3 "$here/shown.py" "$page" py "tests/python-$way-$temporality"
+            done
+        done
+        for way in grpc http/protobuf; do
+            for temporality in cumulative delta; do
+                check "Python as the receiver: $way, $temporality" "$kept/venv/bin/python" "$here/receiver.py" "$binary" "$way" "$temporality"
             done
         done
         check 'Python: a wrong token is refused' refused "$kept/venv/bin/python" "$here/client.py" grpc "$grpc" cumulative wrong

@@ -268,3 +268,44 @@ fn the_last_page_is_forgotten_when_it_is_of_no_more_use() {
     }));
     assert!(page.body.is_unique(), "it takes memory that nobody needs");
 }
+
+/// The passes that the samples say there were.
+fn recorded_passes(recorded: &Recorded) -> Option<f64> {
+    recorded.batch.family("passes")?.samples.first()?.value.number()
+}
+
+#[test]
+fn samples_come_from_a_scrape_that_is_near_and_else_from_a_pass_of_their_own() {
+    let mut scraper = scraper();
+    scraper.add("counts", Box::new(Counts(0)));
+    let thread = ScrapeThread::start(scraper, Duration::from_secs(1)).unwrap();
+    let recorder = thread.clone();
+    let waits = std::thread::spawn(move || {
+        let shared = recorder.record(LONG, LONG).unwrap();
+        let own = recorder.record(Duration::ZERO, LONG).unwrap();
+        (recorded_passes(&shared), recorded_passes(&own))
+    });
+    let page = within(async move {
+        while lock(&thread.inbox, |inbox| inbox.recorder.is_none()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Some collectors are not all that there is to be sent.
+        let some = Want { pick: Pick::Only(vec![]), ..Want::default() };
+        text(thread.page(some, LONG).await);
+        text(thread.page(Want::default(), LONG).await)
+    });
+    assert!(page.contains("passes 2\n"), "{page}");
+    assert_eq!(waits.join().unwrap(), (Some(2.0), Some(3.0)));
+}
+
+#[test]
+fn samples_come_without_a_collector_that_hangs() {
+    let (mut scraper, calls, go_on) = hanging();
+    scraper.add("counts", Box::new(Counts(0)));
+    let thread = ScrapeThread::start(scraper, Duration::ZERO).unwrap();
+    let recorded = thread.record(Duration::ZERO, Duration::from_secs(3)).unwrap();
+    calls.recv().unwrap();
+    assert_eq!(recorded_passes(&recorded), Some(2.0), "the first pass was left behind");
+    assert!(recorded.batch.family("returned").is_none());
+    go_on.send(()).unwrap();
+}
