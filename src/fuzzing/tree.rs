@@ -89,6 +89,8 @@ impl Rig {
         let mut out = Self { root: root.to_owned(), host, options: options(root), files, known: Vec::new() };
         for entry in REGISTRY.iter().filter(|entry| !OWN_WAYS.contains(&entry.name)) {
             let watch = Watch::new(&out.root)?;
+            // What another collector has open already would not be seen to be opened.
+            out.host.stat = Host::default().stat;
             let page = out.page(&mut *out.collector(entry), entry.name);
             let opened = watch.opened()?;
             let again = out.page(&mut *out.collector(entry), entry.name);
