@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # what is set here, whoever sources it looks at
 # What the shell tests share; they source it.
 
 failed=0
@@ -9,7 +9,6 @@ check() {
     if said=$("$@" 2>&1); then
         echo "ok    $name"
     else
-        # shellcheck disable=SC2034 # whoever sources this ends with it
         failed=1
         echo "FAIL  $name"
         printf '%s\n' "$said" | tail -n 20 | sed 's/^/        /'
@@ -28,4 +27,34 @@ built() {
         cargo build --quiet --locked --manifest-path "$1/Cargo.toml" >&2
         realpath "${CARGO_TARGET_DIR:-$1/target}/debug/headroom"
     fi
+}
+
+# ready URL LOG: waits until a server answers there; else shows its log and ends the test.
+ready() {
+    i=0
+    until python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' "$1" 2>/dev/null; do
+        i=$((i + 1))
+        if [ "$i" -gt 100 ]; then
+            cat "$2" >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+}
+
+# python_with ROOT FILE: sets `python` to one that has the packages of the file. Without an index that is SKIPPED, by name.
+python_with() {
+    status=0
+    # shellcheck disable=SC2046 # a list of packages
+    python=$("$1/scripts/python-venv.sh" $(cat "$2"))/bin/python || status=$?
+    [ "$status" -eq 0 ] || python=
+    case $status in
+        0) return 0 ;;
+        3) skip "no index of Python packages: $(tr '\n' ' ' <"$2")were not tried" ;;
+        *)
+            failed=1
+            echo "FAIL  the packages of $2"
+            ;;
+    esac
+    return 1
 }

@@ -2,7 +2,7 @@
 # Sends metrics with OpenTelemetry's own SDKs for Python and JavaScript, by gRPC and HTTP, and looks at what becomes of them on
 # the page; receives with their messages what Headroom sends; and has a real Prometheus scrape native histograms.
 #   run.sh [HEADROOM]       without an argument the debug binary is built
-# The SDKs come from pip and npm into target/otlp; where neither they nor an index are there, that part is SKIPPED, by name.
+# The SDKs come from PyPI and npm; where neither they nor an index are there, that part is SKIPPED, by name.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tests/otlp
@@ -25,21 +25,21 @@ all = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
 print(*(s.getsockname()[1] for s in all))')
     page=127.0.0.1:$1 grpc=127.0.0.1:$2 http=127.0.0.1:$3 prometheus=127.0.0.1:$4
     start_headroom
-    if python_sdk; then
+    if python_with "$root" "$here/requirements.txt"; then
         for way in grpc http; do
             for temporality in cumulative delta; do
                 to=$grpc
                 [ "$way" = grpc ] || to=http://$http
-                check "Python: $way, $temporality: sent" "$kept/venv/bin/python" "$here/client.py" "$way" "$to" "$temporality" "$TOKEN"
+                check "Python: $way, $temporality: sent" "$python" "$here/client.py" "$way" "$to" "$temporality" "$TOKEN"
                 check "Python: $way, $temporality: shown" python3 "$here/shown.py" "$page" py "tests/python-$way-$temporality"
             done
         done
         for way in grpc http/protobuf; do
             for temporality in cumulative delta; do
-                check "Python as the receiver: $way, $temporality" "$kept/venv/bin/python" "$here/receiver.py" "$binary" "$way" "$temporality"
+                check "Python as the receiver: $way, $temporality" "$python" "$here/receiver.py" "$binary" "$way" "$temporality"
             done
         done
-        check 'Python: a wrong token is refused' refused "$kept/venv/bin/python" "$here/client.py" grpc "$grpc" cumulative wrong
+        check 'Python: a wrong token is refused' refused "$python" "$here/client.py" grpc "$grpc" cumulative wrong
     fi
     if javascript_sdk; then
         for way in grpc proto json; do
@@ -53,7 +53,7 @@ print(*(s.getsockname()[1] for s in all))')
     fi
     if ! command -v prometheus >/dev/null; then
         skip 'no prometheus: native histograms were not scraped'
-    elif [ -x "$kept/venv/bin/python" ]; then
+    elif [ -n "$python" ]; then
         check 'Prometheus takes exponential histograms as native ones' native
     fi
     return "$failed"
@@ -75,31 +75,10 @@ applications: {otlp: {grpc: '$grpc', http: '$http', token_file: token}}
 END
     "$binary" exporter --config "$work/headroom.yaml" >"$work/headroom.log" 2>&1 &
     pids="$pids $!"
-    i=0
-    until python3 -c "import urllib.request; urllib.request.urlopen('http://$page/-/ready', timeout=5)" 2>/dev/null; do
-        i=$((i + 1))
-        if [ "$i" -gt 100 ]; then
-            cat "$work/headroom.log" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
+    ready "http://$page/-/ready" "$work/headroom.log"
 }
 
 # What is there already in the right version is not asked for again.
-python_sdk() {
-    if ! cmp -s "$here/requirements.txt" "$kept/venv/requirements.txt"; then
-        mkdir -p "$kept"
-        rm -rf "$kept/venv"
-        if ! python3 -m venv "$kept/venv" || ! "$kept/venv/bin/pip" install --quiet --requirement "$here/requirements.txt"; then
-            rm -rf "$kept/venv"
-            skip 'the SDK for Python could not be installed (python3-venv, pip): it was not tried'
-            return 1
-        fi
-        cp "$here/requirements.txt" "$kept/venv/requirements.txt"
-    fi
-}
-
 javascript_sdk() {
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         skip 'no node or npm: the SDK for JavaScript was not tried'
