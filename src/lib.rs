@@ -19,6 +19,7 @@ pub mod matching;
 pub mod metric;
 pub mod optimize;
 pub mod otlp;
+pub mod promql;
 pub mod serve;
 pub mod stack;
 #[cfg(target_os = "linux")]

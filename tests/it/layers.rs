@@ -10,6 +10,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("serve", &[]),
     ("client", &[]),
     ("matching", &[]),
+    ("promql", &[]),
     ("otlp", &["client"]),
     ("host", &["sys"]),
     ("encode", &["metric"]),

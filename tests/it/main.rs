@@ -44,6 +44,7 @@ mod pressure_sockets;
 mod process_exporter;
 mod process_flags;
 mod processes;
+mod promql;
 mod promtool;
 mod protection;
 mod receiver;
