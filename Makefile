@@ -43,6 +43,7 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
 	@$(STAGE) bench-receiver cargo bench --locked --bench receiver
 	@$(STAGE) bench-journal cargo bench --locked --bench journal
+	@$(STAGE) bench-monitor cargo bench --locked --bench monitor
 	@$(STAGE) bench-webhook cargo bench --locked --bench webhook
 
 pressure: build ## the pressure laboratory: Headroom, other tools and nothing, in virtual machines: REPETITIONS each (3)

@@ -9,7 +9,7 @@ mod statsd_mapping;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
-use crate::{apps, client, collect, export, exporter, optimize, otlp, services, stack};
+use crate::{apps, client, collect, export, exporter, monitor, optimize, otlp, services, stack};
 use message::text_error;
 pub(crate) use near::nearest;
 use near::unknown;
@@ -55,6 +55,8 @@ pub struct Config {
     pub export: export::Options,
     /// What `headroom up` starts besides.
     pub up: stack::Options,
+    /// What takes Prometheus's place in `headroom up` where there is none.
+    pub monitor: monitor::Options,
 }
 
 /// How the process logs.
@@ -255,6 +257,7 @@ impl Config {
             return error("otlp.endpoint".into(), why);
         }
         self.export.check().map_err(|(key, why)| (format!("export.{key}"), why))?;
+        self.monitor.check().map_err(|(key, why)| (format!("monitor.{key}"), why))?;
         if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
             return error("optimizer.grafana.url".into(), e.to_string());
         }

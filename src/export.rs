@@ -5,6 +5,7 @@ mod line;
 pub mod metrics;
 pub mod otlp;
 mod pass;
+pub mod passes;
 pub mod queue;
 pub mod remote_write;
 mod resource;

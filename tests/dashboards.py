@@ -116,6 +116,8 @@ HOST = [
         "absent({name})",
     ),
     (r"node_bonding_active", "no interfaces are bonded", "absent({name})"),
+    (r"prometheus_.*", "no Prometheus is scraped", 'absent(up{job="prometheus"})'),
+    (r"alertmanager_.*", "no Alertmanager is scraped", 'absent(up{job="alertmanager"})'),
     (
         r"headroom_web_config_last_reload_successful",
         "no listener has a web configuration",

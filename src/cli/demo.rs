@@ -17,7 +17,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::{Child, Command};
-use watch::{Timeline, Watch};
+use watch::{Servers, Timeline, Watch};
 
 /// The sample application's name: of its process, its group, its target.
 const NAME: &str = "demo-cache";
@@ -127,17 +127,23 @@ async fn show(args: &Args, python: Option<&Path>, directory: &Path) -> Result<Ti
     let out = &mut io::stdout();
     writeln!(out, "Headroom's loop, on real servers. State: {}", state_dir(&config).display())?;
     let stack = Box::pin(Stack::start(config, loader)).await?;
-    if !(stack.prometheus && stack.alertmanager) {
-        stack.service.stop().await;
-        bail!(
-            "the demonstration needs Prometheus and Alertmanager (Debian, Ubuntu: apt-get install prometheus prometheus-alertmanager)"
-        );
+    let (rules, alertmanager) = match (stack.prometheus, stack.alertmanager) {
+        (true, true) => ("Prometheus", Some(alertmanager)),
+        (true, false) => {
+            stack.service.stop().await;
+            bail!(
+                "the demonstration needs an Alertmanager beside Prometheus (Debian, Ubuntu: apt-get install prometheus-alertmanager)"
+            );
+        }
+        (false, has_alertmanager) => ("Headroom's monitor", has_alertmanager.then_some(alertmanager)),
+    };
+    write!(out, "  {rules} http://{prometheus}/  ")?;
+    if let Some(address) = alertmanager {
+        write!(out, "Alertmanager http://{address}/  ")?;
     }
-    writeln!(
-        out,
-        "  Prometheus http://{prometheus}/  Alertmanager http://{alertmanager}/  optimizer http://{optimizer}/"
-    )?;
-    let mut watch = Watch::new(prometheus, alertmanager, optimizer, &stack.token_file()?, NAME)?;
+    writeln!(out, "optimizer http://{optimizer}/")?;
+    let servers = Servers { rules: prometheus, evaluator: rules, alertmanager, optimizer };
+    let mut watch = Watch::new(servers, &stack.token_file()?, NAME)?;
     let told = tell(args, application, &mut watch).await;
     stack.service.stop().await;
     told
@@ -148,7 +154,7 @@ async fn tell(args: &Args, application: Application, watch: &mut Watch) -> Resul
     watch.servers_ready(Duration::from_secs(30)).await?;
     writeln!(
         out,
-        "  both servers are ready; scrapes and rules every {} s, `for` at most {} s",
+        "  the servers are ready; scrapes and rules every {} s, `for` at most {} s",
         INTERVAL.as_secs(),
         FOR_MAX.as_secs()
     )?;
@@ -158,7 +164,7 @@ async fn tell(args: &Args, application: Application, watch: &mut Watch) -> Resul
         out,
         "  {NAME} (process {pid}) starts: budget {BUDGET}, grows by {GROWS_BY_MIB} MiB/s to {GROWS_TO_MIB} MiB\n"
     )?;
-    let mut timeline = Timeline::new(now_millis(), BUDGET.as_u64());
+    let mut timeline = Timeline::new(now_millis(), BUDGET.as_u64(), watch.has_alertmanager());
     let deadline = now_millis() + i64::try_from(args.timeout.as_millis()).unwrap_or(i64::MAX);
     while !timeline.complete() && !timeline.failed() && now_millis() < deadline {
         tokio::time::sleep(Duration::from_millis(150)).await;

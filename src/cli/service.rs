@@ -4,6 +4,7 @@ mod build_info;
 mod exports;
 pub(super) mod probes;
 mod receivers;
+mod reload;
 mod state;
 
 use super::sockets::{bind, bind_all, inherited};
@@ -34,7 +35,7 @@ use crate::serve::metrics::Metrics as HttpMetrics;
 use crate::serve::web::Web;
 use crate::serve::{Handler, Limits, Reload};
 use anyhow::{Context, Result};
-use prometheus::{Gauge, IntGauge, Opts, Registry};
+use prometheus::{Gauge, IntGauge, Registry};
 pub(super) use state::{make_state_dir, state_dir};
 #[cfg(target_os = "linux")]
 pub(super) use state::{make_token, token_path};
@@ -116,6 +117,7 @@ pub(super) struct Service {
     tokens: Option<Arc<Mutex<Tokens>>>,
     /// The counters of this process; the pages of both listeners show them.
     registry: Registry,
+    http: HttpMetrics,
     reloaded: IntGauge,
     reloaded_at: Gauge,
 }
@@ -124,7 +126,7 @@ impl Service {
     /// Binds, starts threads, begins to serve.
     pub(super) async fn start(config: Config, parts: Parts, loader: Loader) -> Result<Self> {
         let registry = Registry::new();
-        let (reloaded, reloaded_at) = reload_gauges(&registry)?;
+        let (reloaded, reloaded_at) = reload::gauges(&registry)?;
         let http = HttpMetrics::new(&registry)?;
         let (stop, stopped) = watch::channel(false);
         let (ask, reloads) = mpsc::channel(1);
@@ -146,12 +148,13 @@ impl Service {
             telemetry: Telemetry::default(),
             tokens: None,
             registry,
+            http,
             reloaded,
             reloaded_at,
         };
         // All sockets and files first: a port that is taken should stop the start before anything has begun.
         let listener = |sockets, name, web| {
-            let (limits, metrics) = (Limits::default(), http.clone());
+            let (limits, metrics) = (Limits::default(), service.http.clone());
             Listener { sockets, name, limits, metrics, web, http2_plain: false }
         };
         let (config, mut exporter, mut optimizer) = (&service.config, None, None);
@@ -167,7 +170,7 @@ impl Service {
         if parts.optimizer {
             let web = web(config.optimizer.web_config_file.as_deref())?;
             let socket = bind(config.optimizer.listen, "optimizer.listen").await?;
-            http.show_refusals("optimizer");
+            service.http.show_refusals("optimizer");
             optimizer = Some(listener(vec![socket], "optimizer", web));
         }
         if let Some(listener) = optimizer {
@@ -175,7 +178,7 @@ impl Service {
             service.spawn(listener, &stopped, api)?;
         }
         if let Some(listener) = exporter {
-            let receivers = service.bind_receivers(&http).await?;
+            let receivers = service.bind_receivers(&service.http).await?;
             let handler = Arc::new(service.start_exporter(reload)?);
             service.spawn(listener, &stopped, handler)?;
             service.start_receivers(receivers)?;
@@ -275,6 +278,29 @@ impl Service {
     /// A receiver that becomes true when the process is to end.
     pub(super) fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
+    }
+
+    /// The thread that makes passes, where the exporter runs.
+    pub(super) fn scrapes(&self) -> Option<&ScrapeThread> {
+        self.scrapes.as_ref()
+    }
+
+    /// The counters of this process.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Serves more pages.
+    pub(super) async fn serve(
+        &mut self,
+        address: SocketAddr,
+        key: &'static str,
+        handler: impl Handler,
+    ) -> Result<()> {
+        let sockets = vec![bind(address, key).await?];
+        let (limits, metrics) = (Limits::default(), self.http.clone());
+        let listener = Listener { sockets, name: "monitor", limits, metrics, web: None, http2_plain: false };
+        self.spawn(listener, &self.stop.subscribe(), Arc::new(handler))
     }
 
     /// Takes a task along, so that the end waits for it.
@@ -416,6 +442,7 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("otlp", old.otlp != new.otlp),
         ("export", old.export != new.export),
         ("up", old.up != new.up),
+        ("monitor", old.monitor != new.monitor),
     ]
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))
@@ -428,26 +455,6 @@ fn web(file: Option<&Path>) -> Result<Option<Web>> {
         tracing::warn!(path = %web.path().display(), "{warning}");
     }
     Ok(Some(web))
-}
-
-fn reload_gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
-    let reloaded = IntGauge::new(
-        "headroom_config_last_reload_successful",
-        "Whether the last reload of the configuration succeeded.",
-    )?;
-    let at = Gauge::new(
-        "headroom_config_last_reload_success_timestamp_seconds",
-        "When the configuration was last read successfully.",
-    )?;
-    let opts = Opts::new("headroom_build_info", "A constant 1 with the version of Headroom.");
-    let build = prometheus::IntGaugeVec::new(opts, &["version"])?;
-    registry.register(Box::new(reloaded.clone()))?;
-    registry.register(Box::new(at.clone()))?;
-    registry.register(Box::new(build.clone()))?;
-    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-    reloaded.set(1);
-    at.set(seconds_now());
-    Ok((reloaded, at))
 }
 
 /// What runs are decided by.

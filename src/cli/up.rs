@@ -1,8 +1,11 @@
 //! `headroom up`: everything on one machine, and where it is.
 
-use super::service::{Loader, Parts, Service, block_on, state_dir};
+use super::service::{Loader, Parts, Service, block_on, now_millis, state_dir};
 use super::{Common, load};
 use crate::config::Config;
+use crate::monitor::api::Api;
+use crate::monitor::notify::To;
+use crate::monitor::{self, Monitor};
 use crate::services;
 use crate::stack::files::{self, Generated, Wiring};
 use crate::stack::supervise::{Program, find};
@@ -12,7 +15,9 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+const PROMETHEUS_KEY: &str = "up.prometheus.listen";
 const PROMETHEUS: [&str; 1] = ["prometheus"];
 /// Debian's name, then upstream's.
 const ALERTMANAGER: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
@@ -36,6 +41,8 @@ pub(super) struct Stack {
     pub prometheus: bool,
     /// Whether Alertmanager was started.
     pub alertmanager: bool,
+    /// What takes Prometheus's place, if that was not started.
+    pub monitor: Option<Monitor>,
     token_file: PathBuf,
     state: PathBuf,
 }
@@ -71,7 +78,7 @@ impl Stack {
         options.prometheus.enabled = prometheus.is_some();
         options.alertmanager.enabled = alertmanager.is_some();
         for (server, key) in
-            [(&options.prometheus, "up.prometheus.listen"), (&options.alertmanager, "up.alertmanager.listen")]
+            [(&options.prometheus, PROMETHEUS_KEY), (&options.alertmanager, "up.alertmanager.listen")]
         {
             if server.enabled {
                 free(server.listen, key)?;
@@ -99,7 +106,16 @@ impl Stack {
             service.adopt(task);
         }
         let (prometheus, alertmanager) = (prometheus.is_some(), alertmanager.is_some());
-        Ok(Self { service, prometheus, alertmanager, token_file, state })
+        let mut monitor = None;
+        if !prometheus && service.config().monitor.enabled {
+            let to = if alertmanager {
+                To::Alertmanager { address: options.alertmanager.listen }
+            } else {
+                To::Optimizer { address: service.config().optimizer.listen, token_file: token_file.clone() }
+            };
+            monitor = Some(watch_alone(&mut service, &options, &generated, to).await?);
+        }
+        Ok(Self { service, prometheus, alertmanager, monitor, token_file, state })
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -120,6 +136,13 @@ impl Stack {
             }
         };
         writeln!(out, "  Prometheus    {}", server(self.prometheus, &config.up.prometheus, "prometheus"))?;
+        if self.monitor.is_some() {
+            let listen = config.up.prometheus.listen;
+            writeln!(
+                out,
+                "  monitor       http://{listen}/ (evaluates the rules and answers queries in its place)"
+            )?;
+        }
         writeln!(
             out,
             "  Alertmanager  {}",
@@ -130,6 +153,30 @@ impl Stack {
         writeln!(out, "Ctrl-C ends all of it.")?;
         out.flush()
     }
+}
+
+/// Starts the monitor, and its pages where Prometheus's would be.
+async fn watch_alone(
+    service: &mut Service,
+    options: &Options,
+    generated: &Generated,
+    to: To,
+) -> Result<Monitor> {
+    let config = service.config();
+    let monitor = Monitor::start(monitor::Parts {
+        options: &config.monitor,
+        interval: options.interval,
+        rules: &generated.rules,
+        scrapes: service.scrapes().context("there is no exporter")?.clone(),
+        exporter: config.exporter.listen.first(),
+        optimizer: config.optimizer.listen,
+        to,
+        now_millis,
+        registry: service.registry(),
+    })?;
+    let api = Api::new(Arc::clone(monitor.shared()));
+    service.serve(options.prometheus.listen, PROMETHEUS_KEY, api).await?;
+    Ok(monitor)
 }
 
 /// A port that somebody else has would make the child end again and again, and its address show a stranger.

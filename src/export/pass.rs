@@ -55,7 +55,8 @@ impl History {
         self.follow(recorded.batch, now_millis.saturating_sub(late))
     }
 
-    fn follow(&mut self, batch: Batch, at_millis: i64) -> Pass {
+    /// Takes the next pass, made at this time.
+    pub(super) fn follow(&mut self, batch: Batch, at_millis: i64) -> Pass {
         self.passes += 1;
         if self.boot_millis.is_none() {
             // It wanders a little as the clock is set; the first one stays, so that no counter seems to begin anew.

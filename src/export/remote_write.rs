@@ -3,7 +3,7 @@
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, …`_2_0/`.
 
 mod message;
-mod series;
+pub(super) mod series;
 
 use super::pass::Pass;
 use super::queue::Record;

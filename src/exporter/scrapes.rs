@@ -43,13 +43,16 @@ impl Want {
 }
 
 /// The samples of a pass over all collectors, and when it began.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recorded {
     /// The samples.
     pub batch: Batch,
     /// When the pass began.
     pub begun: Instant,
 }
+
+/// The way to somebody who waits for the samples of a pass.
+type Recording = Arc<SyncSender<Arc<Recorded>>>;
 
 /// A page.
 #[derive(Clone, Debug)]
@@ -103,7 +106,7 @@ struct Inbox {
     /// The pages of the last pass by the coding that was wanted, for as long as they are young enough for somebody.
     last: Option<(Pass, Vec<(Coding, Page)>)>,
     /// Who waits for the samples of the next pass over all collectors.
-    recorder: Option<SyncSender<Recorded>>,
+    recorders: Vec<Recording>,
     /// What the last pass over all collectors was made for: one that nobody asked for may serve the next who wants the same.
     usual: Want,
     /// Tells the thread that its place was taken.
@@ -140,7 +143,7 @@ impl ScrapeThread {
             running: None,
             served: Vec::new(),
             last: None,
-            recorder: None,
+            recorders: Vec::new(),
             usual: Want::default(),
             left: Arc::clone(&left),
             bell,
@@ -191,7 +194,20 @@ impl ScrapeThread {
     /// there is none, or if it hangs. It blocks; nobody who wants a page waits for it.
     pub fn record(&self, share: Duration, patience: Duration) -> Result<Recorded, Refusal> {
         let (to, samples) = sync_channel(1);
-        lock(&self.inbox, |inbox| inbox.recorder = Some(to.clone()));
+        let to = Arc::new(to);
+        let result = self.record_to(&to, &samples, share, patience);
+        lock(&self.inbox, |inbox| inbox.recorders.retain(|other| !Arc::ptr_eq(other, &to)));
+        result.map(Arc::unwrap_or_clone)
+    }
+
+    fn record_to(
+        &self,
+        to: &Recording,
+        samples: &Receiver<Arc<Recorded>>,
+        share: Duration,
+        patience: Duration,
+    ) -> Result<Arc<Recorded>, Refusal> {
+        lock(&self.inbox, |inbox| inbox.recorders.push(Arc::clone(to)));
         if let Ok(recorded) = samples.recv_timeout(share) {
             return Ok(recorded);
         }
@@ -200,7 +216,9 @@ impl ScrapeThread {
             // Who is not waiting any more (`reply` is gone) is not served: it is kept until the pass is over.
             let (reply, _page) = oneshot::channel();
             let waits = lock(&self.inbox, |inbox| {
-                inbox.recorder = Some(to.clone());
+                if !inbox.recorders.iter().any(|other| Arc::ptr_eq(other, to)) {
+                    inbox.recorders.push(Arc::clone(to));
+                }
                 inbox.waiting.push_back(Waiter { want: inbox.usual.clone(), reply });
                 inbox.ring()
             });
@@ -294,7 +312,7 @@ impl Inbox {
     }
 
     /// Begins a pass for the first who waits and all who want the same.
-    fn begin(&mut self) -> Option<(Want, Scraper, Option<SyncSender<Recorded>>)> {
+    fn begin(&mut self) -> Option<(Want, Scraper, Vec<Recording>)> {
         // Who has gone in the meantime is not worth a pass.
         self.waiting.retain(|waiter| !waiter.reply.is_closed());
         let want = self.waiting.front()?.want.clone();
@@ -307,8 +325,8 @@ impl Inbox {
         if all {
             self.usual.clone_from(&want);
         }
-        let recorder = self.recorder.take_if(|_| all);
-        Some((want, self.scraper.clone(), recorder))
+        let recorders = if all { std::mem::take(&mut self.recorders) } else { Vec::new() };
+        Some((want, self.scraper.clone(), recorders))
     }
 
     /// Whom the pass that has just been made serves; if there is nobody more, it is over.
@@ -348,8 +366,8 @@ fn scrape_loop(inbox: &Mutex<Inbox>, rings: &Receiver<()>, left: &AtomicBool) {
     let mut pages = Pages::default();
     let mut footprint = Footprint::new();
     while rung(inbox, rings) {
-        while let Some((want, scraper, recorder)) = lock(inbox, Inbox::begin) {
-            let mut written = pages.make(&scraper, &want, left, recorder);
+        while let Some((want, scraper, recorders)) = lock(inbox, Inbox::begin) {
+            let mut written = pages.make(&scraper, &want, left, &recorders);
             let mut made = Vec::new();
             loop {
                 let served = lock(inbox, |inbox| {
@@ -407,7 +425,7 @@ impl Pages {
         scraper: &Scraper,
         want: &Want,
         left: &AtomicBool,
-        recorder: Option<SyncSender<Recorded>>,
+        recorders: &[Recording],
     ) -> Written<'_> {
         let Self { encoders, compressor } = self;
         let at = encoders.iter().position(|(syntax, _)| *syntax == want.syntax);
@@ -418,22 +436,26 @@ impl Pages {
         #[expect(clippy::indexing_slicing, reason = "it was found at this place, or pushed above")]
         let encoder = &mut encoders[at].1;
         encoder.clear(want.scheme);
-        match recorder {
-            Some(to) => record(scraper, left, &mut **encoder, &to),
-            None => scraper.scrape_picked(&want.pick, left, &mut **encoder),
+        if recorders.is_empty() {
+            scraper.scrape_picked(&want.pick, left, &mut **encoder);
+        } else {
+            record(scraper, left, &mut **encoder, recorders);
         }
         Written { page: encoder.finish(), given: None, compressor }
     }
 }
 
 /// Makes a pass over all collectors for a page and for who wants its samples.
-fn record(scraper: &Scraper, left: &AtomicBool, encoder: &mut dyn Encoder, to: &SyncSender<Recorded>) {
-    let (begun, mut recorder) = (Instant::now(), Recorder::default());
-    scraper.scrape_picked(&Pick::All, left, &mut Tee::new(encoder, &mut recorder));
+fn record(scraper: &Scraper, left: &AtomicBool, encoder: &mut dyn Encoder, to: &[Recording]) {
+    let (begun, mut samples) = (Instant::now(), Recorder::default());
+    scraper.scrape_picked(&Pick::All, left, &mut Tee::new(encoder, &mut samples));
     // Half a pass would look as if the other half had vanished.
     if !left.load(Ordering::Acquire) {
-        // Who does not want it any more has gone, or has had another one.
-        let _gone = to.try_send(Recorded { batch: recorder.finish(), begun });
+        let recorded = Arc::new(Recorded { batch: samples.finish(), begun });
+        for to in to {
+            // Who does not want it any more has gone, or has had another one.
+            let _gone = to.try_send(Arc::clone(&recorded));
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Generated {
     pub prometheus: PathBuf,
     /// Alertmanager's configuration.
     pub alertmanager: PathBuf,
+    /// The rule files, with their texts.
+    pub rules: Vec<(String, String)>,
 }
 
 /// A file that could not be made.
@@ -57,27 +59,30 @@ pub struct FileError {
 pub fn write(directory: &Path, wiring: &Wiring<'_>) -> Result<Generated, FileError> {
     let rules = directory.join("rules");
     std::fs::create_dir_all(&rules).map_err(|e| FileError { path: rules.clone(), why: e.to_string() })?;
-    for (name, text) in RULES {
-        put(&rules.join(name), text, |value| limit_for(value, wiring.options.for_max))?;
+    let mut texts = Vec::new();
+    for (name, text) in RULES.iter().chain([&wiring.services]) {
+        let path = rules.join(name);
+        let text = put(&path, text, |value| limit_for(value, wiring.options.for_max))?;
+        texts.push((path.display().to_string(), text));
     }
-    let (name, text) = wiring.services;
-    put(&rules.join(name), text, |value| limit_for(value, wiring.options.for_max))?;
     let generated = Generated {
         prometheus: directory.join("prometheus.yml"),
         alertmanager: directory.join("alertmanager.yml"),
+        rules: texts,
     };
     put(&generated.prometheus, PROMETHEUS, |value| prometheus(value, wiring))?;
     put(&generated.alertmanager, ALERTMANAGER, |value| alertmanager(value, wiring))?;
     Ok(generated)
 }
 
-fn put(path: &Path, text: &str, change: impl FnOnce(&mut Value)) -> Result<(), FileError> {
+fn put(path: &Path, text: &str, change: impl FnOnce(&mut Value)) -> Result<String, FileError> {
     let error = |why: String| FileError { path: path.to_owned(), why };
     let mut value: Value = serde_yaml::from_str(text).map_err(|e| error(e.to_string()))?;
     change(&mut value);
     let text = serde_yaml::to_string(&value).map_err(|e| error(e.to_string()))?;
     let text = format!("# Made by `headroom up` at each start; changes here are lost.\n{text}");
-    std::fs::write(path, text).map_err(|e| error(e.to_string()))
+    std::fs::write(path, &text).map_err(|e| error(e.to_string()))?;
+    Ok(text)
 }
 
 fn prometheus(value: &mut Value, wiring: &Wiring<'_>) {

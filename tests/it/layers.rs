@@ -10,6 +10,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("serve", &[]),
     ("client", &[]),
     ("matching", &[]),
+    ("promql", &[]),
     ("otlp", &["client"]),
     ("host", &["sys"]),
     ("encode", &["metric"]),
@@ -17,12 +18,16 @@ const TABLE: &[(&str, &[&str])] = &[
     ("apps", &["metric", "sys", "host", "collect", "encode", "serve", "client"]),
     ("exporter", &["metric", "host", "collect", "encode", "serve", "apps"]),
     ("export", &["metric", "host", "encode", "client", "otlp", "exporter"]),
+    ("monitor", &["promql", "metric", "serve", "client", "export", "exporter"]),
     ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching", "otlp"]),
     ("stack", &["sys"]),
     ("services", &["matching"]),
     (
         "config",
-        &["host", "client", "otlp", "apps", "collect", "export", "exporter", "optimize", "stack", "services"],
+        &[
+            "host", "client", "otlp", "apps", "collect", "export", "exporter", "monitor", "optimize",
+            "stack", "services",
+        ],
     ),
 ];
 

@@ -48,6 +48,8 @@ const STEPS: [(Step, &str); 10] = [
 pub(super) struct Timeline {
     begun_millis: i64,
     budget_bytes: u64,
+    /// Whether the alert goes by way of an Alertmanager.
+    has_alertmanager: bool,
     seen: Vec<(Step, i64, String)>,
     freed_bytes: u64,
     before_bytes: u64,
@@ -59,8 +61,14 @@ pub(super) struct Timeline {
 
 impl Timeline {
     /// A timeline that begins at a time in milliseconds since the epoch.
-    pub(super) fn new(begun_millis: i64, budget_bytes: u64) -> Self {
-        Self { begun_millis, budget_bytes, ..Self::default() }
+    pub(super) fn new(begun_millis: i64, budget_bytes: u64, has_alertmanager: bool) -> Self {
+        Self { begun_millis, budget_bytes, has_alertmanager, ..Self::default() }
+    }
+
+    /// The steps that there are, and their names.
+    fn steps(&self) -> impl Iterator<Item = (Step, &'static str)> {
+        let has_alertmanager = self.has_alertmanager;
+        STEPS.into_iter().filter(move |(step, _)| *step != Step::Alertmanager || has_alertmanager)
     }
 
     fn note(&mut self, step: Step, at_millis: i64, what: impl Into<String>) -> Option<String> {
@@ -84,7 +92,7 @@ impl Timeline {
 
     /// Whether there is nothing left to wait for.
     pub(super) fn complete(&self) -> bool {
-        STEPS.iter().all(|(step, _)| self.at(*step).is_some())
+        self.steps().all(|(step, _)| self.at(step).is_some())
     }
 
     /// Whether the run ended without what it is to show: there is no use in waiting for more.
@@ -101,7 +109,7 @@ impl Timeline {
     pub(super) fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
         let bytes = |b| ByteSize::b(b).display().iec().to_string();
         writeln!(out)?;
-        for (step, name) in STEPS {
+        for (step, name) in self.steps() {
             if self.at(step).is_none() {
                 writeln!(out, "Not seen: {name}")?;
             }
@@ -129,12 +137,8 @@ impl Timeline {
 
     /// The same for programs.
     pub(super) fn json(&self) -> Value {
-        let steps: Vec<Value> = STEPS
-            .iter()
-            .filter_map(|(step, name)| {
-                Some(json!({ "step": name, "seconds": self.since_begin(self.at(*step)?) }))
-            })
-            .collect();
+        let step = |(step, name)| Some(json!({ "step": name, "seconds": self.since_begin(self.at(step)?) }));
+        let steps: Vec<Value> = self.steps().filter_map(step).collect();
         json!({
             "closed": self.closed(), "result": self.result, "freed_bytes": self.freed_bytes,
             "before_bytes": self.before_bytes, "after_bytes": self.after_bytes, "steps": steps
@@ -142,40 +146,56 @@ impl Timeline {
     }
 }
 
-/// Asks Prometheus, Alertmanager and the optimizer.
+/// Who is asked.
+pub(super) struct Servers {
+    /// Who evaluates the rules, by address and
+    pub(super) rules: SocketAddr,
+    /// by name.
+    pub(super) evaluator: &'static str,
+    /// Alertmanager, if there is one.
+    pub(super) alertmanager: Option<SocketAddr>,
+    /// The optimizer.
+    pub(super) optimizer: SocketAddr,
+}
+
+/// Asks the servers how far it is.
 pub(super) struct Watch {
-    prometheus: SocketAddr,
-    alertmanager: SocketAddr,
-    optimizer: SocketAddr,
+    servers: Servers,
     token: Option<HeaderValue>,
     group: &'static str,
 }
 
 impl Watch {
-    /// A watch over the servers at these addresses.
-    pub(super) fn new(
-        prometheus: SocketAddr,
-        alertmanager: SocketAddr,
-        optimizer: SocketAddr,
-        token_file: &Path,
-        group: &'static str,
-    ) -> Result<Self> {
-        Ok(Self { prometheus, alertmanager, optimizer, token: Token::from_file(token_file)?.header(), group })
+    /// Whether there is an Alertmanager.
+    pub(super) fn has_alertmanager(&self) -> bool {
+        self.servers.alertmanager.is_some()
     }
 
-    /// Waits until both servers are ready and Prometheus has scraped the exporter.
+    /// A watch over the servers at these addresses.
+    pub(super) fn new(servers: Servers, token_file: &Path, group: &'static str) -> Result<Self> {
+        Ok(Self { servers, token: Token::from_file(token_file)?.header(), group })
+    }
+
+    /// Waits until the servers are ready and the exporter's samples are there.
     pub(super) async fn servers_ready(&self, wait: Duration) -> Result<()> {
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline {
-            let alertmanager = send(Call::get(format!("http://{}/-/ready", self.alertmanager))).await;
+            let alertmanager = match self.servers.alertmanager {
+                Some(address) => {
+                    let ready = send(Call::get(format!("http://{address}/-/ready"))).await;
+                    ready.is_ok_and(|(status, _)| status.is_success())
+                }
+                None => true,
+            };
             let up = self.value("min(up{job=~\"node|headroom-optimizer|alertmanager\"})").await;
-            if alertmanager.is_ok_and(|(status, _)| status.is_success()) && up.is_some_and(|(_, v)| v > 0.5) {
+            if alertmanager && up.is_some_and(|(_, v)| v > 0.5) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         bail!(
-            "Prometheus or Alertmanager was not ready within {}; see their logs",
+            "{} or Alertmanager was not ready within {}; see the logs",
+            self.servers.evaluator,
             humantime::format_duration(wait)
         )
     }
@@ -208,28 +228,29 @@ impl Watch {
     }
 
     async fn alert(&self, timeline: &mut Timeline, now: i64, lines: &mut Vec<String>) {
-        let answer = self.json(format!("http://{}/api/v1/alerts", self.prometheus), None).await;
+        let answer = self.json(format!("http://{}/api/v1/alerts", self.servers.rules), None).await;
         let Some(answer) = answer.filter(|a| a["status"] == "success") else { return };
         let ours = |a: &&Value| a["labels"]["groupname"] == self.group;
         let alert = answer["data"]["alerts"].as_array().and_then(|all| all.iter().find(ours)).cloned();
+        let by = self.servers.evaluator;
         let name = |a: &Value| a["labels"]["alertname"].as_str().unwrap_or_default().to_owned();
         match alert {
             Some(alert) => {
                 let since = alert["activeAt"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
                 let since = since.map_or(now, jiff::Timestamp::as_millisecond);
-                lines.extend(timeline.note(Step::Pending, since, format!("{} in Prometheus", name(&alert))));
+                lines.extend(timeline.note(Step::Pending, since, format!("{} in {by}", name(&alert))));
                 if alert["state"] == "firing" {
-                    lines.extend(timeline.note(Step::Firing, now, format!("{} in Prometheus", name(&alert))));
+                    lines.extend(timeline.note(Step::Firing, now, format!("{} in {by}", name(&alert))));
                 }
             }
             None if timeline.at(Step::Firing).is_some() => {
-                lines.extend(timeline.note(Step::Resolved, now, "in Prometheus"));
+                lines.extend(timeline.note(Step::Resolved, now, format!("in {by}")));
             }
             None => {}
         }
-        if timeline.at(Step::Alertmanager).is_none() {
-            let filter =
-                format!("http://{}/api/v2/alerts?filter=groupname%3D%22{}%22", self.alertmanager, self.group);
+        if let Some(address) = self.servers.alertmanager.filter(|_| timeline.at(Step::Alertmanager).is_none())
+        {
+            let filter = format!("http://{address}/api/v2/alerts?filter=groupname%3D%22{}%22", self.group);
             let held = self.json(filter, None).await;
             if held.and_then(|h| h.as_array().map(|a| !a.is_empty())).unwrap_or_default() {
                 lines.extend(timeline.note(Step::Alertmanager, now, "and routes it to the optimizer"));
@@ -238,7 +259,7 @@ impl Watch {
     }
 
     async fn record(&self, timeline: &mut Timeline, lines: &mut Vec<String>) {
-        let url = format!("http://{}/api/v1/actions?limit=1&target={}", self.optimizer, self.group);
+        let url = format!("http://{}/api/v1/actions?limit=1&target={}", self.servers.optimizer, self.group);
         let Some(answer) = self.json(url, self.token.clone()).await else { return };
         let entry = &answer["entries"][0];
         let Some(queued) = entry["queued_at_millis"].as_i64() else { return };
@@ -291,7 +312,10 @@ impl Watch {
     /// The newest sample of an expression: its time in milliseconds, and its value.
     async fn value(&self, expression: &str) -> Option<(i64, f64)> {
         let ask = |q: &str| {
-            self.json(format!("http://{}/api/v1/query?query={}", self.prometheus, percent_encoded(q)), None)
+            self.json(
+                format!("http://{}/api/v1/query?query={}", self.servers.rules, percent_encoded(q)),
+                None,
+            )
         };
         let number = |answer: Option<Value>| -> Option<f64> {
             answer?["data"]["result"][0]["value"][1].as_str()?.parse().ok()

@@ -13,11 +13,11 @@ pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 /// A series with one number.
 #[derive(Clone, Debug)]
-pub(super) struct Series<'a> {
+pub(in crate::export) struct Series<'a> {
     /// Sorted, the name among them.
-    pub(super) labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    pub(super) value: f64,
-    pub(super) at_millis: i64,
+    pub(in crate::export) labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub(in crate::export) value: f64,
+    pub(in crate::export) at_millis: i64,
     /// Since when a total counts.
     pub(super) start_millis: Option<i64>,
     pub(super) kind: Kind,
@@ -25,7 +25,7 @@ pub(super) struct Series<'a> {
 }
 
 /// All series of a pass, those that vanished last; with these labels where they have none of the name.
-pub(super) fn series<'a>(pass: &'a Pass, more: &'a BTreeMap<String, String>) -> Vec<Series<'a>> {
+pub(in crate::export) fn series<'a>(pass: &'a Pass, more: &'a BTreeMap<String, String>) -> Vec<Series<'a>> {
     let mut out = Vec::new();
     // Two names that become one are one: the second is left out, as on a page.
     let mut names: HashMap<String, &str> = HashMap::new();

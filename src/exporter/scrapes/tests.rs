@@ -286,7 +286,7 @@ fn samples_come_from_a_scrape_that_is_near_and_else_from_a_pass_of_their_own() {
         (recorded_passes(&shared), recorded_passes(&own))
     });
     let page = within(async move {
-        while lock(&thread.inbox, |inbox| inbox.recorder.is_none()) {
+        while lock(&thread.inbox, |inbox| inbox.recorders.is_empty()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         // Some collectors are not all that there is to be sent.

@@ -1,0 +1,178 @@
+//! Prometheus's HTTP API over what the monitor knows, as far as Grafana and people use it.
+//!
+//! Source: <https://prometheus.io/docs/prometheus/latest/querying/api/>.
+
+mod answer;
+mod parameters;
+mod state;
+
+use super::Shared;
+use crate::promql::{NAME, Query, Window};
+use crate::serve::{Answer, Handler, Limits, body, only_get};
+use answer::{Failure, failed, succeeded};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request, StatusCode};
+use parameters::Parameters;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Queries at once; more wait.
+const QUERIES_MAX: usize = 2;
+/// Points of a series over a time: Prometheus's own number.
+const STEPS_MAX: i64 = 11_000;
+
+/// The pages.
+pub struct Api {
+    shared: Arc<Shared>,
+    places: Semaphore,
+    limits: Limits,
+}
+
+/// What a path asks for.
+type Ask = fn(&Shared, &Parameters) -> Result<Json, Failure>;
+
+impl Api {
+    /// Pages over what a monitor knows.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, places: Semaphore::new(QUERIES_MAX), limits: Limits::default() }
+    }
+}
+
+impl Handler for Api {
+    async fn handle(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        match path.as_str() {
+            "/" => return only_get("landing", request.method()).unwrap_or_else(landing),
+            "/-/healthy" | "/-/ready" => {
+                let ready = || Answer::text("ready", StatusCode::OK, "Headroom's monitor is ready");
+                return only_get("ready", request.method()).unwrap_or_else(ready);
+            }
+            _ => {}
+        }
+        let Some((name, ask, label)) = path.strip_prefix("/api/v1/").and_then(page) else {
+            return Answer::not_found();
+        };
+        let parameters = match self.parameters(name, request).await {
+            Ok(parameters) => parameters.with_label(label),
+            Err(answer) => return answer,
+        };
+        // A query works for as long as it takes on a thread of its own, so that nobody else waits for it.
+        let Ok(_place) = self.places.acquire().await else {
+            return Answer::unavailable(name, "shutting down");
+        };
+        let shared = Arc::clone(&self.shared);
+        match tokio::task::spawn_blocking(move || ask(&shared, &parameters)).await {
+            Ok(Ok(data)) => succeeded(name, &data),
+            Ok(Err(failure)) => failed(name, &failure),
+            Err(_) => Answer::unavailable(name, "the query ended badly; see the log"),
+        }
+    }
+}
+
+impl Api {
+    async fn parameters(&self, name: &'static str, request: Request<Incoming>) -> Result<Parameters, Answer> {
+        let asked = request.uri().query().unwrap_or_default().to_owned();
+        match *request.method() {
+            Method::GET | Method::HEAD => Ok(Parameters::new(asked)),
+            Method::POST => {
+                let kind = request
+                    .headers()
+                    .get(CONTENT_TYPE)
+                    .and_then(|kind| kind.to_str().ok())
+                    .unwrap_or_default();
+                if !kind.starts_with("application/x-www-form-urlencoded") {
+                    let why = "a POST here is a form: application/x-www-form-urlencoded";
+                    return Err(failed(name, &Failure::bad("content-type", why)));
+                }
+                let body = body(name, request, self.limits).await?;
+                Ok(Parameters::new(format!("{}&{asked}", String::from_utf8_lossy(&body))))
+            }
+            _ => Err(Answer::wrong_method(name, "GET, POST")),
+        }
+    }
+}
+
+/// The name of a page, who makes it, and the label that stands in its path.
+fn page(path: &str) -> Option<(&'static str, Ask, Option<&str>)> {
+    let label = path.strip_prefix("label/").and_then(|rest| rest.strip_suffix("/values"));
+    if let Some(label) = label {
+        return Some(("label_values", values, Some(label)));
+    }
+    let (name, ask): (&'static str, Ask) = match path {
+        "query" => ("query", instant),
+        "query_range" => ("query_range", range),
+        "series" => ("series", series),
+        "labels" => ("labels", labels),
+        "rules" => ("rules", |shared, asked| Ok(state::rules(shared, asked))),
+        "alerts" => ("alerts", |shared, _| Ok(state::alerts(shared))),
+        "targets" => ("targets", |shared, _| Ok(state::targets(shared))),
+        "metadata" => ("metadata", |shared, asked| Ok(state::metadata(shared, asked))),
+        "status/buildinfo" => ("buildinfo", |_, _| Ok(state::build())),
+        // Examples of what was counted are not kept.
+        "query_exemplars" => ("query_exemplars", |_, _| Ok(json!([]))),
+        _ => return None,
+    };
+    Some((name, ask, None))
+}
+
+fn instant(shared: &Shared, asked: &Parameters) -> Result<Json, Failure> {
+    let query = Query::parse(&asked.needed("query")?).map_err(|e| Failure::bad("query", &e.to_string()))?;
+    let at = asked.time("time")?.unwrap_or_else(shared.now_millis);
+    let value = query.instant(&shared.history, at, shared.limits).map_err(Failure::from)?;
+    Ok(answer::value(&value, at))
+}
+
+fn range(shared: &Shared, asked: &Parameters) -> Result<Json, Failure> {
+    let query = Query::parse(&asked.needed("query")?).map_err(|e| Failure::bad("query", &e.to_string()))?;
+    let end = |name| asked.time(name)?.ok_or_else(|| Failure::bad(name, "it is missing"));
+    let window = Window { from: end("start")?, to: end("end")? };
+    let step = asked.duration("step")?.ok_or_else(|| Failure::bad("step", "it is missing"))?;
+    if window.to < window.from {
+        return Err(Failure::bad("end", "end timestamp must not be before start time"));
+    }
+    if step <= 0 {
+        return Err(Failure::bad("step", "zero or negative query resolution step widths are not accepted"));
+    }
+    if (window.to - window.from) / step > STEPS_MAX {
+        let why = "exceeded maximum resolution of 11,000 points per timeseries; use a larger step";
+        return Err(Failure::bad("step", why));
+    }
+    let limits = crate::promql::Limits { steps_max: STEPS_MAX + 1, ..shared.limits };
+    let all = query.range(&shared.history, window, step, limits).map_err(Failure::from)?;
+    Ok(answer::matrix(&all))
+}
+
+fn series(shared: &Shared, asked: &Parameters) -> Result<Json, Failure> {
+    let all =
+        asked.matching(shared)?.ok_or_else(|| Failure::bad("match[]", "no match[] parameter provided"))?;
+    Ok(all.iter().map(answer::labels).collect())
+}
+
+fn labels(shared: &Shared, asked: &Parameters) -> Result<Json, Failure> {
+    let all = asked.matching_or_all(shared)?;
+    let names: BTreeSet<&str> = all.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+    Ok(json!(names))
+}
+
+fn values(shared: &Shared, asked: &Parameters) -> Result<Json, Failure> {
+    let label = asked.label();
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if label != NAME && (!label.chars().all(good) || label.starts_with(|c: char| c.is_ascii_digit())) {
+        return Err(Failure::bad("name", &format!("invalid label name: {label:?}")));
+    }
+    let all = asked.matching_or_all(shared)?;
+    let values: BTreeSet<&str> =
+        all.iter().map(|labels| labels.get(label)).filter(|value| !value.is_empty()).collect();
+    Ok(json!(values))
+}
+
+fn landing() -> Answer {
+    Answer::text(
+        "landing",
+        StatusCode::OK,
+        "Headroom's monitor: samples, rules and alerts of this machine, by Prometheus's HTTP API below /api/v1/",
+    )
+}

@@ -1,0 +1,125 @@
+//! Prometheus's query language over series that somebody keeps, with the answers of Prometheus 2.
+//!
+//! What is left out (native histograms, experimental functions) is an error when the expression is read, and never a
+//! silent no. Source: <https://prometheus.io/docs/prometheus/latest/querying/basics/>.
+
+mod aggregate;
+mod binary;
+mod call;
+mod error;
+mod eval;
+mod histogram;
+mod labels;
+mod over_time;
+mod rate;
+mod supported;
+mod value;
+mod window;
+
+pub use error::Error;
+pub use eval::Limits;
+pub use value::{Builder, Labels, NAME, Point, Sample, Series, Value, is_stale, stale};
+pub use window::Window;
+
+use eval::Evaluation;
+use promql_parser::label::{MatchOp, Matcher};
+use promql_parser::parser::{self, Expr, VectorSelector};
+use std::collections::HashMap;
+
+/// Who keeps series.
+pub trait Source {
+    /// The series that all matchers fit, with their points within a window.
+    fn select(&self, matchers: &[Matcher], window: Window) -> Vec<Series>;
+}
+
+/// An expression that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    expr: Expr,
+}
+
+impl Query {
+    /// Reads an expression, and refuses what could not be evaluated.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let expr = parser::parse(text).map_err(Error::Syntax)?;
+        supported::check(&expr)?;
+        Ok(Self { expr })
+    }
+
+    /// What it says at a time, in milliseconds since the epoch.
+    pub fn instant(&self, source: &dyn Source, at: i64, limits: Limits) -> Result<Value, Error> {
+        Evaluation::new(source, &self.expr, Window { from: at, to: at }, limits)?.top(at)
+    }
+
+    /// What it says at each `step` of a window, as series.
+    pub fn range(
+        &self,
+        source: &dyn Source,
+        window: Window,
+        step: i64,
+        limits: Limits,
+    ) -> Result<Vec<Series>, Error> {
+        if step <= 0 || window.to < window.from {
+            return Err(Error::Evaluation("the step or the stretch of time is not positive".to_owned()));
+        }
+        if (window.to - window.from) / step >= limits.steps_max {
+            return Err(Error::TooMuch(format!("{} points in each series", limits.steps_max)));
+        }
+        let evaluation = Evaluation::new(source, &self.expr, window, limits)?;
+        let mut out = Gathered::default();
+        let mut at = window.from;
+        while at <= window.to {
+            match evaluation.answer(at)? {
+                Value::Scalar(value) => out.take(Labels::default(), at, value),
+                Value::Vector(samples) => {
+                    for sample in samples {
+                        out.take(sample.labels, at, sample.value);
+                    }
+                }
+                Value::Matrix(_) | Value::Text(_) => {
+                    return Err(Error::Evaluation(
+                        "only a number or samples can be asked for over a time".to_owned(),
+                    ));
+                }
+            }
+            at += step;
+        }
+        Ok(out.series)
+    }
+}
+
+/// The matchers of a selector, such as `up{job="node"}`.
+pub fn matchers(selector: &str) -> Result<Vec<Matcher>, Error> {
+    match parser::parse(selector).map_err(Error::Syntax)? {
+        Expr::VectorSelector(selector) => {
+            supported::check(&Expr::VectorSelector(selector.clone()))?;
+            Ok(all_matchers(&selector))
+        }
+        _ => Err(Error::Syntax("a selector is wanted".to_owned())),
+    }
+}
+
+/// The matchers of a selector, its name among them.
+fn all_matchers(selector: &VectorSelector) -> Vec<Matcher> {
+    let named = selector.name.as_ref().map(|name| Matcher::new(MatchOp::Equal, NAME, name));
+    named.into_iter().chain(selector.matchers.matchers.iter().cloned()).collect()
+}
+
+/// Samples of many times, by series.
+#[derive(Default)]
+struct Gathered {
+    series: Vec<Series>,
+    places: HashMap<Labels, usize>,
+}
+
+impl Gathered {
+    fn take(&mut self, labels: Labels, at: i64, value: f64) {
+        let point = Point { at, value };
+        if let Some(series) = self.places.get(&labels).and_then(|place| self.series.get_mut(*place)) {
+            series.points.push(point);
+            return;
+        }
+        self.places.insert(labels.clone(), self.series.len());
+        self.series.push(Series { labels, points: vec![point] });
+    }
+}
