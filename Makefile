@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
 .PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards setup-run setup-test setup-bench setup-fuzz \
-	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-vm test-restart test-compose check-macos secrets
+	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-kubernetes test-vm test-restart test-compose check-macos kubernetes secrets
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ deb: build ## build a Debian package into target/deb
 	@$(STAGE) deb scripts/deb.sh target/release/headroom target/deb
 
 # Cheap stages first, so that a slip is reported early; the first that fails ends the run.
-test: setup-test test-fmt test-shell test-clippy check-macos test-python test-unit test-units test-deb test-rules test-deny test-otlp test-statsd test-vm test-restart test-compose ## everything that CI checks
+test: setup-test test-fmt test-shell test-clippy check-macos test-python test-unit test-units test-deb test-rules test-deny test-otlp test-statsd test-kubernetes test-vm test-restart test-compose ## everything that CI checks
 	@echo "== all stages passed"
 
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
@@ -57,6 +57,9 @@ fmt: ## put the code into its form
 
 dashboards: ## write grafana/dashboards from grafana/source
 	@venv=$$(scripts/python-venv.sh $$(cat grafana/source/requirements.txt)) && "$$venv/bin/python" -B grafana/source/generate.py
+
+kubernetes: ## write the rules' objects for Kubernetes from prometheus/rules
+	cargo run --locked --quiet -- rules write --operator --force deploy/kubernetes/monitoring/rules
 
 secrets: ## make the token and the password that docker-compose.yml needs
 	@scripts/secrets.sh
@@ -102,6 +105,9 @@ test-otlp: ## stage: metrics from OpenTelemetry's own SDKs, over every way in
 
 test-statsd: ## stage: StatsD from its clients, and beside the real statsd_exporter
 	@$(STAGE) statsd tests/statsd/run.sh
+
+test-kubernetes: ## stage: the objects for Kubernetes, against the published schemas
+	@$(STAGE) kubernetes tests/kubernetes/run.sh
 
 test-vm: ## stage: reclaim and metrics of control groups v2, on a kernel of its own in a virtual machine
 	@$(STAGE) vm tests/vm/run.sh

@@ -70,6 +70,8 @@ pub struct Options {
     pub grafana: Option<grafana::Options>,
     /// Where silences are looked up before each rung.
     pub alertmanager: Option<Endpoint>,
+    /// Where alerts of other machines are sent on to; without it they are recorded, and nothing is done.
+    pub forward: Option<api::forward::Options>,
     /// The limits that all actions share.
     pub guards: guard::Options,
     /// Stalls that lead to actions without an alert.
@@ -106,6 +108,7 @@ impl Default for Options {
             aftermath: Duration::from_mins(1),
             grafana: None,
             alertmanager: None,
+            forward: None,
             guards: guard::Options::default(),
             pressure: pressure::Options::default(),
             proactive: Vec::new(),
@@ -120,6 +123,7 @@ impl Options {
     pub fn place_files(&mut self, base: &Path) {
         let of_targets = self.targets.iter_mut().flat_map(Target::servers);
         let files = self.alertmanager.iter_mut().chain(of_targets).flat_map(Endpoint::files);
+        let files = files.chain(self.forward.iter_mut().flat_map(api::forward::Options::files));
         files.for_each(|file| *file = base.join(&*file));
     }
 
@@ -138,6 +142,8 @@ impl Options {
     /// Whether Alertmanager can be asked; or the key that is wrong, and why.
     pub fn check_alertmanager(&self) -> Result<(), (String, String)> {
         let checked = self.alertmanager.as_ref().map_or(Ok(()), Endpoint::check);
-        checked.map_err(|(key, why)| (format!("optimizer.alertmanager.{key}"), why))
+        checked.map_err(|(key, why)| (format!("optimizer.alertmanager.{key}"), why))?;
+        let forward = self.forward.as_ref().map_or(Ok(()), api::forward::Options::check);
+        forward.map_err(|(key, why)| (format!("optimizer.forward.{key}"), why))
     }
 }

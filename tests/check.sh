@@ -58,3 +58,24 @@ python_with() {
     esac
     return 1
 }
+
+# node_with ROOT DIRECTORY SCRIPT: sets `node_at` to a directory with the packages of DIRECTORY/package.json and the script, whose
+# modules are looked for beside it. What is there already is not asked for again.
+node_with() {
+    node_at=${CARGO_TARGET_DIR:-$1/target}/node/$(basename "$2")
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        skip "no node or npm: $3 was not tried"
+        return 1
+    fi
+    if ! cmp -s "$2/package.json" "$node_at/package.json"; then
+        rm -rf "$node_at"
+        mkdir -p "$node_at"
+        cp "$2/package.json" "$node_at/package.json"
+        if ! (cd "$node_at" && npm install --silent --ignore-scripts --no-package-lock --no-audit --no-fund); then
+            rm -rf "$node_at"
+            skip "packages could not be installed (npm): $3 was not tried"
+            return 1
+        fi
+    fi
+    cp "$2/$3" "$node_at/$3"
+}

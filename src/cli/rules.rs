@@ -5,7 +5,7 @@ use crate::config::nearest;
 use crate::services::rules::{FILE, HEAD, text as of_services};
 use crate::stack::files::RULES;
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,9 @@ pub(super) enum Rules {
         /// A threshold: NAME=VALUE, as often as needed (names: headroom rules list)
         #[arg(long = "set", value_name = "NAME=VALUE")]
         set: Vec<String>,
+        /// As PrometheusRule objects, for the Prometheus Operator in Kubernetes
+        #[arg(long)]
+        operator: bool,
         /// Replace files that are there and differ
         #[arg(long)]
         force: bool,
@@ -58,7 +61,13 @@ impl Rules {
         let text = match self {
             Self::List => list()?,
             Self::Explain { name } => explain(&name)?,
-            Self::Write { directory, set, force } => write(&directory, &set, force)?,
+            Self::Write { directory, set, operator, force } => {
+                let mut files = with_thresholds(&set)?;
+                if operator {
+                    files = files.into_iter().map(as_object).collect::<Result<_>>()?;
+                }
+                write(&directory, &files, force)?
+            }
             Self::Generate { output, force } => generate(common, output.as_deref(), force)?,
         };
         io::stdout().write_all(text.as_bytes())?;
@@ -96,18 +105,33 @@ fn explain(name: &str) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-fn write(directory: &Path, set: &[String], force: bool) -> Result<String> {
-    let files = with_thresholds(set)?;
+/// A rule file as an object of the Prometheus Operator.
+/// Source: <https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PrometheusRule>.
+fn as_object((file, text): (String, String)) -> Result<(String, String)> {
+    let spec: Value = serde_yaml::from_str(&text).with_context(|| file.clone())?;
+    let name = file.trim_end_matches(".yml");
+    let object = json!({
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": { "name": format!("headroom-{name}"), "labels": { "app.kubernetes.io/name": "headroom" } },
+        "spec": spec,
+    });
+    let yaml = serde_yaml::to_string(&object)?;
+    let head = "# Made by `headroom rules write --operator`; the file that it is made of says why each rule is as it is.\n";
+    Ok((format!("{name}.yaml"), format!("{head}{yaml}")))
+}
+
+fn write(directory: &Path, files: &[(String, String)], force: bool) -> Result<String> {
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     // All are looked at before one is written.
-    for (name, text) in &files {
+    for (name, text) in files {
         let path = directory.join(name);
         if !force && std::fs::read_to_string(&path).is_ok_and(|there| there != *text) {
             bail!("{} is there and differs; --force replaces it", path.display());
         }
     }
     let mut written = Vec::new();
-    for (name, text) in &files {
+    for (name, text) in files {
         let path = directory.join(name);
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
         written.push(format!("{}\n", path.display()));
@@ -132,8 +156,9 @@ fn generate(common: &Common, output: Option<&Path>, force: bool) -> Result<Strin
 }
 
 /// The files, with what `set` says in place of the thresholds of these names.
-fn with_thresholds(set: &[String]) -> Result<Vec<(&'static str, String)>> {
-    let mut files: Vec<_> = RULES.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+fn with_thresholds(set: &[String]) -> Result<Vec<(String, String)>> {
+    let mut files: Vec<_> =
+        RULES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     for one in set {
         let (name, value) =
             one.split_once('=').ok_or_else(|| anyhow!("--set {one}: NAME=VALUE is what it takes"))?;
@@ -242,11 +267,13 @@ mod tests {
     #[test]
     fn files_that_differ_are_replaced_only_by_force() {
         let dir = tempfile::tempdir().unwrap();
-        let set = ["headroom:memory_available_warning:ratio=0.25".to_owned()];
-        write(dir.path(), &[], false).unwrap();
-        write(dir.path(), &[], false).unwrap();
-        assert!(write(dir.path(), &set, false).unwrap_err().to_string().contains("--force"));
-        write(dir.path(), &set, true).unwrap();
+        let (own, set) =
+            (with_thresholds(&[]).unwrap(), ["headroom:memory_available_warning:ratio=0.25".to_owned()]);
+        let other = with_thresholds(&set).unwrap();
+        write(dir.path(), &own, false).unwrap();
+        write(dir.path(), &own, false).unwrap();
+        assert!(write(dir.path(), &other, false).unwrap_err().to_string().contains("--force"));
+        write(dir.path(), &other, true).unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod by_hand;
+pub mod forward;
 mod report;
 
 use super::alert::{self, Alert, Status};
@@ -98,6 +99,7 @@ impl Api {
             return self.counted(if wrong_form { "invalid" } else { "unauthorized" }, refusal);
         }
         let arrival = self.shared.traces.arrival(request.headers());
+        let headers = request.headers().clone();
         let body = match body(NAME, request, self.limits).await {
             Ok(body) => body,
             Err(answer) if answer.status == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -112,8 +114,20 @@ impl Api {
                 return self.counted("invalid", Answer::text(NAME, StatusCode::BAD_REQUEST, e.to_string()));
             }
         };
-        match self.store(alerts, arrival).await {
-            Ok(taken) => self.counted("accepted", Answer::json(NAME, &taken)),
+        let others = self.of_others(&alerts, &headers);
+        let all = alerts.len();
+        let is_own = |place: &usize| !others.values().flatten().any(|other| other == place);
+        let own: Vec<Alert> =
+            alerts.into_iter().zip(0..).filter(|(_, n)| is_own(n)).map(|(alert, _)| alert).collect();
+        let mut taken = Taken { alerts: 0, queued: 0, forwarded: all - own.len() };
+        if !own.is_empty() || all == 0 {
+            match self.store(own, arrival).await {
+                Ok(stored) => taken = Taken { forwarded: taken.forwarded, ..stored },
+                Err(why) => return self.counted("unavailable", Answer::unavailable(NAME, why)),
+            }
+        }
+        match self.send_on(&body, &others, &headers).await {
+            Ok(()) => self.counted("accepted", Answer::json(NAME, &taken)),
             Err(why) => self.counted("unavailable", Answer::unavailable(NAME, why)),
         }
     }
@@ -146,7 +160,11 @@ impl Api {
                 shared.metrics.alerts.with_label_values(&[status]).inc();
             }
             shared.wake();
-            Ok::<_, super::store::StoreError>(Taken { alerts: alerts.len(), queued: queued.len() })
+            Ok::<_, super::store::StoreError>(Taken {
+                alerts: alerts.len(),
+                queued: queued.len(),
+                forwarded: 0,
+            })
         });
         match tokio::time::timeout(STORE_WAIT, written).await {
             Ok(Ok(Ok(taken))) => Ok(taken),
@@ -207,6 +225,13 @@ impl Api {
 struct Taken {
     alerts: usize,
     queued: usize,
+    /// Alerts of other machines that were sent on.
+    forwarded: usize,
+}
+
+/// The tokens of this moment.
+fn lock_tokens(tokens: &Mutex<Tokens>) -> std::sync::MutexGuard<'_, Tokens> {
+    tokens.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, Serialize)]

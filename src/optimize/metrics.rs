@@ -31,6 +31,7 @@ const NOTIFICATION_RESULTS: [&str; 5] = ["accepted", "invalid", "unauthorized", 
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(super) notifications: IntCounterVec,
+    pub(super) forwarded: IntCounterVec,
     pub(super) alerts: IntCounterVec,
     pub(super) runs: IntCounterVec,
     pub(super) runs_active: IntGauge,
@@ -101,6 +102,11 @@ impl Metrics {
             notifications: counter(
                 "notifications_total",
                 "Webhook calls by what became of them.",
+                &["result"],
+            )?,
+            forwarded: counter(
+                "forwarded_total",
+                "Calls that sent alerts on to the optimizer of the machine that they are about, by result: ok or failed.",
                 &["result"],
             )?,
             alerts: counter(

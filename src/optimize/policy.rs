@@ -273,12 +273,17 @@ pub fn decide<'a>(
 }
 
 /// Whether an `instance` label (usually `host:port`) means this machine.
-fn is_own(instance: &str, own_names: &[String]) -> bool {
-    let host = match instance.rsplit_once(':') {
+pub(super) fn is_own(instance: &str, own_names: &[String]) -> bool {
+    let host = host_of(instance);
+    own_names.iter().any(|own| own.eq_ignore_ascii_case(host) || own.eq_ignore_ascii_case(instance))
+}
+
+/// The host of an `instance` label, which usually is `host:port`.
+pub(super) fn host_of(instance: &str) -> &str {
+    match instance.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => instance,
-    };
-    own_names.iter().any(|own| own.eq_ignore_ascii_case(host) || own.eq_ignore_ascii_case(instance))
+    }
 }
 
 #[cfg(test)]

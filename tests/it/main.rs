@@ -24,6 +24,7 @@ mod devices;
 mod ending;
 mod export;
 mod formats;
+mod forward;
 mod health;
 mod hooks;
 mod hostile;

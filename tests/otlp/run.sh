@@ -6,7 +6,6 @@
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tests/otlp
-kept=${CARGO_TARGET_DIR:-$root/target}/otlp
 TOKEN=a-token-of-the-tests
 
 # shellcheck source=tests/check.sh
@@ -41,12 +40,12 @@ print(*(s.getsockname()[1] for s in all))')
         done
         check 'Python: a wrong token is refused' refused "$python" "$here/client.py" grpc "$grpc" cumulative wrong
     fi
-    if javascript_sdk; then
+    if node_with "$root" "$here" client.mjs; then
         for way in grpc proto json; do
             for temporality in cumulative delta; do
                 to=$http
                 [ "$way" != grpc ] || to=$grpc
-                check "JavaScript: $way, $temporality: sent" node "$kept/node/client.mjs" "$way" "$to" "$temporality" "$TOKEN"
+                check "JavaScript: $way, $temporality: sent" node "$node_at/client.mjs" "$way" "$to" "$temporality" "$TOKEN"
                 check "JavaScript: $way, $temporality: shown" python3 "$here/shown.py" "$page" js "js-$way-$temporality"
             done
         done
@@ -76,26 +75,6 @@ END
     "$binary" exporter --config "$work/headroom.yaml" >"$work/headroom.log" 2>&1 &
     pids="$pids $!"
     ready "http://$page/-/ready" "$work/headroom.log"
-}
-
-# What is there already in the right version is not asked for again.
-javascript_sdk() {
-    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-        skip 'no node or npm: the SDK for JavaScript was not tried'
-        return 1
-    fi
-    if ! cmp -s "$here/package.json" "$kept/node/package.json"; then
-        rm -rf "$kept/node"
-        mkdir -p "$kept/node"
-        cp "$here/package.json" "$kept/node/package.json"
-        if ! (cd "$kept/node" && npm install --silent --ignore-scripts --no-package-lock --no-audit --no-fund); then
-            rm -rf "$kept/node"
-            skip 'the SDK for JavaScript could not be installed (npm): it was not tried'
-            return 1
-        fi
-    fi
-    # Modules are looked for beside the script.
-    cp "$here/client.mjs" "$kept/node/client.mjs"
 }
 
 # Whether a client says that it was not let in.
