@@ -1,9 +1,9 @@
 #!/bin/bash
-# Restarts what leaks by the real systemd and the real Docker engine, through `headroom optimizer` and its webhook.
+# Restarts what leaks by the real systemd, the real Docker engine and the real Podman, through `headroom optimizer` and its webhook.
 #   restart.sh [HEADROOM]     without an argument the debug binary is built
 #
 # All of it runs in name spaces of its own, and the manager of systemd, which is a user's, in a control group of its own: it can
-# move no other process, and nothing is left behind. The engine's image is made from busybox.
+# move no other process, and nothing is left behind. The engines' image is made from busybox.
 # What is missing is SKIPPED, by name.
 set -Eeuo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
@@ -50,7 +50,9 @@ echo ${#held} >"$1/held"
 while :; do sleep 1; done
 END
     start_systemd
+    tree
     start_docker
+    start_podman
     start_optimizer
     if [ -n "${manager:-}" ]; then
         check unit "systemd has restarted leak.service, and is healthy"
@@ -58,6 +60,14 @@ END
         check broken "the unit broken.service failed: " failed
     fi
     [ -z "${engine:-}" ] || check container "the container leak was restarted"
+    if [ -n "${pod_engine:-}" ]; then
+        check pod "the container leak was restarted"
+        # Podman has its checks made by systemd's timers, which are not to be had here.
+        while sleep 0.5; do podman_here healthcheck run ill; done >/dev/null 2>&1 &
+        pids+=("$!")
+        check ill "the container ill was restarted, and is unhealthy by its own check" failed
+        check none "the engine answered 404 Not Found: " failed
+    fi
     echo "$passed passed, 0 failed"
 }
 
@@ -71,6 +81,7 @@ clean_up() {
     trap - EXIT ERR
     [ "$status" -eq 0 ] || tail -n 20 "$tmp"/*.log || true
     [ -z "${engine:-}" ] || docker rm -f leak >/dev/null 2>&1 || true
+    [ -z "${pod_engine:-}" ] || podman_here rm -f -t 0 leak ill >/dev/null 2>&1 || true
     # Whoever does not end now ends with the name space.
     for pid in "${pids[@]}"; do
         kill "$pid" 2>/dev/null || true
@@ -127,6 +138,54 @@ systemctl_user() {
     HOME=$tmp/home XDG_RUNTIME_DIR=$tmp/run systemctl --user "$@"
 }
 
+# What an image is made from.
+tree() {
+    local program
+    mkdir -p "$tmp/tree/bin"
+    command -v busybox >/dev/null || return 0
+    cp "$(command -v busybox)" "$tmp/tree/bin/busybox"
+    for program in sh mkdir head tr sleep; do ln -s busybox "$tmp/tree/bin/$program"; done
+}
+
+podman_here() {
+    nsenter --mount --target "$pod_engine" podman --root "$tmp/podman" --runroot "$tmp/podman-run" --storage-driver vfs --cgroup-manager cgroupfs \
+        --events-backend file --log-level error "$@"
+}
+
+# Without networks, and without control groups of its own: those of this machine are not to be touched.
+start_podman() {
+    local program
+    for program in podman conmon busybox; do
+        if ! command -v "$program" >/dev/null; then
+            echo "SKIPPED: no $program; Podman's containers are not restarted"
+            return
+        fi
+    done
+    mkdir -p "$tmp/pod" "$tmp/ill"
+    cat >"$tmp/containers.conf" <<END
+[engine]
+tmp_dir = "$tmp/podman-tmp"
+[containers]
+cgroups = "disabled"
+netns = "none"
+END
+    echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$tmp/policy.json"
+    export CONTAINERS_CONF=$tmp/containers.conf
+    # Where both versions of control groups are mounted, crun takes none of them.
+    unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec sleep infinity' &
+    pod_engine=$!
+    pids+=("$pod_engine")
+    podman_here system service --time 0 "unix://$tmp/podman.sock" >"$tmp/podman.log" 2>&1 &
+    pids+=("$!")
+    wait_until "Podman answers" 60 curl -sf --unix-socket "$tmp/podman.sock" http://localhost/_ping
+    tar -C "$tmp/tree" -c . | podman_here import --signature-policy "$tmp/policy.json" - headroom-restart >/dev/null
+    podman_here run -d --name leak --network none -v "$tmp:$tmp" headroom-restart \
+        sh "$tmp/service.sh" "$tmp/pod" >/dev/null
+    podman_here run -d --name ill --network none -v "$tmp:$tmp" --health-cmd 'test -e /no/such' --health-retries 1 \
+        --health-interval disable headroom-restart sh "$tmp/service.sh" "$tmp/ill" >/dev/null
+    wait_until "Podman's containers hold memory" 120 test -s "$tmp/pod/held" -a -s "$tmp/ill/held"
+}
+
 start_docker() {
     local program
     for program in dockerd docker busybox; do
@@ -143,9 +202,7 @@ start_docker() {
     engine=$!
     pids+=("$engine")
     wait_until "the engine answers" 60 docker version
-    mkdir -p "$tmp/tree/bin" "$tmp/container"
-    cp "$(command -v busybox)" "$tmp/tree/bin/busybox"
-    for program in sh mkdir head tr sleep; do ln -s busybox "$tmp/tree/bin/$program"; done
+    mkdir "$tmp/container"
     tar -C "$tmp/tree" -c . | docker import - headroom-restart >/dev/null
     docker run -d --name leak --network none -v "$tmp:$tmp" headroom-restart \
         sh "$tmp/service.sh" "$tmp/container" >/dev/null
@@ -160,6 +217,9 @@ process_groups:
   - {name: unit, cmdline: ['service.sh $tmp/unit-leak'], memory_budget: 40MiB}
   - {name: broken, cmdline: ['service.sh $tmp/unit-broken'], memory_budget: 40MiB}
   - {name: container, cmdline: ['service.sh $tmp/container'], memory_budget: 40MiB}
+  - {name: pod, cmdline: ['service.sh $tmp/pod'], memory_budget: 40MiB}
+  - {name: ill, cmdline: ['service.sh $tmp/ill'], memory_budget: 40MiB}
+  - {name: none, cmdline: ['service.sh $tmp/(pod|ill)'], memory_budget: 1MiB}
 optimizer:
   listen: 127.0.0.1:$port
   token_file: $tmp/token
@@ -175,6 +235,9 @@ optimizer:
         health: {command: [/usr/bin/test, -s, $tmp/unit-leak/held], within: 20s}
     - {name: broken, process_group: broken, restart: {systemd_unit: broken.service, socket: $tmp/run/systemd/private}}
     - {name: container, process_group: container, restart: {docker: leak, socket: $tmp/docker.sock, grace: 1s}}
+    - {name: pod, process_group: pod, restart: {podman: leak, socket: $tmp/podman.sock, grace: 1s}}
+    - {name: ill, process_group: ill, restart: {podman: ill, socket: $tmp/podman.sock, grace: 1s}}
+    - {name: none, process_group: none, restart: {podman: no-such, socket: $tmp/podman.sock, grace: 1s}}
 END
     "$headroom" optimizer --config "$tmp/headroom.yaml" >"$tmp/optimizer.log" 2>&1 &
     pids+=("$!")

@@ -10,6 +10,9 @@ const REFAULT_SHARE: f64 = 0.1;
 const FADE: f64 = 0.5;
 /// After each back-off twice as many looks are let pass, up to these.
 const LOOKS_MAX: u32 = 32;
+/// The first step after a back-off is so much of a whole one, and each after it twice as large as the one before: what is left by
+/// then is mostly needed, and whatever of it is taken comes back.
+const FIRST_AFTER: f64 = 1.0 / 16.0;
 /// After so many good steps the next back-off is half as long.
 const GOOD_STEPS: u32 = 16;
 /// The fastest that a group may go to swap, in bytes a second.
@@ -75,6 +78,8 @@ pub(super) struct Control {
     looks_left: u32,
     looks: u32,
     good: u32,
+    /// The part of a whole step that the next one is.
+    part: f64,
     working_set: Option<u64>,
 }
 
@@ -88,6 +93,7 @@ impl Control {
             looks_left: 0,
             looks: 1,
             good: 0,
+            part: 1.0,
             working_set: None,
         }
     }
@@ -120,8 +126,9 @@ impl Control {
         let pressure = stalled.saturating_sub(was).as_secs_f64() / seconds;
         let refaulted = now.refaulted_bytes.zip(before.refaulted_bytes).map_or(0, |(a, b)| a - b);
         self.refaulted += refaulted as f64;
-        let whole_step = now.current_bytes as f64 * self.limits.step;
-        let missed = self.refaulted > REFAULT_SHARE * self.taken.max(whole_step);
+        // Of what is less than the smallest step nothing can be told.
+        let least = (now.current_bytes as f64 * self.limits.step * FIRST_AFTER).max(STEP_MIN as f64);
+        let missed = self.refaulted > REFAULT_SHARE * self.taken.max(least);
         (self.taken, self.refaulted) = (self.taken * FADE, self.refaulted * FADE);
         let swapped_out = now.swap_bytes.saturating_sub(before.swap_bytes) as f64 / seconds;
         let why = if pressure >= self.limits.setpoint {
@@ -147,20 +154,18 @@ impl Control {
     }
 
     /// A step, the smaller the nearer the pressure is to its set point.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "parts of a u64, and not negative")]
     fn take(&mut self, now: &Reading, gentle: f64) -> Move {
         // What it does without, it does not need.
         self.working_set = self.working_set.map(|known| known.min(now.current_bytes));
         let room = now.current_bytes.saturating_sub(self.limits.floor_bytes.max(now.protected_bytes));
         let step = now.current_bytes as f64 * self.limits.step * gentle;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a part of a u64, and not negative"
-        )]
         let bytes = (step.max(0.0) as u64).min(room);
         if bytes < STEP_MIN {
             return Move::Hold("nothing above its floor that is worth a step");
         }
+        let bytes = ((bytes as f64 * self.part) as u64).max(STEP_MIN);
+        self.part = (self.part * 2.0).min(1.0);
         self.good += 1;
         if self.good >= GOOD_STEPS {
             (self.good, self.looks) = (0, (self.looks / 2).max(1));
@@ -173,6 +178,7 @@ impl Control {
         self.looks_left = self.looks;
         self.looks = (self.looks * 2).min(LOOKS_MAX);
         self.good = 0;
+        self.part = FIRST_AFTER;
     }
 }
 
