@@ -351,7 +351,10 @@ fn print_phases(log: &Path) {
             }
         }
     }
-    println!("{:<58} {:>8} {:>8} {:>8}", "where it went, as the optimizer tells, ms", "median", "p99", "most");
+    println!(
+        "{:<58} {:>8} {:>8} {:>8}",
+        "where it went, as the optimizer tells, ms", "median", "p99", "most"
+    );
     for (name, mut all) in phases {
         all.sort_by(f64::total_cmp);
         let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize];

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use std::io;
 
-    const STAT: &str = "77 (a) b) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 900 4096000 512 18446744073709551615 1 2 3 4 5 6 7 8 9 10 11 17 3 0 0";
+    const STAT: &str = "77 (a) b) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 900 4096000 512 18446744073709551615 1 2 3 4 5 6 7 8 9 10 11 12 17 3 0 0";
 
     /// The processor that the calling thread is on.
     fn here() -> io::Result<usize> {

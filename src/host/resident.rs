@@ -53,7 +53,8 @@ pub fn hurry() -> io::Result<()> {
 /// What had to be on a disk is there: from here on the calling thread, and what it starts, waits there like all others.
 pub fn written() {
     // Where it is not allowed there was none to give back.
-    let _usual = sys::io_priority(getpid().as_raw_nonzero().get()).and_then(|own| sys::set_io_priority(0, own));
+    let _usual =
+        sys::io_priority(getpid().as_raw_nonzero().get()).and_then(|own| sys::set_io_priority(0, own));
 }
 
 /// Gives the calling thread the turn again that the process's first thread has: what it does next is in no hurry, and is not to

@@ -268,7 +268,9 @@ impl Journal {
         let sql = "UPDATE run SET state = 'acting', reason = NULL, policy = ?2, target = ?3
                    WHERE id = ?1 AND ended_at IS NULL";
         self.without_sync(|j| {
-            j.without_checkpoint(|j| Ok(j.db.prepare_cached(sql)?.execute(params![run, policy, target])? == 1))
+            j.without_checkpoint(
+                |j| Ok(j.db.prepare_cached(sql)?.execute(params![run, policy, target])? == 1),
+            )
         })
     }
 

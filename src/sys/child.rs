@@ -129,8 +129,10 @@ mod tests {
             let at_disks = crate::sys::set_io_priority(0, 2 << 13).is_ok();
             let spared = write(own, "-1").is_ok();
             let mut command = Command::new("/bin/sh");
-            command
-                .args(["-c", "grep CapAmb /proc/self/status; cat /proc/self/oom_score_adj /proc/self/stat; ionice -p $$"]);
+            command.args([
+                "-c",
+                "grep CapAmb /proc/self/status; cat /proc/self/oom_score_adj /proc/self/stat; ionice -p $$",
+            ]);
             ordinary(&mut command);
             let output = command.output().unwrap();
             let _as_before = spared.then(|| write(own, &before).unwrap());

@@ -95,7 +95,8 @@ judge() {
     aim 'of the time its tasks waited, in millionths' $((stalled / seconds)) $STALL_MAX
     # Without these the two above would be met by doing nothing.
     aim 'MiB too many of what it needs' $((needs / MIB > HOT_MIB ? needs / MIB - HOT_MIB : HOT_MIB - needs / MIB)) 6
-    aim 'MiB left of what it does not need' $((COLD_MIB - taken / MIB)) 10
+    # Some of it had gone before, to make room for the rest.
+    aim 'MiB not taken of what it does not need' $((COLD_MIB - taken / MIB)) 30
 }
 
 # aim WHAT VALUE MOST

@@ -8,7 +8,9 @@ const STEP_MIN: u64 = 64 << 10;
 const REFAULT_SHARE: f64 = 0.1;
 /// What was taken and came back counts half after each look.
 const FADE: f64 = 0.5;
-/// After each back-off twice as many looks are let pass, up to these.
+/// After the first back-off so many looks are let pass,
+const LOOKS_MIN: u32 = 4;
+/// and after each that follows twice as many, up to these.
 const LOOKS_MAX: u32 = 32;
 /// The first step after a back-off is so much of a whole one, and each after it twice as large as the one before: what is left by
 /// then is mostly needed, and whatever of it is taken comes back.
@@ -91,7 +93,7 @@ impl Control {
             taken: 0.0,
             refaulted: 0.0,
             looks_left: 0,
-            looks: 1,
+            looks: LOOKS_MIN,
             good: 0,
             part: 1.0,
             working_set: None,
@@ -140,6 +142,8 @@ impl Control {
         };
         if let Some(why) = why {
             self.working_set = Some(now.current_bytes);
+            // What was missed is answered; what is missed later is another matter.
+            (self.taken, self.refaulted) = (0.0, 0.0);
             self.rest();
             return Move::BackOff(why);
         }
@@ -154,7 +158,11 @@ impl Control {
     }
 
     /// A step, the smaller the nearer the pressure is to its set point.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "parts of a u64, and not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "parts of a u64, and not negative"
+    )]
     fn take(&mut self, now: &Reading, gentle: f64) -> Move {
         // What it does without, it does not need.
         self.working_set = self.working_set.map(|known| known.min(now.current_bytes));
@@ -168,7 +176,7 @@ impl Control {
         self.part = (self.part * 2.0).min(1.0);
         self.good += 1;
         if self.good >= GOOD_STEPS {
-            (self.good, self.looks) = (0, (self.looks / 2).max(1));
+            (self.good, self.looks) = (0, (self.looks / 2).max(LOOKS_MIN));
         }
         let file_only = !self.limits.swap || now.swap_free.is_none_or(|free| free < SWAP_FREE_MIN);
         Move::Take { bytes, file_only }
