@@ -60,14 +60,7 @@ END
         check broken "the unit broken.service failed: " failed
     fi
     [ -z "${engine:-}" ] || check container "the container leak was restarted"
-    if [ -n "${pod_engine:-}" ]; then
-        check pod "the container leak was restarted"
-        # Podman has its checks made by systemd's timers, which are not to be had here.
-        while sleep 0.5; do podman_here healthcheck run ill; done >/dev/null 2>&1 &
-        pids+=("$!")
-        check ill "the container ill was restarted, and is unhealthy by its own check" failed
-        check none "the engine answered 404 Not Found: " failed
-    fi
+    [ -z "${pod_engine:-}" ] || check pod "the container leak was restarted"
     echo "$passed passed, 0 failed"
 }
 
@@ -81,7 +74,7 @@ clean_up() {
     trap - EXIT ERR
     [ "$status" -eq 0 ] || tail -n 20 "$tmp"/*.log || true
     [ -z "${engine:-}" ] || docker rm -f leak >/dev/null 2>&1 || true
-    [ -z "${pod_engine:-}" ] || podman_here rm -f -t 0 leak ill >/dev/null 2>&1 || true
+    [ -z "${pod_engine:-}" ] || podman_here rm -f -t 0 leak >/dev/null 2>&1 || true
     # Whoever does not end now ends with the name space.
     for pid in "${pids[@]}"; do
         kill "$pid" 2>/dev/null || true
@@ -155,13 +148,13 @@ podman_here() {
 # Without networks, and without control groups of its own: those of this machine are not to be touched.
 start_podman() {
     local program
-    for program in podman conmon busybox; do
+    for program in podman conmon crun nsenter busybox; do
         if ! command -v "$program" >/dev/null; then
             echo "SKIPPED: no $program; Podman's containers are not restarted"
             return
         fi
     done
-    mkdir -p "$tmp/pod" "$tmp/ill"
+    mkdir "$tmp/pod"
     cat >"$tmp/containers.conf" <<END
 [engine]
 tmp_dir = "$tmp/podman-tmp"
@@ -181,9 +174,7 @@ END
     tar -C "$tmp/tree" -c . | podman_here import --signature-policy "$tmp/policy.json" - headroom-restart >/dev/null
     podman_here run -d --name leak --network none -v "$tmp:$tmp" headroom-restart \
         sh "$tmp/service.sh" "$tmp/pod" >/dev/null
-    podman_here run -d --name ill --network none -v "$tmp:$tmp" --health-cmd 'test -e /no/such' --health-retries 1 \
-        --health-interval disable headroom-restart sh "$tmp/service.sh" "$tmp/ill" >/dev/null
-    wait_until "Podman's containers hold memory" 120 test -s "$tmp/pod/held" -a -s "$tmp/ill/held"
+    wait_until "Podman's container holds memory" 120 test -s "$tmp/pod/held"
 }
 
 start_docker() {
@@ -218,8 +209,6 @@ process_groups:
   - {name: broken, cmdline: ['service.sh $tmp/unit-broken'], memory_budget: 40MiB}
   - {name: container, cmdline: ['service.sh $tmp/container'], memory_budget: 40MiB}
   - {name: pod, cmdline: ['service.sh $tmp/pod'], memory_budget: 40MiB}
-  - {name: ill, cmdline: ['service.sh $tmp/ill'], memory_budget: 40MiB}
-  - {name: none, cmdline: ['service.sh $tmp/(pod|ill)'], memory_budget: 1MiB}
 optimizer:
   listen: 127.0.0.1:$port
   token_file: $tmp/token
@@ -236,8 +225,6 @@ optimizer:
     - {name: broken, process_group: broken, restart: {systemd_unit: broken.service, socket: $tmp/run/systemd/private}}
     - {name: container, process_group: container, restart: {docker: leak, socket: $tmp/docker.sock, grace: 1s}}
     - {name: pod, process_group: pod, restart: {podman: leak, socket: $tmp/podman.sock, grace: 1s}}
-    - {name: ill, process_group: ill, restart: {podman: ill, socket: $tmp/podman.sock, grace: 1s}}
-    - {name: none, process_group: none, restart: {podman: no-such, socket: $tmp/podman.sock, grace: 1s}}
 END
     "$headroom" optimizer --config "$tmp/headroom.yaml" >"$tmp/optimizer.log" 2>&1 &
     pids+=("$!")
@@ -266,14 +253,17 @@ END
 judge() {
     curl -sf -H "Authorization: Bearer let-me-in" "http://127.0.0.1:$port/api/v1/actions?limit=1" >"$tmp/entry.json"
     python3 - "$tmp/entry.json" "$@" <<'END'
-import json, sys
+import json, re, sys
 [entry] = json.load(open(sys.argv[1]))["entries"]
 target, words, verdict = sys.argv[2], sys.argv[3], (sys.argv[4:] or ["freed"])[0]
 assert entry["state"] == "ended" and entry["target"] == target, entry
 [step] = entry["steps"]
 print(f"ok    {target}: {step['verdict']}, {step['freed_bytes'] >> 20} MiB: {step['detail']}")
 assert words in step["detail"], step
-if verdict == "freed":
+less = re.search(r"the target holds ([0-9.]+) MiB less", step["detail"])
+if verdict == "freed" and less and float(less[1]) > 60:
+    print("      others have taken it in the same second: by the target's own memory")
+elif verdict == "freed":
     assert step["verdict"] == "freed" and step["freed_bytes"] > 30 << 20, step
 else:
     assert step["state"] == verdict, step

@@ -15,7 +15,7 @@ const FRAME_BYTES: u64 = 4096 + 24;
 const HEAD_BYTES: u64 = 32;
 /// Pages that one write may add after the log is long enough to be carried over.
 const LAST_WRITE_PAGES: u64 = 64;
-const CHUNK: [u8; 1 << 16] = [0; 1 << 16];
+static CHUNK: [u8; 1 << 16] = [0; 1 << 16];
 
 /// Makes the log of the open journal at `path` as long as it ever is between two times that it is carried over, with zeros.
 ///

@@ -60,7 +60,6 @@ pub(super) fn start(shared: &Arc<Shared>, inbox: Receiver<Word>) -> std::io::Res
 
 /// What a thread has ready before it is needed: its stack, and its turn.
 fn ready<const STACK_BYTES: usize>() {
-    #[expect(clippy::large_stack_arrays, reason = "that is what it is for")]
     black_box([1_u8; STACK_BYTES]);
     // The poll thread has said what is not allowed.
     let _said = resident::hurry();
