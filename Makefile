@@ -9,7 +9,7 @@ STAGE := scripts/stage.sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
-.PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards setup-run setup-test setup-bench setup-fuzz \
+.PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards refaults setup-run setup-test setup-bench setup-fuzz \
 	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-kubernetes test-vm test-restart test-compose check-macos kubernetes secrets
 
 help: ## list the targets
@@ -48,6 +48,9 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 
 pressure: build ## the pressure laboratory: Headroom, other tools and nothing, in virtual machines: REPETITIONS each (3)
 	@$(STAGE) pressure tests/pressure/run.sh $(TARGET)/release/headroom $(or $(REPETITIONS),3)
+
+refaults: build ## what the proactive mode costs a group, in a virtual machine: pages that come back, time waited (some 5 minutes)
+	@$(STAGE) refaults tests/vm/run.sh $(TARGET)/release/headroom proactive.sh
 
 fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_SECONDS each (20)
 	@$(STAGE) fuzz scripts/fuzz.sh

@@ -3,8 +3,9 @@
 //!
 //! `cargo bench --bench reaction -- [ROUNDS]`. A round: the group fills gradually, as with a leak, and then at once, until its
 //! tasks wait for memory; from the first wait, seen by reading the group's total each half millisecond, to the hook's first byte. Then the
-//! same without any notice: a group far from its limit fills at once. The time includes what the rule wants to see before it
-//! calls it a stall. CPU is the kernel's own account of each thread (schedstat). Needs root and control groups.
+//! same without any notice: a group far from its limit fills at once. The first wait may be of microseconds, long before there is
+//! a stall; so the second line counts from the moment at which a window held as much as the rule calls one. Then where the time
+//! went, as the optimizer tells it. CPU is the kernel's own account of each thread (schedstat). Needs root and control groups.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -20,6 +21,7 @@
 use headroom::host::Host;
 use headroom::host::cgroup::{Hierarchies, Version};
 use headroom::host::stall::{Kind, Stalls};
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -38,6 +40,7 @@ const READERS: u64 = 16;
 /// The rule: so much stall in a window, and what must be quiet before the next.
 const RULE: &str = "stall: 10ms, window: 200ms, calm: 1s";
 const STALL: Duration = Duration::from_millis(10);
+const WINDOW: Duration = Duration::from_millis(200);
 /// Longer than it takes to be looked at slowly again.
 const REST: Duration = Duration::from_millis(6500);
 const CALM: Duration = Duration::from_secs(30);
@@ -155,7 +158,7 @@ fn optimizer(dir: &Path, group: &str, hook: SocketAddr) -> (Started, SocketAddr)
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = format!(
         "state_dir: {0}/state\noptimizer:\n  listen: {address}\n  settle: 100ms\n  guards: {{cooldown: 0s, target_cooldown: 0s, \
-         actions_per_hour: 100000, min_gain: 1MiB}}\n  pressure:\n    rules:\n    - {{name: bench, cgroup: {group}, {RULE}, \
+         actions_per_hour: 100000, min_gain: 1MiB, breaker: {{tries: 0}}}}\n  pressure:\n    rules:\n    - {{name: bench, cgroup: {group}, {RULE}, \
          target: bench, bytes: 4MiB, ladder: [app_hook]}}\n  targets:\n  - {{name: bench, cgroup: {group}, hook: {{url: \
          'http://{hook}/'}}}}\n",
         dir.display()
@@ -205,12 +208,18 @@ impl Bench {
     fn round(&mut self, word: &str) -> Option<(f64, f64)> {
         while self.called.try_recv().is_ok() {}
         let before = self.stalls.read().unwrap();
+        let mut window = VecDeque::from([(Instant::now(), before)]);
         writeln!(self.words, "{word}").unwrap();
         let (begun, mut onset, mut enough) = (Instant::now(), None, None);
         let call = loop {
-            let waited = self.stalls.read().unwrap().saturating_sub(before);
-            onset = onset.or_else(|| (waited > Duration::ZERO).then(Instant::now));
-            enough = enough.or_else(|| (waited >= STALL).then(Instant::now));
+            let (now, total) = (Instant::now(), self.stalls.read().unwrap());
+            window.push_back((now, total));
+            // One that is a window old, or older, is what the rest is compared with.
+            while window.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
+                window.pop_front();
+            }
+            onset = onset.or_else(|| (total > before).then_some(now));
+            enough = enough.or_else(|| (total.saturating_sub(window[0].1) >= STALL).then_some(now));
             if let Ok(call) = self.called.recv_timeout(Duration::from_micros(500)) {
                 break Some(call);
             }
@@ -231,14 +240,14 @@ impl Bench {
             "{what}: only {} of {count} stalls led to an action",
             millis.len()
         );
-        let [(median, p99), own] = [&mut millis, &mut own].map(|list| {
+        let [first, own] = [&mut millis, &mut own].map(|list| {
             list.sort_by(f64::total_cmp);
             let at = |share: f64| list[((list.len() - 1) as f64 * share).round() as usize];
             (at(0.5), at(0.99))
         });
-        println!("{what:<58} {median:>8.1} {p99:>8.1}   ({} stalls)", millis.len());
-        println!("{:<58} {:>8.1} {:>8.1}", "    of which since the rule's stall was there", own.0, own.1);
-        (median, p99)
+        println!("{what:<58} {:>8.1} {:>8.1}   ({} stalls)", first.0, first.1, millis.len());
+        println!("{:<58} {:>8.1} {:>8.1}", "    of which since a window held the rule's stall", own.0, own.1);
+        own
     }
 }
 
@@ -300,8 +309,10 @@ fn run(rounds: usize, groups: &Groups, dir: &Path) -> bool {
         "median",
         "p99"
     );
-    let (median, p99) = bench.rounds("a group that runs into its limit", "leak", rounds);
+    let slow = bench.rounds("a group that runs into its limit", "leak", rounds);
+    // No aim: while there is room it is looked at each 250 ms.
     let _blunt = bench.rounds("a group that is far from it, and there at once", "burst", rounds / 2);
+    print_phases(&dir.join("log"));
     println!("synced writes of this disk: {:.1} ms (one stands before each action)", sync_millis(dir));
     println!(
         "while calm: polling {:.3} %, the whole process {:.3} % of one core",
@@ -313,8 +324,8 @@ fn run(rounds: usize, groups: &Groups, dir: &Path) -> bool {
     print_server(pid);
     let mut missed = false;
     for (what, value, max) in [
-        ("ms at the median", median, MEDIAN_MAX),
-        ("ms at p99", p99, P99_MAX),
+        ("ms from the stall at the median", slow.0, MEDIAN_MAX),
+        ("ms from the stall at p99", slow.1, P99_MAX),
         ("of one core for watching, while calm", watching, CORE_MAX),
         ("MiB private, while calm", private, PRIVATE_MIB_MAX),
     ] {
@@ -322,6 +333,34 @@ fn run(rounds: usize, groups: &Groups, dir: &Path) -> bool {
         println!("{value:.4} {what} (aim: at most {max}): {}", if value > max { "MISSED" } else { "met" });
     }
     missed
+}
+
+/// Where the time went between the stall, as the optimizer saw it, and the synced intent: of each phase, and of all.
+fn print_phases(log: &Path) {
+    let mut phases: Vec<(String, Vec<f64>)> = Vec::new();
+    let lines = BufReader::new(File::open(log).unwrap()).lines().map_while(Result::ok);
+    for line in lines.filter(|line| line.contains("phases=")) {
+        let parts = line.split(['"', ' ']).filter_map(|word| {
+            let (name, millis) = word.trim_start_matches("phases=").split_once('=')?;
+            Some((name.to_owned(), millis.parse::<f64>().ok()?))
+        });
+        for (name, millis) in parts.filter(|(name, _)| name != "run") {
+            match phases.iter_mut().find(|(n, _)| *n == name) {
+                Some((_, all)) => all.push(millis),
+                None => phases.push((name, vec![millis])),
+            }
+        }
+    }
+    println!(
+        "{:<58} {:>8} {:>8} {:>8}",
+        "where it went, as the optimizer tells, ms", "median", "p99", "most"
+    );
+    for (name, mut all) in phases {
+        all.sort_by(f64::total_cmp);
+        let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize];
+        let name = if name == "millis" { "all" } else { &name };
+        println!("    {name:<54} {:>8.1} {:>8.1} {:>8.1}", at(0.5), at(0.99), at(1.0));
+    }
 }
 
 /// What is the process's own memory made of.

@@ -46,6 +46,9 @@ main() {
             need docker 'docker-cli|docker.io'
             docker compose version >/dev/null 2>&1 || need docker-compose 'docker-compose|docker-compose-v2'
             need busybox busybox-static
+            # Only crun starts containers without control groups of their own.
+            need podman podman
+            need crun crun
             need curl curl
             # The units' rights, and a Debian to install the package in; systemd itself and lintian are used where they are.
             need strace strace

@@ -7,6 +7,7 @@ pub mod arrivals;
 pub mod attribute;
 pub mod bcache;
 pub mod bcachefs;
+pub mod beside;
 pub mod btrfs;
 pub mod capability;
 pub mod cgroup;

@@ -103,6 +103,30 @@ pub fn lock_memory() -> io::Result<()> {
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
 }
 
+/// Keeps the calling thread on one processor until it is dropped; then it may go where it might before.
+#[derive(Debug)]
+pub struct Stay(rustix::thread::CpuSet);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        // It was allowed before.
+        let _free = rustix::thread::sched_setaffinity(None, &self.0);
+    }
+}
+
+/// Moves the calling thread to a processor that it may run on, and keeps it there. Source: sched_setaffinity(2).
+pub fn stay_on(processor: usize) -> io::Result<Stay> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let before = sched_getaffinity(None)?;
+    if processor >= CpuSet::MAX_CPU || !before.is_set(processor) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let mut one = CpuSet::new();
+    one.set(processor);
+    sched_setaffinity(None, &one)?;
+    Ok(Stay(before))
+}
+
 /// The most ranges that one call takes (`UIO_MAXIOV`).
 pub const RANGES_MAX: usize = 1024;
 

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Restarts what leaks by the real systemd and the real Docker engine, through `headroom optimizer` and its webhook.
+# Restarts what leaks by the real systemd, the real Docker engine and the real Podman, through `headroom optimizer` and its webhook.
 #   restart.sh [HEADROOM]     without an argument the debug binary is built
 #
 # All of it runs in name spaces of its own, and the manager of systemd, which is a user's, in a control group of its own: it can
-# move no other process, and nothing is left behind. The engine's image is made from busybox.
+# move no other process, and nothing is left behind. The engines' image is made from busybox.
 # What is missing is SKIPPED, by name.
 set -Eeuo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
@@ -50,7 +50,9 @@ echo ${#held} >"$1/held"
 while :; do sleep 1; done
 END
     start_systemd
+    tree
     start_docker
+    start_podman
     start_optimizer
     if [ -n "${manager:-}" ]; then
         check unit "systemd has restarted leak.service, and is healthy"
@@ -58,6 +60,7 @@ END
         check broken "the unit broken.service failed: " failed
     fi
     [ -z "${engine:-}" ] || check container "the container leak was restarted"
+    [ -z "${pod_engine:-}" ] || check pod "the container leak was restarted"
     echo "$passed passed, 0 failed"
 }
 
@@ -71,6 +74,7 @@ clean_up() {
     trap - EXIT ERR
     [ "$status" -eq 0 ] || tail -n 20 "$tmp"/*.log || true
     [ -z "${engine:-}" ] || docker rm -f leak >/dev/null 2>&1 || true
+    [ -z "${pod_engine:-}" ] || podman_here rm -f -t 0 leak >/dev/null 2>&1 || true
     # Whoever does not end now ends with the name space.
     for pid in "${pids[@]}"; do
         kill "$pid" 2>/dev/null || true
@@ -127,6 +131,52 @@ systemctl_user() {
     HOME=$tmp/home XDG_RUNTIME_DIR=$tmp/run systemctl --user "$@"
 }
 
+# What an image is made from.
+tree() {
+    local program
+    mkdir -p "$tmp/tree/bin"
+    command -v busybox >/dev/null || return 0
+    cp "$(command -v busybox)" "$tmp/tree/bin/busybox"
+    for program in sh mkdir head tr sleep; do ln -s busybox "$tmp/tree/bin/$program"; done
+}
+
+podman_here() {
+    nsenter --mount --target "$pod_engine" podman --root "$tmp/podman" --runroot "$tmp/podman-run" --storage-driver vfs --cgroup-manager cgroupfs \
+        --events-backend file --log-level error "$@"
+}
+
+# Without networks, and without control groups of its own: those of this machine are not to be touched.
+start_podman() {
+    local program
+    for program in podman conmon crun nsenter busybox; do
+        if ! command -v "$program" >/dev/null; then
+            echo "SKIPPED: no $program; Podman's containers are not restarted"
+            return
+        fi
+    done
+    mkdir "$tmp/pod"
+    cat >"$tmp/containers.conf" <<END
+[engine]
+tmp_dir = "$tmp/podman-tmp"
+[containers]
+cgroups = "disabled"
+netns = "none"
+END
+    echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$tmp/policy.json"
+    export CONTAINERS_CONF=$tmp/containers.conf
+    # Where both versions of control groups are mounted, crun takes none of them.
+    unshare --mount sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec sleep infinity' &
+    pod_engine=$!
+    pids+=("$pod_engine")
+    podman_here system service --time 0 "unix://$tmp/podman.sock" >"$tmp/podman.log" 2>&1 &
+    pids+=("$!")
+    wait_until "Podman answers" 60 curl -sf --unix-socket "$tmp/podman.sock" http://localhost/_ping
+    tar -C "$tmp/tree" -c . | podman_here import --signature-policy "$tmp/policy.json" - headroom-restart >/dev/null
+    podman_here run -d --name leak --network none -v "$tmp:$tmp" headroom-restart \
+        sh "$tmp/service.sh" "$tmp/pod" >/dev/null
+    wait_until "Podman's container holds memory" 120 test -s "$tmp/pod/held"
+}
+
 start_docker() {
     local program
     for program in dockerd docker busybox; do
@@ -143,9 +193,7 @@ start_docker() {
     engine=$!
     pids+=("$engine")
     wait_until "the engine answers" 60 docker version
-    mkdir -p "$tmp/tree/bin" "$tmp/container"
-    cp "$(command -v busybox)" "$tmp/tree/bin/busybox"
-    for program in sh mkdir head tr sleep; do ln -s busybox "$tmp/tree/bin/$program"; done
+    mkdir "$tmp/container"
     tar -C "$tmp/tree" -c . | docker import - headroom-restart >/dev/null
     docker run -d --name leak --network none -v "$tmp:$tmp" headroom-restart \
         sh "$tmp/service.sh" "$tmp/container" >/dev/null
@@ -160,6 +208,7 @@ process_groups:
   - {name: unit, cmdline: ['service.sh $tmp/unit-leak'], memory_budget: 40MiB}
   - {name: broken, cmdline: ['service.sh $tmp/unit-broken'], memory_budget: 40MiB}
   - {name: container, cmdline: ['service.sh $tmp/container'], memory_budget: 40MiB}
+  - {name: pod, cmdline: ['service.sh $tmp/pod'], memory_budget: 40MiB}
 optimizer:
   listen: 127.0.0.1:$port
   token_file: $tmp/token
@@ -175,6 +224,7 @@ optimizer:
         health: {command: [/usr/bin/test, -s, $tmp/unit-leak/held], within: 20s}
     - {name: broken, process_group: broken, restart: {systemd_unit: broken.service, socket: $tmp/run/systemd/private}}
     - {name: container, process_group: container, restart: {docker: leak, socket: $tmp/docker.sock, grace: 1s}}
+    - {name: pod, process_group: pod, restart: {podman: leak, socket: $tmp/podman.sock, grace: 1s}}
 END
     "$headroom" optimizer --config "$tmp/headroom.yaml" >"$tmp/optimizer.log" 2>&1 &
     pids+=("$!")
@@ -203,14 +253,17 @@ END
 judge() {
     curl -sf -H "Authorization: Bearer let-me-in" "http://127.0.0.1:$port/api/v1/actions?limit=1" >"$tmp/entry.json"
     python3 - "$tmp/entry.json" "$@" <<'END'
-import json, sys
+import json, re, sys
 [entry] = json.load(open(sys.argv[1]))["entries"]
 target, words, verdict = sys.argv[2], sys.argv[3], (sys.argv[4:] or ["freed"])[0]
 assert entry["state"] == "ended" and entry["target"] == target, entry
 [step] = entry["steps"]
 print(f"ok    {target}: {step['verdict']}, {step['freed_bytes'] >> 20} MiB: {step['detail']}")
 assert words in step["detail"], step
-if verdict == "freed":
+less = re.search(r"the target holds ([0-9.]+) MiB less", step["detail"])
+if verdict == "freed" and less and float(less[1]) > 60:
+    print("      others have taken it in the same second: by the target's own memory")
+elif verdict == "freed":
     assert step["verdict"] == "freed" and step["freed_bytes"] > 30 << 20, step
 else:
     assert step["state"] == verdict, step

@@ -1,6 +1,6 @@
 //! Plays the scenarios in the virtual machine, one after the other, with one tool beside them; says what came of each.
 
-use super::kernel::{Group, field, now_millis, read};
+use super::kernel::{Group, Swap, field, now_millis, read};
 use super::sampler::{Sampler, gained, onset};
 use super::scenario::{ALL, Kind, Part, Scenario, UNDISTURBED_MILLIS};
 use super::tool::{ROOM, Tool};
@@ -104,6 +104,7 @@ fn one(scenario: &Scenario, name: &str) -> String {
     for group in ["/app/service", "/app/cache", "/batch/job", "/tenant/cache"] {
         Group::make(group);
     }
+    let swap = Swap::make(scenario.swap_mib);
     let mut tool = Tool::start(name);
     let mut players: Vec<Player> =
         scenario.parts.iter().filter(|p| p.first).map(|&p| Player::start(p)).collect();
@@ -137,6 +138,7 @@ fn one(scenario: &Scenario, name: &str) -> String {
     }
     tool.end();
     clean(scenario);
+    drop(swap);
     Group::make("/app").end();
     Group::make("/batch").end();
     Group::make("/tenant").end();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,36 @@ pub fn stalls(text: &str) -> (f64, f64) {
         line.and_then(|line| line.rsplit("total=").next()?.trim().parse::<f64>().ok()).unwrap_or(0.0) / 1e3
     };
     (total("some"), total("full"))
+}
+
+/// Swap on zram, which goes when this is dropped.
+pub struct Swap;
+
+impl Swap {
+    /// So large; none of 0.
+    pub fn make(mib: u64) -> Option<Self> {
+        if mib == 0 {
+            return None;
+        }
+        let device = Path::new("/sys/block/zram0");
+        let _other = fs::write(device.join("comp_algorithm"), "lz4");
+        fs::write(device.join("disksize"), format!("{mib}M")).unwrap_or_else(|e| panic!("zram: {e}"));
+        busybox(&["mkswap", "/dev/zram0"]);
+        busybox(&["swapon", "/dev/zram0"]);
+        Some(Self)
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        busybox(&["swapoff", "/dev/zram0"]);
+        let _kept = fs::write("/sys/block/zram0/reset", "1");
+    }
+}
+
+fn busybox(words: &[&str]) {
+    let status = Command::new("busybox").args(words).stdout(Stdio::null()).status();
+    assert!(status.is_ok_and(|s| s.success()), "{words:?}");
 }
 
 /// A control group that goes, with all that is in it, when the scenario ends.

@@ -30,6 +30,10 @@ pub struct Scenario {
     pub parts: &'static [Part],
     /// The group that is pressed, and its limit; without it the whole machine is.
     pub limit: Option<(&'static str, &'static str)>,
+    /// Compressed swap in the machine's own memory, in MiB; 0 is none.
+    pub swap_mib: u64,
+    /// The longest that some task may wait for memory in all, with Headroom, in milliseconds.
+    pub some_max: Option<f64>,
     /// The longest that it may take; it ends before when the jobs are done, or the culprit is gone.
     pub seconds: u64,
 }
@@ -72,12 +76,14 @@ const fn tenant(part: Part, group: &'static str, words: &'static [&'static str])
 /// Until a job that came through would have ended by itself, no process goes without somebody's doing.
 pub const UNDISTURBED_MILLIS: u64 = 5000;
 
-pub const ALL: [Scenario; 7] = [
+pub const ALL: [Scenario; 8] = [
     Scenario {
         name: "calm",
         what: "nothing happens: how long the service takes when all is well",
         parts: &[SERVICE, CACHE],
         limit: None,
+        swap_mib: 0,
+        some_max: None,
         seconds: 4,
     },
     Scenario {
@@ -85,13 +91,26 @@ pub const ALL: [Scenario; 7] = [
         what: "a slow leak (30 MiB/s) beside the service, and a cache that can give way",
         parts: &[SERVICE, CACHE, batch("leak", Kind::Culprit, &["grow", "100000", "30", "0"])],
         limit: None,
+        swap_mib: 0,
+        some_max: None,
         seconds: 25,
+    },
+    Scenario {
+        name: "thrash",
+        what: "the same leak in a machine with 300 MiB of compressed swap, which only puts off the end",
+        parts: &[SERVICE, CACHE, batch("leak", Kind::Culprit, &["grow", "100000", "30", "0"])],
+        limit: None,
+        swap_mib: 300,
+        some_max: Some(100.0),
+        seconds: 40,
     },
     Scenario {
         name: "burst",
         what: "a job that needs 360 MiB for a while, at 60 MiB/s; a cache that can give way",
         parts: &[SERVICE, CACHE, batch("job", Kind::Job, &["grow", "360", "60", "3000"])],
         limit: None,
+        swap_mib: 0,
+        some_max: None,
         seconds: 40,
     },
     Scenario {
@@ -99,6 +118,8 @@ pub const ALL: [Scenario; 7] = [
         what: "a job that reads a file larger than the machine, over and over",
         parts: &[SERVICE, CACHE, batch("hog", Kind::Lasting, &["hog", BIG])],
         limit: None,
+        swap_mib: 0,
+        some_max: None,
         seconds: 8,
     },
     Scenario {
@@ -106,6 +127,8 @@ pub const ALL: [Scenario; 7] = [
         what: "66 processes of 6 MiB each, which work at the same time; a cache that can give way",
         parts: &[SERVICE, CACHE, batch("swarm", Kind::Job, &["swarm", "66", "6", "60", "6000"])],
         limit: None,
+        swap_mib: 0,
+        some_max: None,
         seconds: 60,
     },
     Scenario {
@@ -121,6 +144,8 @@ pub const ALL: [Scenario; 7] = [
             ),
         ],
         limit: Some(("/tenant", "220M")),
+        swap_mib: 0,
+        some_max: None,
         seconds: 40,
     },
     Scenario {
@@ -128,6 +153,8 @@ pub const ALL: [Scenario; 7] = [
         what: "an application whose cache of 300 MiB grows on (40 MiB/s), with a hook",
         parts: &[SERVICE, tenant(CACHE, CACHE.group, &["cache", "300", "127.0.0.1:8001", "40"])],
         limit: None,
+        swap_mib: 0,
+        some_max: None,
         seconds: 15,
     },
 ];

@@ -5,7 +5,7 @@
 //! beginning. The same machine with memory to spare (`room`) is as good as it gets: what is no more than half again of that
 //! is as good as with no trouble at all, and counts as met.
 
-use super::scenario::ALL;
+use super::scenario::{ALL, Scenario};
 use super::tool::{HEADROOM, NOTHING, ROOM};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -126,7 +126,7 @@ pub fn show(file: &str, names: &[&str]) -> ExitCode {
             }
         }
         if scenario.name != "calm" && tools.iter().any(|tool| tool == HEADROOM) {
-            verdicts.extend(judge(scenario.name, &tools, cell, repetitions));
+            verdicts.extend(judge(scenario, &tools, cell, repetitions));
         }
     }
     println!("\ntargets");
@@ -137,11 +137,12 @@ pub fn show(file: &str, names: &[&str]) -> ExitCode {
 }
 
 fn judge<'c>(
-    name: &str,
+    scenario: &Scenario,
     tools: &[String],
     cell: impl Fn(&str) -> Option<&'c Cell>,
     repetitions: usize,
 ) -> Vec<(bool, String)> {
+    let name = scenario.name;
     let Some(own) = cell(HEADROOM).filter(|own| own.0.len() == repetitions) else {
         return vec![(false, format!("{name}: not all repetitions with Headroom came to their end"))];
     };
@@ -164,6 +165,10 @@ fn judge<'c>(
             worst < theirs || worst <= floor,
             format!("{name}: worst answer {worst:.1} ms, less than {theirs:.1} ms with {peer}, or at most {floor:.1} ms"),
         ));
+    }
+    if let Some(most) = scenario.some_max {
+        let some = own.median("some").unwrap_or(f64::INFINITY);
+        out.push((some <= most, format!("{name}: some task waited for {some:.0} ms, at most {most:.0} ms")));
     }
     // Without any trouble there is nothing to react to. Who acts before it has no time, or one below nothing.
     let troubled = own.word("trouble").any(|word| word == "true");

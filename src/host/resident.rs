@@ -13,6 +13,10 @@ use std::process::Command;
 const IPC_LOCK: u32 = 14;
 /// Enough to be asked before all that is as it was started.
 const NICE: i32 = -10;
+/// Before all others at a disk: the lowest level of the class for real time, which few programs are in. It wants CAP_SYS_NICE.
+const DISK_FIRST: u16 = 1 << 13 | 7;
+/// The best that anybody may have without.
+const DISK_BEST: u16 = 2 << 13;
 /// This process's own, whatever host is looked at.
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 
@@ -36,16 +40,27 @@ fn may_lock() -> bool {
     mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m & (1 << IPC_LOCK) != 0)
 }
 
-/// Puts the calling thread before others that wait for a processor: those that stall for memory are many, and reclaim by
-/// themselves all the time. Needs CAP_SYS_NICE.
+/// Puts the calling thread before others that wait for a processor or a disk: those that stall for memory are many, reclaim by
+/// themselves all the time, and read again what was taken from them, while an action waits for its intent to be on that disk.
+/// Needs CAP_SYS_NICE.
 pub fn hurry() -> io::Result<()> {
+    // Where the disk's scheduler asks for no priority, there is none to have.
+    let _asked = sys::set_io_priority(0, DISK_FIRST).or_else(|_| sys::set_io_priority(0, DISK_BEST));
     // On Linux, of nobody is of the calling thread.
     Ok(setpriority_process(None, NICE)?)
+}
+
+/// What had to be on a disk is there: from here on the calling thread, and what it starts, waits there like all others.
+pub fn written() {
+    // Where it is not allowed there was none to give back.
+    let _usual =
+        sys::io_priority(getpid().as_raw_nonzero().get()).and_then(|own| sys::set_io_priority(0, own));
 }
 
 /// Gives the calling thread the turn again that the process's first thread has: what it does next is in no hurry, and is not to
 /// keep others waiting who are.
 pub fn relax() -> io::Result<()> {
+    written();
     let usual = getpriority_process(Some(getpid()))?;
     Ok(setpriority_process(None, usual)?)
 }
@@ -73,10 +88,14 @@ mod tests {
             // Where it is not allowed there is nothing to end.
             let hurried = hurry().is_ok();
             assert_eq!(getpriority_process(None).unwrap(), if hurried { NICE } else { usual });
+            assert!([DISK_FIRST, DISK_BEST].contains(&sys::io_priority(0).unwrap()));
+            written();
+            assert_eq!(getpriority_process(None).unwrap(), if hurried { NICE } else { usual });
             relax().unwrap();
-            getpriority_process(None).unwrap()
+            (getpriority_process(None).unwrap(), sys::io_priority(0).unwrap())
         });
-        assert_eq!(thread.join().unwrap(), usual);
+        let disk = sys::io_priority(getpid().as_raw_nonzero().get()).unwrap();
+        assert_eq!(thread.join().unwrap(), (usual, disk));
     }
 
     #[test]

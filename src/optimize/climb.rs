@@ -339,15 +339,25 @@ impl Climb {
     /// Carries out what was intended, measures, and writes the outcome.
     fn act(&self, shared: &Shared, step: i64, rung: &Rung<'_>, tally: &mut Tally) {
         let name = rung.action.name();
-        tracing::info!(
-            run = self.run.id, step, action = name, target = self.target.name, want_bytes = rung.want_bytes,
-            plan = %rung.plan.intent, "action begins"
-        );
+        // Whoever takes the words may stall, too: where that is what it is about, they come after the deed.
+        let say = || {
+            tracing::info!(
+                run = self.run.id, step, action = name, target = self.target.name, want_bytes = rung.want_bytes,
+                plan = %rung.plan.intent, "action begins"
+            );
+        };
+        if self.alarm.is_none() {
+            say();
+        }
         let (begun, begun_at) = (Instant::now(), (shared.clock)());
         let act = shared.traces.span("act");
         let done = self.carry_out(shared, step, rung);
         drop(act);
+        if self.alarm.is_some() {
+            say();
+        }
         let acted_at = (shared.clock)();
+        shared.pressure.acted_on(&self.target.name);
         if let Some(alarm) = &self.alarm {
             alarm.acted();
             alarm.has_acted(tally.steps == 0, self.run.id, shared);

@@ -10,6 +10,7 @@ mod history;
 mod lease;
 mod past;
 mod request;
+mod room;
 mod rows;
 mod schema;
 mod tries;
@@ -169,6 +170,10 @@ impl Journal {
         db.pragma_update(None, "foreign_keys", true)?;
         let mut journal = Self { db };
         schema::bring_up(&mut journal.db)?;
+        // Without it each write is only slower.
+        if let Err(e) = room::make(path) {
+            tracing::debug!(error = %e, "the journal's log has no room made ahead");
+        }
         Ok(journal)
     }
 
@@ -240,20 +245,46 @@ impl Journal {
 
     /// These runs wait. One transaction: many may wait at once, and again and again.
     pub fn defer(&mut self, waiting: &[Waiting]) -> Result<(), JournalError> {
-        let tx = self.db.transaction()?;
         let sql = "UPDATE run SET state = 'waiting', not_before = ?2, reason = ?3, policy = ?4, target = ?5
                    WHERE id = ?1 AND ended_at IS NULL";
-        for w in waiting {
-            tx.prepare_cached(sql)?.execute(params![w.run, w.not_before, w.reason, w.policy, w.target])?;
-        }
-        Ok(tx.commit()?)
+        self.without_sync(|j| {
+            let tx = j.db.transaction()?;
+            for w in waiting {
+                tx.prepare_cached(sql)?.execute(params![
+                    w.run,
+                    w.not_before,
+                    w.reason,
+                    w.policy,
+                    w.target
+                ])?;
+            }
+            Ok(tx.commit()?)
+        })
     }
 
-    /// The run is in the hands of a worker; false if it has ended meanwhile.
+    /// The run is in the hands of a worker; false if it has ended meanwhile. It is on the disk no later than the intent of its
+    /// first step.
     pub fn begin_run(&mut self, run: i64, policy: &str, target: &str) -> Result<bool, JournalError> {
         let sql = "UPDATE run SET state = 'acting', reason = NULL, policy = ?2, target = ?3
                    WHERE id = ?1 AND ended_at IS NULL";
-        Ok(self.db.execute(sql, params![run, policy, target])? == 1)
+        self.without_sync(|j| {
+            j.without_checkpoint(
+                |j| Ok(j.db.prepare_cached(sql)?.execute(params![run, policy, target])? == 1),
+            )
+        })
+    }
+
+    /// A write that may be lost with the power, and with nothing else: the machine that comes up again finds what was before it,
+    /// which is as true. It stands in the log before whatever is synced later, and is on the disk with that.
+    fn without_sync<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        let written = write(self);
+        // An error closes the journal, and the next use opens it as it should be.
+        self.db.pragma_update(None, "synchronous", "FULL")?;
+        written
     }
 
     /// The run has ended; false if it had before.

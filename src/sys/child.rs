@@ -16,7 +16,7 @@ const SCORE: &CStr = c"/proc/self/oom_score_adj";
 /// are), not before others when processors are short, and not spared when memory is.
 pub fn ordinary(command: &mut Command) {
     // SAFETY: between fork and exec only system calls are made that are safe after a fork (prctl, getpriority, setpriority,
-    // open, read, write, close); nothing is allocated and no lock is taken.
+    // ioprio_get, ioprio_set, open, read, write, close); nothing is allocated and no lock is taken.
     unsafe {
         command.pre_exec(begin);
     }
@@ -44,6 +44,7 @@ fn begin() -> io::Result<()> {
     if getpriority_process(None)? < 0 {
         setpriority_process(None, 0)?;
     }
+    be_no_earlier_at_disks();
     // What is not allowed (a kernel without it, another /proc) leaves it where its parent is.
     let _as_it_is = be_as_likely_as_others(SCORE);
     Ok(())
@@ -57,6 +58,17 @@ fn clear_ambient() -> io::Result<()> {
         // A kernel before 4.3 has no such set.
         e if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         e => Err(e),
+    }
+}
+
+/// One that its parent has for itself: before others. One that was given to the whole process, to be later than others, stays.
+fn be_no_earlier_at_disks() {
+    const REAL_TIME: u16 = 1;
+    const BEST_EFFORT: u16 = 2;
+    let early = |own: u16| own >> 13 == REAL_TIME || own == BEST_EFFORT << 13;
+    if super::io_priority(0).is_ok_and(early) {
+        // What its nice value says; a kernel that allows no change gave no class either.
+        let _as_it_is = super::set_io_priority(0, 0);
     }
 }
 
@@ -114,16 +126,19 @@ mod tests {
         let said = std::thread::spawn(move || {
             let ambient = make_ambient();
             let early = setpriority_process(None, -5).is_ok();
+            let at_disks = crate::sys::set_io_priority(0, 2 << 13).is_ok();
             let spared = write(own, "-1").is_ok();
             let mut command = Command::new("/bin/sh");
-            command
-                .args(["-c", "grep CapAmb /proc/self/status; cat /proc/self/oom_score_adj /proc/self/stat"]);
+            command.args([
+                "-c",
+                "grep CapAmb /proc/self/status; cat /proc/self/oom_score_adj /proc/self/stat; ionice -p $$",
+            ]);
             ordinary(&mut command);
             let output = command.output().unwrap();
             let _as_before = spared.then(|| write(own, &before).unwrap());
-            (ambient, early, spared, String::from_utf8(output.stdout).unwrap())
+            (ambient, early, spared, at_disks, String::from_utf8(output.stdout).unwrap())
         });
-        let (ambient, early, spared, said) = said.join().unwrap();
+        let (ambient, early, spared, at_disks, said) = said.join().unwrap();
         let lines: Vec<&str> = said.lines().collect();
         if ambient {
             assert_eq!(lines[0], "CapAmb:\t0000000000000000");
@@ -134,6 +149,9 @@ mod tests {
         if early {
             let nice = lines[2].rsplit_once(')').unwrap().1.split_whitespace().nth(16);
             assert_eq!(nice, Some("0"), "{said}");
+        }
+        if let Some(class) = lines.get(3).filter(|_| at_disks) {
+            assert_eq!(*class, "none: prio 0");
         }
     }
 }

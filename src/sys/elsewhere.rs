@@ -173,6 +173,15 @@ pub fn process_mrelease(_: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// A thread that is kept on one processor.
+#[derive(Debug)]
+pub struct Stay;
+
+/// Refused: threads go where the system wants them.
+pub fn stay_on(_: usize) -> io::Result<Stay> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Refused: disks know no such priorities.
 pub fn io_priority(_: i32) -> io::Result<u16> {
     Err(io::ErrorKind::Unsupported.into())

@@ -1,109 +1,15 @@
 //! What others do for a target: restarts by a command, an engine and Kubernetes; more replicas; people who are told.
 
 use crate::certificates::Certificates;
+use crate::fake::Fake;
 use crate::silence::alertmanager;
 use crate::stack::{Holder, Optimizer, alert, eventually, free_address, get};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-
-/// The first line of a request with its `Authorization`, and its body.
-type Request = (String, String);
-type Answer = dyn Fn(&str, &str) -> (u16, String) + Send + Sync;
-
-/// A server that answers as it is told, and remembers what it was asked.
-#[derive(Clone)]
-struct Fake {
-    requests: Arc<Mutex<Vec<Request>>>,
-    answer: Arc<Answer>,
-}
-
-impl Fake {
-    fn new(answer: impl Fn(&str, &str) -> (u16, String) + Send + Sync + 'static) -> Self {
-        Self { requests: Arc::default(), answer: Arc::new(answer) }
-    }
-
-    fn serve(&self, stream: impl Read + Write) {
-        let mut stream = BufReader::new(stream);
-        let (mut head, mut length, mut login) = (String::new(), 0, String::new());
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            let lower = line.to_lowercase();
-            if let Some(text) = lower.strip_prefix("content-length:") {
-                length = text.trim().parse().unwrap();
-            }
-            if lower.starts_with("authorization:") {
-                login = format!(" {}", line["authorization:".len()..].trim());
-            }
-            if head.is_empty() {
-                line.trim_end().trim_end_matches(" HTTP/1.1").clone_into(&mut head);
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).unwrap();
-        let body = String::from_utf8(body).unwrap();
-        let (status, answer) = (self.answer)(&head, &body);
-        self.requests.lock().unwrap().push((head + &login, body));
-        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
-        // Who asked may have gone.
-        let _gone = stream.get_mut().write_all(answer.as_bytes()).and_then(|()| stream.get_mut().flush());
-    }
-
-    /// Listens in the open; its address.
-    fn http(&self) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let fake = self.clone();
-        std::thread::spawn(move || listener.incoming().flatten().for_each(|s| fake.serve(s)));
-        format!("http://{address}")
-    }
-
-    /// Listens with TLS; its address.
-    fn https(&self, certificates: &Certificates) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let chain =
-            CertificateDer::pem_file_iter(certificates.path("server.crt")).unwrap().flatten().collect();
-        let key = PrivateKeyDer::from_pem_file(certificates.path("server.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let (fake, config) = (self.clone(), Arc::new(config));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-                fake.serve(rustls::StreamOwned::new(session, stream));
-            }
-        });
-        format!("https://{address}")
-    }
-
-    fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    fn heads(&self) -> Vec<String> {
-        self.requests().into_iter().map(|(head, _)| head).collect()
-    }
-}
 
 /// An optimizer with one ladder and one target over its budget, which is `marker`'s process.
 fn optimizer(marker: &str, ladder: &str, keys: &str) -> Optimizer {
@@ -246,14 +152,14 @@ fn a_container_is_restarted_over_the_engines_socket_and_its_own_check_counts() {
     }
 }
 
-/// A cluster with two pods of one kind, and a Deployment of three replicas. The answers' form is that of the API's reference.
+/// A cluster with two pods of one kind, and a Deployment of three replicas.
 fn cluster(budget: bool) -> Fake {
     let evicted = AtomicUsize::new(0);
     let pod = |name: &str, uid: &str, started: &str| {
         json!({"metadata": {"name": name, "uid": uid}, "status": {"phase": "Running", "startTime": started,
             "conditions": [{"type": "Ready", "status": "True"}]}})
     };
-    Fake::new(move |head, body| {
+    Fake::kubernetes(move |head, body| {
         let gone = evicted.load(Ordering::SeqCst) > 0;
         let message =
             |status: u16, text: &str| (status, json!({"kind": "Status", "message": text}).to_string());
@@ -282,11 +188,26 @@ fn cluster(budget: bool) -> Fake {
                 evicted.fetch_add(1, Ordering::SeqCst);
                 (201, "{}".to_owned())
             }
-            h if h == format!("GET {base}/cache-y") => message(404, "not found"),
+            h if h == format!("GET {base}/cache-y") => {
+                if budget || gone {
+                    message(404, "not found")
+                } else {
+                    (200, pod("cache-y", "2", "2026-11-20T09:00:00Z").to_string())
+                }
+            }
+            h if h == format!("DELETE {base}/cache-y") => {
+                let sent: Value = serde_json::from_str(body).unwrap();
+                assert_eq!(sent["preconditions"], json!({"uid": "2"}));
+                evicted.fetch_add(1, Ordering::SeqCst);
+                (200, pod("cache-y", "2", "2026-11-20T09:00:00Z").to_string())
+            }
             "GET /apis/apps/v1/namespaces/shop/deployments/cache/scale" => {
                 (200, json!({"metadata": {"resourceVersion": "77"}, "spec": {"replicas": 3}}).to_string())
             }
-            "PATCH /apis/apps/v1/namespaces/shop/deployments/cache/scale" => (200, "{}".to_owned()),
+            "PATCH /apis/apps/v1/namespaces/shop/deployments/cache/scale" => {
+                let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 4}});
+                (200, scale.to_string())
+            }
             other => message(403, &format!("forbidden: {other}")),
         }
     })
@@ -315,7 +236,16 @@ fn a_pod_is_evicted_as_the_budgets_allow_and_its_place_is_waited_for() {
         let heads = fake.heads();
         assert!(heads.iter().all(|h| h.ends_with(" Bearer in-cluster")), "{heads:?}");
         assert!(heads.iter().any(|h| h.contains("fieldSelector=spec.nodeName%3Dn1")), "{heads:?}");
+        assert_eq!(fake.faults(), [""; 0]);
     }
+    // Without asking budgets.
+    let fake = cluster(false);
+    let server_keys = server(&fake.https(&certificates), dir.path(), &certificates);
+    let pod = format!("namespace: shop, pod: cache-y, evict: false, {server_keys}");
+    let entry =
+        run(&optimizer(&holder.marker, "[restart]", &format!("restart: {{kubernetes: {{{pod}}}}}")), "ab");
+    assert!(detail(&entry).contains("the pod cache-y was deleted"), "{entry:#}");
+    assert_eq!(fake.faults(), [""; 0]);
     // A server whose certificate is not signed by that authority gets no token.
     let fake = cluster(false);
     let server = server(&fake.https(&Certificates::new()), dir.path(), &certificates);
@@ -347,6 +277,7 @@ fn a_workload_gets_one_replica_more_and_never_more_than_its_most() {
     let entry = ladder(3);
     assert!(detail(&entry).contains("3 is the most that it may get"), "{entry:#}");
     assert_eq!(fake.heads().iter().filter(|h| h.starts_with("PATCH")).count(), 1);
+    assert_eq!(fake.faults(), [""; 0]);
 }
 
 #[test]

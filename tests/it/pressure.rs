@@ -42,8 +42,8 @@ fn a_stall_in_a_group_makes_one_run_that_ends_when_it_is_over() {
     let readers = stall.begin();
     let entry = optimizer.ended(60);
     assert_eq!((&entry["origin"], &entry["alertname"]), (&"pressure".into(), &"stalls".into()), "{entry:#}");
-    // Nothing was really given back, and it stalls on.
-    assert_eq!(entry["result"], "exhausted", "{entry:#}");
+    // Nothing was really given back. Whether it stalls in the moment after, while others want the processors, is theirs to say.
+    assert!(["exhausted", "no_gain"].map(Value::from).contains(&entry["result"]), "{entry:#}");
     let step = &entry["steps"][0];
     assert_eq!((&step["action"], &step["before"]["stall"]["still"]), (&"app_hook".into(), &true.into()));
     assert!(step["before"]["stall"]["micros"].as_u64().unwrap() >= 20_000, "{entry:#}");

@@ -18,6 +18,7 @@ MEMORY_MIB=768
 ROOM_MIB=2560
 PEERS='earlyoom oomd libjsoncpp25 nohang'
 SECONDS_MAX=600
+MODULES='virtio_blk lz4_compress lz4hc_compress zstd_compress zsmalloc zram'
 
 main() {
     binary=$1
@@ -126,7 +127,13 @@ initramfs() {
     first=$work/first
     mkdir -p "$first/bin" "$first/proc" "$first/dev" "$first/disk" "$first/modules"
     cp "$(command -v busybox)" "$first/bin/"
-    module virtio_blk "$first/modules"
+    # They are loaded in the order of their names: what one wants comes before it.
+    number=10
+    for name in $MODULES; do
+        module "$name" "$first/modules"
+        [ ! -e "$first/modules/$name.ko" ] || mv "$first/modules/$name.ko" "$first/modules/$number-$name.ko"
+        number=$((number + 1))
+    done
     cp "$here/init.sh" "$first/init"
     chmod +x "$first/init"
     (cd "$first" && find . | cpio -o -H newc --quiet) >"$work/initramfs"

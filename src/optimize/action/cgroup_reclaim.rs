@@ -9,7 +9,7 @@ use super::swapping::{Trial, room};
 use super::{ActError, Action, Explanation, Plan, Refusal, Scene, Target, Watch, intent, options};
 use crate::host::hand::{Apart, Hand};
 use crate::host::parse::pair_lines;
-use crate::host::{Host, may_write, read_once};
+use crate::host::{Host, beside, may_write, read_once};
 use brakes::Brakes;
 use bytesize::ByteSize;
 use pace::{Pace, Take};
@@ -244,12 +244,20 @@ impl Intent {
     /// Has the kernel take `chunk` bytes of the `now` that the group holds; `None` if that did not end in time.
     fn write(&self, apart: &mut Apart, chunk: u64, now: u64, take: Take) -> Option<io::Result<()>> {
         let intent = self.clone();
+        let work = move |hand: &mut Hand| {
+            let near = beside::of_group(hand.host(), &intent.directory);
+            beside::on(near, || intent.once(hand, chunk, now, take))
+        };
+        apart.run(self.deadline, work)
+    }
+
+    fn once(&self, hand: &mut Hand, chunk: u64, now: u64, take: Take) -> io::Result<()> {
         // On version 1 the thread that lowers the limit puts it back: until the kernel has taken what it is to take, the
         // limit is as it was, so that a write that is late lowers nothing.
-        apart.run(self.deadline, move |hand| match intent.version {
-            2 => reclaim(hand, &intent.directory, chunk, take),
-            _ => lower(hand, &intent, now.saturating_sub(chunk)),
-        })
+        match self.version {
+            2 => reclaim(hand, &self.directory, chunk, take),
+            _ => lower(hand, self, now.saturating_sub(chunk)),
+        }
     }
 
     /// What the group holds; `None` if it has gone.

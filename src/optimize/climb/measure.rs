@@ -13,8 +13,16 @@ use std::time::{Duration, Instant};
 
 /// Readings of which the median counts.
 const READINGS: usize = 3;
-/// Time between two readings before an action.
-const READING_EVERY: Duration = Duration::from_millis(30);
+/// Time between two readings before an action. The median is there against what comes and goes: another program's start, a
+/// buffer that is taken and given back. It leaves out one reading of three, whatever lies between them, and what lasts longer
+/// than all of them is the state before the action. Longer pauses would leave out longer blips, and each action would wait for
+/// them. What the kernel counts late it counts late by up to a second (its processors' own lists, which are therefore read
+/// besides, `Machine::reachable_bytes`), so no pause that an action could wait for would help there. And a blip in the machine's
+/// figure alone makes no gain: of its rise and the target's own fall the smaller one counts (`verify`), and each figure after an
+/// action is one of many (`gain`).
+const READING_EVERY: Duration = Duration::from_millis(10);
+/// Time between the first readings after an action.
+const FIRST_EVERY: Duration = Duration::from_millis(30);
 /// Time between two readings while an action's gain may still show.
 const SETTLE_EVERY: Duration = Duration::from_millis(150);
 /// Over which time the processors' busy share is measured.
@@ -33,13 +41,26 @@ impl Climb {
         }
         let members = observer.members(&self.target)?;
         let mut readings = Vec::with_capacity(READINGS);
+        let mut sums = None;
         for n in 0..READINGS {
             if n > 0 {
                 std::thread::sleep(READING_EVERY);
             }
-            readings.push(observer.observe(&self.target, &members, (shared.clock)())?);
+            let now = (shared.clock)();
+            // To sum up mappings takes long where there are many, and no verdict is about them: once is enough.
+            let reading = if n == 1 {
+                let whole = observer.observe(&self.target, &members, now)?;
+                sums = whole.target.as_ref().map(|t| (t.pss_bytes, t.swap_bytes));
+                whole
+            } else {
+                observer.lean(&self.target, &members, now)?
+            };
+            readings.push(reading);
         }
         let mut seen = median(readings);
+        if let (Some(target), Some(sums)) = (&mut seen.target, sums) {
+            (target.pss_bytes, target.swap_bytes) = sums;
+        }
         if matches!(self.condition, Condition::CpuBusyAbove(_)) {
             let then = observer.cpu_ticks()?;
             std::thread::sleep(CPU_SPAN);
@@ -104,11 +125,11 @@ impl Climb {
         if rung.action.effect() == Effect::HandsOver {
             return self.settings.observer.observe(&self.target, rung.members, (shared.clock)());
         }
-        let mut seen = self.gain(shared, rung)?;
-        // While it stalls, mappings are summed up once at the end: that takes long, and a lock of the target's.
-        if self.alarm.is_some()
-            && let Some(target) = &mut seen.target
-            && let Ok(last) = self.settings.observer.observe(&self.target, rung.members, (shared.clock)())
+        let (mut seen, successors) = self.gain(shared, rung)?;
+        let members = successors.as_deref().unwrap_or(rung.members);
+        // Mappings are summed up once at the end: that takes long, and a lock of the target's.
+        if let Some(target) = &mut seen.target
+            && let Ok(last) = self.settings.observer.observe(&self.target, members, (shared.clock)())
             && let Some(last) = last.target
         {
             (target.pss_bytes, target.swap_bytes) = (last.pss_bytes, last.swap_bytes);
@@ -116,7 +137,12 @@ impl Climb {
         Ok(seen)
     }
 
-    fn gain(&self, shared: &Shared, rung: &Rung<'_>) -> Result<Observation, HostError> {
+    /// What was seen, and who is in the target's place where its processes end.
+    fn gain(
+        &self,
+        shared: &Shared,
+        rung: &Rung<'_>,
+    ) -> Result<(Observation, Option<Vec<Member>>), HostError> {
         let deadline = Instant::now() + self.settings.options.settle;
         let judge = |seen: &Observation| rung.action.verify(rung.before, seen, 0);
         let gain = |seen: &Observation| judge(seen).bytes();
@@ -132,17 +158,14 @@ impl Climb {
             };
             let members = successors.as_deref().unwrap_or(rung.members);
             let now = (shared.clock)();
-            readings.push(match self.alarm {
-                Some(_) => observer.lean(&self.target, members, now)?,
-                None => observer.observe(&self.target, members, now)?,
-            });
+            readings.push(observer.lean(&self.target, members, now)?);
             let last = readings.split_off(readings.len().saturating_sub(READINGS));
             readings = last;
             let seen = median(readings.clone());
             if let unknown @ Verdict::Unknown { .. } = judge(&seen) {
                 // The target has gone: what its end gave back is not the action's doing.
                 tracing::debug!(run = self.run.id, ?unknown, "nothing left to measure");
-                return Ok(seen);
+                return Ok((seen, successors));
             }
             if readings.len() == READINGS && best.as_ref().is_none_or(|b| gain(&seen) >= gain(b)) {
                 best = Some(seen);
@@ -150,9 +173,9 @@ impl Climb {
             let enough = best.as_ref().is_some_and(|b| gain(b) >= rung.want_bytes);
             // Whoever ends the process waits for the outcome, and then undoes what stands.
             if enough || Instant::now() >= deadline || shared.stopping() {
-                return Ok(best.unwrap_or_else(|| median(readings)));
+                return Ok((best.unwrap_or_else(|| median(readings)), successors));
             }
-            let pause = if readings.len() < READINGS { READING_EVERY } else { SETTLE_EVERY };
+            let pause = if readings.len() < READINGS { FIRST_EVERY } else { SETTLE_EVERY };
             std::thread::sleep(pause);
         }
     }

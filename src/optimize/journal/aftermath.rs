@@ -49,8 +49,17 @@ impl Journal {
     }
 
     /// Writes what a step cost, `None` when nobody looked in time; and why it was harmful, which the reason of its run says
-    /// too.
+    /// too. Nobody acts on it, so nobody is to wait for a disk because of it.
     pub fn end_aftermath(
+        &mut self,
+        step: i64,
+        aftermath: Option<&str>,
+        harm: Option<&str>,
+    ) -> Result<(), JournalError> {
+        self.without_sync(|j| j.write_aftermath(step, aftermath, harm))
+    }
+
+    fn write_aftermath(
         &mut self,
         step: i64,
         aftermath: Option<&str>,

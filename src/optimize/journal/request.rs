@@ -23,11 +23,7 @@ impl Journal {
         (policy, target): (&str, &str),
         now: i64,
     ) -> Result<i64, JournalError> {
-        self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        let written = self.without_checkpoint(|j| j.wish(request, Some((policy, target)), now));
-        // An error of this one closes the journal, and the next use opens it as it should be.
-        self.db.pragma_update(None, "synchronous", "FULL")?;
-        written
+        self.without_sync(|j| j.without_checkpoint(|j| j.wish(request, Some((policy, target)), now)))
     }
 
     /// After a start: nobody has watched over what pressure asked for.

@@ -18,6 +18,8 @@ const EVIDENCE_WAIT_MAX: Duration = Duration::from_secs(2);
 pub struct Alarm {
     /// The rule's seat; none if the rule has gone, and then there is no evidence.
     seat: Option<Arc<Seat>>,
+    /// The episode, by its number among the rule's.
+    episode: u64,
     /// Since when it stalls and what took how long, where the run begins at once.
     marks: Option<Arc<Marks>>,
 }
@@ -25,12 +27,13 @@ pub struct Alarm {
 impl Alarm {
     /// The alarm of a stall whose run begins at once.
     pub(super) fn begun(seat: Arc<Seat>, marks: Arc<Marks>) -> Self {
-        Self { seat: Some(seat), marks: Some(marks) }
+        Self { episode: seat.episode(), seat: Some(seat), marks: Some(marks) }
     }
 
     /// The alarm of a run that had to wait.
     pub fn later(shared: &Shared, rule: &str) -> Self {
-        Self { seat: shared.pressure.seat(rule), marks: None }
+        let seat = shared.pressure.seat(rule);
+        Self { episode: seat.as_ref().map_or(0, |seat| seat.episode()), seat, marks: None }
     }
 
     /// The target's processes, and one reading of it and of the machine, with the evidence. Three readings 30 ms apart,
@@ -77,6 +80,9 @@ impl Alarm {
 
     /// A phase of the reaction has ended.
     pub fn ends(&self, phase: Phase) {
+        if phase == Phase::Intend {
+            resident::written();
+        }
         if let Some(marks) = &self.marks {
             marks.end(phase, Instant::now());
         }
@@ -102,11 +108,12 @@ impl Alarm {
     /// The run has found no trouble, and has done nothing.
     pub fn found_nothing(&self) {
         if let Some(seat) = &self.seat {
-            seat.give_up();
+            seat.give_up(self.episode);
         }
     }
 
-    /// An action has ended: the next rung wants evidence from after it. To measure it is in no hurry, and others may be.
+    /// An action has ended: the next rung wants evidence from after it, also where the rule has gone from the board. To measure
+    /// is in no hurry, and others may be.
     pub fn acted(&self) {
         let _said = resident::relax();
         if let Some(seat) = &self.seat {

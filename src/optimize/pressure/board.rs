@@ -43,9 +43,14 @@ impl Seat {
         self.watch().mark();
     }
 
-    /// The run has found nothing to do.
-    pub(super) fn give_up(&self) {
-        self.watch().give_up();
+    /// The number of the episode that goes on, or was the last.
+    pub(super) fn episode(&self) -> u64 {
+        self.watch().episode()
+    }
+
+    /// The run of this episode has found nothing to do.
+    pub(super) fn give_up(&self, episode: u64) {
+        self.watch().give_up(episode);
     }
 
     /// What is known of the trouble at this moment; `None` while there is too little to tell.
@@ -80,6 +85,12 @@ impl Board {
 
     pub(super) fn seats(&self) -> Vec<Arc<Seat>> {
         self.lock().clone()
+    }
+
+    /// An action on the target has ended, whoever asked for it. What stalled before it is no evidence for any rule that would
+    /// act on the same target next.
+    pub fn acted_on(&self, target: &str) {
+        self.lock().iter().filter(|seat| seat.rule.target == target).for_each(|seat| seat.mark());
     }
 
     pub(super) fn replace(&self, seats: Vec<Arc<Seat>>) {

@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 
 /// After this time what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// What a run may need of its stack is touched ahead, so that it is there, and locked, when it is needed.
-const STACK_BYTES: usize = 96 << 10;
+/// What a run, and what the desk, may need of their stacks is touched ahead, so that it is there, and locked, when it is needed.
+const RUN_STACK_BYTES: usize = 96 << 10;
+const DESK_STACK_BYTES: usize = 48 << 10;
 
 /// What the poll thread says.
 pub(super) struct Word {
@@ -39,10 +40,11 @@ struct Job {
 
 /// Starts the desk, and the thread that carries out. They end when nobody can ask any more.
 pub(super) fn start(shared: &Arc<Shared>, inbox: Receiver<Word>) -> std::io::Result<()> {
-    let (jobs, work) = sync_channel::<Box<Job>>(1);
+    // No room between them: a job is taken by a thread that waits for it, and none waits behind another's whole ladder.
+    let (jobs, work) = sync_channel::<Box<Job>>(0);
     let runner = Arc::clone(shared);
     Builder::new().name("pressure-run".into()).spawn(move || {
-        ready();
+        ready::<RUN_STACK_BYTES>();
         while let Ok(job) = work.recv() {
             carry_out(&runner, &job);
             let _said = resident::hurry();
@@ -50,15 +52,14 @@ pub(super) fn start(shared: &Arc<Shared>, inbox: Receiver<Word>) -> std::io::Res
     })?;
     let shared = Arc::clone(shared);
     Builder::new().name("desk".into()).spawn(move || {
-        ready();
+        ready::<DESK_STACK_BYTES>();
         Desk { shared, jobs, runs: HashMap::new(), late: Vec::new() }.run(&inbox);
     })?;
     Ok(())
 }
 
 /// What a thread has ready before it is needed: its stack, and its turn.
-fn ready() {
-    #[expect(clippy::large_stack_arrays, reason = "that is what it is for")]
+fn ready<const STACK_BYTES: usize>() {
     black_box([1_u8; STACK_BYTES]);
     // The poll thread has said what is not allowed.
     let _said = resident::hurry();

@@ -64,7 +64,13 @@ impl Seat {
 
 /// The thread: makes the process ready; then it looks while it is polled fast, and sleeps otherwise.
 pub(super) fn run(shared: &Shared, alone: bool) {
-    get_ready(shared, alone);
+    // On a thread of its own, whose stack goes with it: a run needs much of it, and this one little.
+    std::thread::scope(|scope| {
+        let ready = std::thread::Builder::new().name("rehearsal".into());
+        if let Err(e) = ready.spawn_scoped(scope, || get_ready(shared, alone)) {
+            tracing::error!(error = %e, "nothing is made ready for a stall");
+        }
+    });
     while !shared.stopping() {
         if !shared.pressure.is_fast() {
             std::thread::park();

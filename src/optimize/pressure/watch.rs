@@ -71,8 +71,10 @@ pub struct Watch {
     moving: Option<(Duration, Duration)>,
     /// The last trouble of the episode, while there is one.
     episode: Option<Duration>,
-    /// Stalls before this are no evidence any more.
-    fresh_from: Duration,
+    /// Since when what stalls is evidence; none while nothing was done in this episode.
+    fresh_from: Option<Duration>,
+    /// How many episodes there were, this one included.
+    episodes: u64,
     /// The episode's run found nothing to do: what comes next is another episode.
     given_up: bool,
 }
@@ -88,7 +90,8 @@ impl Watch {
             last: None,
             moving: None,
             episode: None,
-            fresh_from: Duration::ZERO,
+            fresh_from: None,
+            episodes: 0,
             given_up: false,
         }
     }
@@ -102,7 +105,8 @@ impl Watch {
                 return None;
             }
             // What an earlier run did is no matter of this one's.
-            (self.episode, self.given_up, self.fresh_from) = (Some(at), false, Duration::ZERO);
+            (self.episode, self.given_up, self.fresh_from) = (Some(at), false, None);
+            self.episodes = self.episodes.saturating_add(1);
             return Some(News::Begun { onset: self.moving.map_or(at, |(since, _)| since) });
         };
         if std::mem::take(&mut self.given_up) {
@@ -122,28 +126,41 @@ impl Watch {
     /// What was done is done: from now on only what stalls later is evidence.
     pub fn mark(&mut self) {
         if let Some(Sample { at, stalled, .. }) = self.last {
-            self.fresh_from = at;
+            self.fresh_from = Some(at);
             if let Some(stalled) = stalled {
                 self.push(at, stalled);
             }
         }
     }
 
-    /// The episode's run ended without any action, because it found no trouble. An episode has one run, so trouble that comes
-    /// back is another episode, and not one that nobody sees to.
-    pub fn give_up(&mut self) {
-        self.given_up = self.episode.is_some();
+    /// The run of the episode with this number ended without any action, because it found no trouble. An episode has one run,
+    /// so trouble that comes back is another episode, and not one that nobody sees to. An episode that began meanwhile has a
+    /// run of its own.
+    pub fn give_up(&mut self, episode: u64) {
+        self.given_up |= self.episode.is_some() && self.episodes == episode;
+    }
+
+    /// The number of the episode that goes on, or was the last.
+    pub fn episode(&self) -> u64 {
+        self.episodes
     }
 
     /// Whether trouble goes on, by what was seen since the last mark; `None` while that is too little to tell. Before the first
     /// action, trouble that paused a moment ago goes on.
     pub fn goes_on(&self) -> Option<bool> {
-        if self.fresh_from == Duration::ZERO {
+        if self.episode.is_none() {
+            return Some(false);
+        }
+        let Some(fresh) = self.fresh_from else {
             let recent = self.limits.window.max(RECENT).min(self.limits.calm);
             let now = self.last.map_or(Duration::ZERO, |s| s.at);
             return Some(self.episode.is_some_and(|last| now.saturating_sub(last) <= recent));
-        }
-        let (_, span) = self.stalled();
+        };
+        let span = match self.last {
+            // Where the kernel counts no stalls, what is available is the evidence.
+            Some(Sample { at, stalled: None, .. }) => at.saturating_sub(fresh),
+            _ => self.stalled().1,
+        };
         let enough = self.limits.stall.unwrap_or_default().max(STILL).min(self.limits.window);
         (span >= enough).then(|| {
             let part = if self.limits.window.is_zero() {
@@ -202,7 +219,7 @@ impl Watch {
     /// The newest sample that is a window old; else the oldest that is still evidence.
     fn baseline(&self, now: Duration) -> Option<(Duration, Duration)> {
         let begin = now.saturating_sub(self.limits.window);
-        let (used, fresh) = (self.ring.get(..self.used)?, self.fresh_from);
+        let (used, fresh) = (self.ring.get(..self.used)?, self.fresh_from.unwrap_or_default());
         let evidence = || used.iter().copied().filter(move |(at, _)| *at >= fresh && *at <= now);
         let old = evidence().filter(|(at, _)| *at <= begin).max_by_key(|(at, _)| *at);
         old.or_else(|| evidence().min_by_key(|(at, _)| *at))
@@ -211,6 +228,8 @@ impl Watch {
     fn remember(&mut self, sample: Sample) {
         let Sample { at, stalled, .. } = sample;
         let before = self.last.replace(sample);
+        // A clock that was set back begins to count anew; what was done stays done.
+        self.fresh_from = self.fresh_from.map(|fresh| fresh.min(at));
         let Some(total) = stalled else { return self.forget() };
         let Some(Sample { at: then, stalled: Some(was), .. }) = before else {
             self.forget();
@@ -245,7 +264,6 @@ impl Watch {
     fn forget(&mut self) {
         (self.used, self.next, self.moving) = (0, 0, None);
         self.ring = [(Duration::ZERO, Duration::ZERO); SLOTS];
-        self.fresh_from = Duration::ZERO;
     }
 }
 

@@ -8,8 +8,13 @@ const STEP_MIN: u64 = 64 << 10;
 const REFAULT_SHARE: f64 = 0.1;
 /// What was taken and came back counts half after each look.
 const FADE: f64 = 0.5;
-/// After each back-off twice as many looks are let pass, up to these.
+/// After the first back-off so many looks are let pass,
+const LOOKS_MIN: u32 = 4;
+/// and after each that follows twice as many, up to these.
 const LOOKS_MAX: u32 = 32;
+/// The first step after a back-off is so much of a whole one, and each after it twice as large as the one before: what is left by
+/// then is mostly needed, and whatever of it is taken comes back.
+const FIRST_AFTER: f64 = 1.0 / 16.0;
 /// After so many good steps the next back-off is half as long.
 const GOOD_STEPS: u32 = 16;
 /// The fastest that a group may go to swap, in bytes a second.
@@ -75,6 +80,8 @@ pub(super) struct Control {
     looks_left: u32,
     looks: u32,
     good: u32,
+    /// The part of a whole step that the next one is.
+    part: f64,
     working_set: Option<u64>,
 }
 
@@ -86,8 +93,9 @@ impl Control {
             taken: 0.0,
             refaulted: 0.0,
             looks_left: 0,
-            looks: 1,
+            looks: LOOKS_MIN,
             good: 0,
+            part: 1.0,
             working_set: None,
         }
     }
@@ -120,8 +128,9 @@ impl Control {
         let pressure = stalled.saturating_sub(was).as_secs_f64() / seconds;
         let refaulted = now.refaulted_bytes.zip(before.refaulted_bytes).map_or(0, |(a, b)| a - b);
         self.refaulted += refaulted as f64;
-        let whole_step = now.current_bytes as f64 * self.limits.step;
-        let missed = self.refaulted > REFAULT_SHARE * self.taken.max(whole_step);
+        // Of what is less than the smallest step nothing can be told.
+        let least = (now.current_bytes as f64 * self.limits.step * FIRST_AFTER).max(STEP_MIN as f64);
+        let missed = self.refaulted > REFAULT_SHARE * self.taken.max(least);
         (self.taken, self.refaulted) = (self.taken * FADE, self.refaulted * FADE);
         let swapped_out = now.swap_bytes.saturating_sub(before.swap_bytes) as f64 / seconds;
         let why = if pressure >= self.limits.setpoint {
@@ -133,6 +142,8 @@ impl Control {
         };
         if let Some(why) = why {
             self.working_set = Some(now.current_bytes);
+            // What was missed is answered; what is missed later is another matter.
+            (self.taken, self.refaulted) = (0.0, 0.0);
             self.rest();
             return Move::BackOff(why);
         }
@@ -147,23 +158,25 @@ impl Control {
     }
 
     /// A step, the smaller the nearer the pressure is to its set point.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "parts of a u64, and not negative"
+    )]
     fn take(&mut self, now: &Reading, gentle: f64) -> Move {
         // What it does without, it does not need.
         self.working_set = self.working_set.map(|known| known.min(now.current_bytes));
         let room = now.current_bytes.saturating_sub(self.limits.floor_bytes.max(now.protected_bytes));
         let step = now.current_bytes as f64 * self.limits.step * gentle;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a part of a u64, and not negative"
-        )]
         let bytes = (step.max(0.0) as u64).min(room);
         if bytes < STEP_MIN {
             return Move::Hold("nothing above its floor that is worth a step");
         }
+        let bytes = ((bytes as f64 * self.part) as u64).max(STEP_MIN);
+        self.part = (self.part * 2.0).min(1.0);
         self.good += 1;
         if self.good >= GOOD_STEPS {
-            (self.good, self.looks) = (0, (self.looks / 2).max(1));
+            (self.good, self.looks) = (0, (self.looks / 2).max(LOOKS_MIN));
         }
         let file_only = !self.limits.swap || now.swap_free.is_none_or(|free| free < SWAP_FREE_MIN);
         Move::Take { bytes, file_only }
@@ -173,6 +186,7 @@ impl Control {
         self.looks_left = self.looks;
         self.looks = (self.looks * 2).min(LOOKS_MAX);
         self.good = 0;
+        self.part = FIRST_AFTER;
     }
 }
 

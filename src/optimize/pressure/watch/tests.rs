@@ -100,14 +100,55 @@ fn trouble_that_comes_back_after_its_run_found_none_is_another_episode() {
     let (mut watch, mut total) = (Watch::new(limits()), 0);
     let news = play(&mut watch, &mut total, (0, 2_000, 20), 1.0);
     assert!(matches!(news[..], [(_, News::Begun { .. })]), "{news:?}");
-    watch.give_up();
+    watch.give_up(watch.episode());
     let news = play(&mut watch, &mut total, (2_000, 4_000, 20), 1.0);
     assert!(matches!(news[..], [(_, News::Over), (_, News::Begun { .. })]), "{news:?}");
     // Of one that is over there is nothing to give up.
     play(&mut watch, &mut total, (4_000, 20_000, 20), 0.0);
-    watch.give_up();
+    watch.give_up(watch.episode());
     let news = play(&mut watch, &mut total, (20_000, 22_000, 20), 1.0);
     assert!(matches!(news[..], [(_, News::Begun { .. })]), "{news:?}");
+    // The run of an earlier one says so late: this one has a run of its own, and goes on.
+    watch.give_up(watch.episode() - 1);
+    assert_eq!(play(&mut watch, &mut total, (22_000, 24_000, 20), 1.0), []);
+}
+
+#[test]
+fn what_was_done_stays_done_when_a_reading_fails_or_the_clock_is_set_back() {
+    let blind = |at| Sample { at: ms(at), stalled: None, available: None };
+    for disturbed in [false, true] {
+        let (mut watch, mut total) = (Watch::new(limits()), 0);
+        play(&mut watch, &mut total, (10_000, 12_000, 20), 1.0);
+        watch.mark();
+        if disturbed {
+            watch.see(blind(12_000));
+            watch.see(sample(11_990, total));
+        }
+        watch.see(sample(12_020, total));
+        assert_eq!(watch.goes_on(), None, "disturbed: {disturbed}: nothing has stalled since");
+        play(&mut watch, &mut total, (12_040, 12_400, 20), 0.0);
+        assert_eq!(watch.goes_on(), Some(false), "disturbed: {disturbed}");
+    }
+}
+
+#[test]
+fn where_no_stalls_are_counted_what_is_available_is_the_evidence() {
+    let short = Limits { stall: None, available_below: Some(0.1), ..limits() };
+    let mut watch = Watch::new(short);
+    let see = |watch: &mut Watch, from: u64, to: u64, available| {
+        for at in (from..to).step_by(20) {
+            watch.see(Sample { at: ms(at), stalled: None, available: Some(available) });
+        }
+    };
+    see(&mut watch, 0, 1_000, 0.05);
+    assert_eq!(watch.goes_on(), Some(true));
+    watch.mark();
+    see(&mut watch, 1_000, 1_040, 0.05);
+    assert_eq!(watch.goes_on(), None, "too little to tell");
+    see(&mut watch, 1_040, 1_200, 0.05);
+    assert_eq!(watch.goes_on(), Some(true), "it was not enough");
+    see(&mut watch, 1_200, 1_300, 0.2);
+    assert_eq!(watch.goes_on(), Some(false));
 }
 
 #[test]

@@ -75,6 +75,19 @@ fn what_is_missed_makes_it_wait_longer_and_longer() {
 }
 
 #[test]
+fn once_it_is_known_what_a_group_needs_little_of_that_is_taken() {
+    let (mut control, mut group) = (Control::new(limits(0)), Group::new(400 * MIB, 1600 * MIB));
+    let mut taken = 0;
+    for _ in 0..1000 {
+        if let Move::Take { bytes, .. } = group.step(&mut control) {
+            taken += bytes;
+        }
+    }
+    let refaulted = group.now.refaulted_bytes.unwrap();
+    assert!(taken > 1190 * MIB && refaulted * 100 <= taken, "{taken} {refaulted}");
+}
+
+#[test]
 fn without_pressure_files_and_after_a_reset_nothing_is_taken() {
     let mut control = Control::new(limits(0));
     let at = |s| Reading { at: Duration::from_secs(s), current_bytes: 1000 * MIB, ..Reading::default() };
