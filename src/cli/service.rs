@@ -18,6 +18,7 @@ use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
 use crate::export::Exports;
+use crate::export::logs::Lines;
 use crate::exporter::Exporter;
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
@@ -68,12 +69,17 @@ pub(super) trait Command: Clone + 'static {
 }
 
 /// Runs a serving command until it is told to end.
-pub(super) fn run<C: Command>(common: &Common, config: Config, command: C) -> Result<u8> {
+pub(super) fn run<C: Command>(
+    common: &Common,
+    (config, lines): (Config, Option<Lines>),
+    command: C,
+) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|config| command.apply(config)));
     block_on(async {
-        let service = Service::start(config, C::PARTS, loader).await?;
-        service.until_told().await
+        let mut service = Service::start(config, C::PARTS, loader).await?;
+        service.send_logs(lines)?;
+        Box::pin(service.until_told()).await
     })
 }
 
@@ -179,7 +185,8 @@ impl Service {
             let handler = Arc::new(service.start_exporter(reload)?);
             service.spawn(listener, &stopped, handler)?;
             service.start_receivers(receivers)?;
-            service.start_exports()?;
+            let exports = service.prepare_exports(&service.config)?;
+            service.send_exports(exports)?;
         }
         Ok(service)
     }
@@ -210,7 +217,8 @@ impl Service {
         };
         self.scrapes = Some(scrapes.clone());
         build_info::node_exporter(&self.registry)?;
-        Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload))
+        let traces = self.telemetry.scrapes(&self.config, &self.registry)?;
+        Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload).traced(traces))
     }
 
     fn scraper(&self, config: &Config) -> Result<Scraper> {
@@ -242,8 +250,8 @@ impl Service {
         {
             return Err(e.into());
         }
-        self.telemetry = Telemetry::start(&self.config, &self.registry)?;
-        let (clock, pause, traces) = (now_millis, Pause::new(&state), self.telemetry.traces());
+        let traces = self.telemetry.runs(&self.config, &self.registry)?;
+        let (clock, pause) = (now_millis, Pause::new(&state));
         let annotations = Annotations::start(self.config.optimizer.grafana.as_ref(), &metrics)?;
         let around = Around { clock, pause, alone, traces, annotations, only_after: None };
         let executor = Executor::start(store, metrics, around, settings(&self.config)?)?;
@@ -313,8 +321,8 @@ impl Service {
             if let Some(executor) = executor {
                 executor.stop(EXECUTOR_GRACE);
             }
-            self.telemetry.stop();
             exports.stop(exports::GRACE);
+            self.telemetry.stop();
         });
         for task in self.tasks {
             if let Err(e) = task.await {
@@ -361,6 +369,7 @@ impl Service {
             Some(_) => Some(self.scraper(&next)?),
             None => None,
         };
+        let exports = self.scrapes.is_some().then(|| self.prepare_exports(&next)).transpose()?;
         let settings = match &self.executor {
             Some(_) => Some((settings(&next)?, tokens(&next)?)),
             None => None,
@@ -387,7 +396,8 @@ impl Service {
             }
         }
         self.config = next;
-        if self.scrapes.is_some() {
+        if let Some(exports) = exports {
+            self.send_exports(exports)?;
             self.probe(probes);
         }
         Ok(())
@@ -403,6 +413,7 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("exporter.web_config_file", e.web_config_file != f.web_config_file),
         ("exporter.telemetry_path", e.telemetry_path != f.telemetry_path),
         ("exporter.max_requests", e.max_requests != f.max_requests),
+        ("exporter.trace_ratio", e.trace_ratio != f.trace_ratio),
         ("applications.otlp", old.applications.otlp != new.applications.otlp),
         ("applications.statsd.udp", old.applications.statsd.udp != new.applications.statsd.udp),
         ("applications.statsd.unix", old.applications.statsd.unix != new.applications.statsd.unix),
@@ -413,8 +424,8 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("optimizer.grafana", o.grafana != p.grafana),
         ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
         ("log", old.log != new.log),
+        // What is exported takes the new one.
         ("otlp", old.otlp != new.otlp),
-        ("export", old.export != new.export),
         ("up", old.up != new.up),
     ]
     .into_iter()

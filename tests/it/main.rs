@@ -23,6 +23,7 @@ mod crash;
 mod devices;
 mod ending;
 mod export;
+mod export_tls;
 mod formats;
 mod health;
 mod hooks;
