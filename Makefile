@@ -42,6 +42,7 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-alert cargo bench --locked --bench alert
 	@$(STAGE) bench-reclaim cargo bench --locked --bench reclaim
 	@$(STAGE) bench-receiver cargo bench --locked --bench receiver
+	@$(STAGE) bench-statsd cargo bench --locked --bench statsd
 	@$(STAGE) bench-journal cargo bench --locked --bench journal
 	@$(STAGE) bench-monitor cargo bench --locked --bench monitor
 	@$(STAGE) bench-webhook cargo bench --locked --bench webhook

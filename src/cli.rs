@@ -27,12 +27,15 @@ mod up;
 
 use self::service::Command as _;
 use crate::config::{Config, LogFormat};
+use crate::export::logs::Lines;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The job could not be done.
 const FAILED: u8 = 2;
@@ -152,13 +155,13 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
     match cli.command {
         Command::Exporter(mut args) => {
             args.foreign = foreign;
-            let config = prepare(&cli.common, |config| args.apply(config))?;
+            let prepared = prepare(&cli.common, |config| args.apply(config))?;
             if !args.foreign.unknown.is_empty() {
                 let flags = args.foreign.unknown.join(" ");
                 tracing::warn!(flags, "these flags of node_exporter are not supported and have no effect");
             }
             let foreign = args.foreign.clone();
-            service::run(&cli.common, config, *args).map_err(|e| foreign.explain(e))
+            service::run(&cli.common, prepared, *args).map_err(|e| foreign.explain(e))
         }
         #[cfg(target_os = "linux")]
         Command::Optimizer(args) if args.is_aside() => args.aside(&load(&cli.common, &|_| ())?),
@@ -206,10 +209,10 @@ fn man(directory: &Path) -> anyhow::Result<u8> {
 }
 
 /// Loads the configuration, puts the flags over it, and begins to log.
-fn prepare(common: &Common, flags: impl Fn(&mut Config)) -> anyhow::Result<Config> {
+fn prepare(common: &Common, flags: impl Fn(&mut Config)) -> anyhow::Result<(Config, Option<Lines>)> {
     let config = load(common, &flags)?;
-    log(&config)?;
-    Ok(config)
+    let lines = log(&config)?;
+    Ok((config, lines))
 }
 
 /// The configuration file with the flags over it: what a start uses, and every reload.
@@ -232,14 +235,18 @@ fn load(common: &Common, flags: &dyn Fn(&mut Config)) -> anyhow::Result<Config> 
     Ok(config)
 }
 
-fn log(config: &Config) -> anyhow::Result<()> {
+/// Begins to log; what is logged is kept where it is to be sent, too.
+fn log(config: &Config) -> anyhow::Result<Option<Lines>> {
     let filter = EnvFilter::try_new(&config.log.level)
         .map_err(|e| anyhow::anyhow!("log.level: {:?} is no level and no filter: {e}", config.log.level))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let sends = config.log.otlp.is_on(&config.otlp, &|name: &str| std::env::var(name).ok());
+    let (tap, lines) = sends.then(|| crate::export::logs::tap(service::now_millis)).unzip();
+    let layers = tracing_subscriber::registry().with(filter).with(tap);
+    let shown = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
     let begun = match config.log.format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => layers.with(shown.with_ansi(io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => layers.with(shown.json().flatten_event(true)).try_init(),
     };
-    begun.map_err(|e| anyhow::anyhow!("cannot begin to log: {e}"))
+    begun.map_err(|e| anyhow::anyhow!("cannot begin to log: {e}"))?;
+    Ok(lines)
 }

@@ -6,6 +6,7 @@ mod name_mapping;
 mod near;
 pub(crate) mod process_names;
 mod statsd_mapping;
+mod watched;
 
 use crate::host::group::{Grouping, Rule};
 use crate::host::{Arrivals, Host};
@@ -67,11 +68,13 @@ pub struct Log {
     pub level: String,
     /// Text for people or JSON for machines.
     pub format: LogFormat,
+    /// The same lines by OTLP.
+    pub otlp: export::logs::Options,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text }
+        Self { level: "info".into(), format: LogFormat::Text, otlp: export::logs::Options::default() }
     }
 }
 
@@ -200,7 +203,8 @@ impl Config {
             let group = self.process_groups.iter().find(|g| Some(&g.name) == service.process_group.as_ref());
             service.memory_budget = group.map(|g| bytesize::ByteSize::b(g.memory_budget_bytes()));
         }
-        self.check().map_err(|(key, why)| ConfigError::Value { path: path.map(Path::to_owned), key, why })
+        let asked = watched::ask(&mut self.optimizer.targets, &self.services).and_then(|()| self.check());
+        asked.map_err(|(key, why)| ConfigError::Value { path: path.map(Path::to_owned), key, why })
     }
 
     /// Gives the exporter the rules by which it groups processes: those of `process_groups`, which the optimizer has
@@ -258,6 +262,10 @@ impl Config {
         }
         self.export.check().map_err(|(key, why)| (format!("export.{key}"), why))?;
         self.monitor.check().map_err(|(key, why)| (format!("monitor.{key}"), why))?;
+        self.log.otlp.check().map_err(|(key, why)| (format!("log.otlp.{key}"), why))?;
+        if self.exporter.trace_ratio.is_some_and(|ratio| !(0.0..=1.0).contains(&ratio)) {
+            return error("exporter.trace_ratio".into(), "a share from 0 to 1, such as 0.01".into());
+        }
         if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
             return error("optimizer.grafana.url".into(), e.to_string());
         }

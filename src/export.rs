@@ -1,7 +1,13 @@
 //! Everything out: one pass an interval, as requests of OTLP and of Prometheus's remote write, by way of bounded queues.
 
+mod beat;
 mod conventions;
+mod destination;
+#[cfg(any(test, feature = "fuzzing"))]
+#[expect(clippy::panic, reason = "a finding is a panic")]
+pub(crate) mod fuzzed;
 mod line;
+pub mod logs;
 pub mod metrics;
 pub mod otlp;
 mod pass;
@@ -9,15 +15,17 @@ pub mod passes;
 pub mod queue;
 pub mod remote_write;
 mod resource;
+mod retry;
 mod sender;
 
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::Host;
 use crate::otlp::{Options as Connection, OtlpError, Variable};
-use metrics::{Counts, Metrics};
-use pass::{History, Pass};
-use queue::{Queue, QueueError, Record};
-use sender::{Sender, Way};
+use beat::{Beat, Plan};
+use destination::{Destination, Running};
+use metrics::Metrics;
+use pass::Pass;
+use queue::{QueueError, Record, Store};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,8 +33,8 @@ use std::time::{Duration, Instant};
 
 /// How often, if nobody says: OpenTelemetry's default.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// A pass that hangs is given up after that.
-const PATIENCE: Duration = Duration::from_secs(25);
+/// The least that it may be, whoever says it.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// Options of what is sent by itself.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -46,12 +54,19 @@ pub struct Options {
 impl Options {
     /// What is wrong with the options, by its key below `export`, if anything is.
     pub fn check(&self) -> Result<(), (String, String)> {
-        if self.interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
+        if self.interval.is_some_and(|interval| interval < INTERVAL_MIN) {
             return Err(("interval".into(), "at least 1s".into()));
         }
         self.queue.check().map_err(|(key, why)| (format!("queue.{key}"), why))?;
         self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))?;
         remote_write::check(&self.remote_write)
+    }
+
+    /// How often; the environment counts where the configuration says nothing, and no more often than that may.
+    fn interval(&self, variable: Variable<'_>) -> Duration {
+        let said = variable("OTEL_METRIC_EXPORT_INTERVAL").and_then(|v| v.trim().parse().ok());
+        let said = said.map(Duration::from_millis).filter(|said| !said.is_zero());
+        self.interval.or(said).unwrap_or(INTERVAL).max(INTERVAL_MIN)
     }
 }
 
@@ -85,25 +100,8 @@ trait Form: Send {
     fn records(&mut self, pass: &Pass) -> Vec<Record>;
 }
 
-/// What a destination is made of.
-struct Destination {
-    name: String,
-    form: Box<dyn Form>,
-    /// What the bodies of its records are.
-    body: &'static str,
-    way: Box<dyn Way>,
-}
-
-/// What a destination's records go through on the thread that makes them.
-struct Filled {
-    name: String,
-    form: Box<dyn Form>,
-    queue: Arc<Queue>,
-    counts: Counts,
-    disk_fails: bool,
-}
-
 /// What surrounds it all.
+#[derive(Clone, Copy)]
 pub struct Around<'a> {
     /// Where the machine is read.
     pub host: &'a Host,
@@ -120,71 +118,102 @@ pub struct Around<'a> {
 /// What sends by itself, while it runs.
 #[derive(Default)]
 pub struct Exports {
-    queues: Vec<Arc<Queue>>,
-    threads: Vec<JoinHandle<()>>,
+    running: Vec<Running>,
+    /// Destinations that a reload took away, and that still send what waited.
+    leaving: Vec<Running>,
+    metrics: Option<Metrics>,
+    /// What tells the thread that makes passes; there is none before there is a destination.
+    beat: Option<Arc<Beat>>,
+}
+
+/// What is to be sent from now on, with all files read and all directories taken.
+pub struct Prepared {
+    destinations: Vec<(Destination, Store)>,
+    retry: (Duration, Duration),
+    interval: Duration,
+    now_millis: fn() -> i64,
 }
 
 impl Exports {
-    /// Begins, if anything is to be sent; the metrics of it go to `registry`.
-    pub fn start(
-        options: &Options,
-        around: &Around<'_>,
+    /// Reads what the options name, and changes nothing yet.
+    pub fn prepare(&self, options: &Options, around: &Around<'_>) -> Result<Prepared, ExportError> {
+        let mut destinations = Vec::new();
+        for destination in destination::all(options, around)? {
+            let former = self.known(&destination.name).map(|running| &*running.queue);
+            let store = Store::open(&options.queue, &destination.name, destination.forms, former)?;
+            destinations.push((destination, store));
+        }
+        Ok(Prepared {
+            destinations,
+            retry: (options.queue.retry_min, options.queue.retry_max),
+            interval: options.interval(around.variable),
+            now_millis: around.now_millis,
+        })
+    }
+
+    /// Sends that from now on, if it is anything. What waits in queues goes to where the destination of this name is now.
+    pub fn send(
+        &mut self,
+        prepared: Prepared,
         scrapes: &ScrapeThread,
         registry: &prometheus::Registry,
-    ) -> Result<Self, ExportError> {
-        let destinations = destinations(options, around)?;
-        if destinations.is_empty() {
-            return Ok(Self::default());
+    ) -> Result<(), ExportError> {
+        let Prepared { destinations, retry, interval, now_millis } = prepared;
+        self.leaving.retain(|running| !running.thread.is_finished());
+        if destinations.is_empty() && self.beat.is_none() {
+            return Ok(());
         }
-        let metrics = Metrics::new(registry)?;
-        let (mut out, mut filled) = (Self::default(), Vec::new());
-        for Destination { name, form, body, way } in destinations {
-            let (queue, lost) = Queue::open(&options.queue, &name, body)?;
-            let (queue, counts) = (Arc::new(queue), metrics.of(&name));
-            counts.held(queue.held());
-            counts.dropped("queue_full", lost.full);
-            if lost.damaged > 0 {
-                tracing::warn!(
-                    to = name,
-                    files = lost.damaged,
-                    "files of the queue were damaged, or of another form"
-                );
-            }
-            let retry = (options.queue.retry_min, options.queue.retry_max);
-            tracing::info!(to = name, on_disk = queue.is_on_disk(), "metrics go out");
-            let sender = Sender {
-                name: name.clone(),
-                queue: Arc::clone(&queue),
-                way,
-                counts: counts.clone(),
-                retry,
-                now_millis: around.now_millis,
-            };
-            out.threads.push(spawn("send", move || sender.run())?);
-            out.queues.push(Arc::clone(&queue));
-            filled.push(Filled { name, form, queue, counts, disk_fails: false });
+        let metrics = match &self.metrics {
+            Some(metrics) => metrics.clone(),
+            None => self.metrics.insert(Metrics::new(registry)?).clone(),
+        };
+        let mut former: Vec<Running> = self.running.drain(..).chain(self.leaving.drain(..)).collect();
+        let mut filled = Vec::new();
+        for (destination, store) in destinations {
+            let at = former.iter().position(|r| r.name == destination.name && r.queue.stay());
+            let known = at.map(|at| former.swap_remove(at));
+            let (running, fill) = destination.run((known, store), &metrics, (retry, now_millis))?;
+            self.running.push(running);
+            filled.push(fill);
         }
-        let said = (around.variable)("OTEL_METRIC_EXPORT_INTERVAL").and_then(|v| v.trim().parse().ok());
-        let said = said.map(Duration::from_millis).filter(|said| !said.is_zero());
-        let interval = options.interval.or(said).unwrap_or(INTERVAL);
-        let (scrapes, now_millis) = (scrapes.clone(), around.now_millis);
+        for running in former {
+            running.queue.leave();
+            self.leaving.push(running);
+        }
+        let plan = Plan { filled, interval };
+        if let Some(beat) = &self.beat {
+            beat.change(plan);
+            return Ok(());
+        }
+        let (beat, scrapes) = (Arc::new(Beat::new(plan)), scrapes.clone());
+        self.beat = Some(Arc::clone(&beat));
         // It is not waited for at the end: it may hang in a pass.
-        spawn("export", move || export(&mut filled, &scrapes, interval, now_millis))?;
-        Ok(out)
+        spawn("export", move || beat.run(&scrapes, now_millis))?;
+        Ok(())
+    }
+
+    /// The destination of this name, as long as it has its queue.
+    fn known(&self, name: &str) -> Option<&Running> {
+        let all = self.running.iter().chain(&self.leaving);
+        all.filter(|running| !running.thread.is_finished()).find(|running| running.name == name)
     }
 
     /// Sends what waits, if that does not take longer than `grace`, and ends. What is on disk stays there.
     pub fn stop(self, grace: Duration) {
         let end = Instant::now() + grace;
-        for queue in &self.queues {
-            queue.drained(end.saturating_duration_since(Instant::now()));
+        if let Some(beat) = &self.beat {
+            beat.stop();
         }
-        for queue in &self.queues {
-            queue.stop();
+        let all = || self.running.iter().chain(&self.leaving);
+        for running in all() {
+            running.queue.drained(end.saturating_duration_since(Instant::now()));
         }
-        for thread in self.threads {
+        for running in all() {
+            running.queue.stop();
+        }
+        for running in self.running.into_iter().chain(self.leaving) {
             // A thread that panicked has said so.
-            _ = thread.join();
+            _ = running.thread.join();
         }
     }
 }
@@ -194,67 +223,19 @@ fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Joi
     spawned.map_err(|source| ExportError::Thread { name, source })
 }
 
-fn destinations(options: &Options, around: &Around<'_>) -> Result<Vec<Destination>, ExportError> {
-    let resource = resource::detect(around.host, around.variable, &options.otlp.attributes, around.port);
-    let mut out = Vec::new();
-    for (at, remote) in options.remote_write.iter().enumerate() {
-        let (form, way) = remote.start(&resource)?;
-        let (name, body) = (remote.name(at), form.name());
-        out.push(Destination { name, form: Box::new(form), body, way: Box::new(way) });
-    }
-    if options.otlp.is_on(around.connection, around.variable) {
-        let (form, way) = options.otlp.start(around.connection, around.variable, resource)?;
-        let body = form.name();
-        out.push(Destination { name: "otlp".into(), form: Box::new(form), body, way: Box::new(way) });
-    }
-    Ok(out)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Makes a pass each interval, or takes that of a scrape that falls into the last fifth of it, for as long as there is a
-/// scrape thread. The first one may come at any time of the interval, so that both have one beat where they have one period.
-fn export(filled: &mut [Filled], scrapes: &ScrapeThread, interval: Duration, now_millis: fn() -> i64) {
-    let mut history = History::default();
-    let mut share = interval.min(INTERVAL);
-    loop {
-        let begun = Instant::now();
-        let next = match scrapes.record(share, PATIENCE) {
-            Ok(recorded) => {
-                let made = recorded.begun;
-                let pass = history.next(recorded, now_millis());
-                for destination in &mut *filled {
-                    destination.fill(&pass);
-                }
-                made + interval
-            }
-            Err(e) => {
-                tracing::warn!(error = %e, "no pass for what is sent");
-                for destination in &*filled {
-                    destination.counts.dropped("no_pass", 1);
-                }
-                begun + interval
-            }
+    #[test]
+    fn the_environment_makes_passes_no_more_often_than_the_configuration_may() {
+        let of = |configured: Option<u64>, said: &str| {
+            let options = Options { interval: configured.map(Duration::from_secs), ..Options::default() };
+            options.interval(&|_| Some(said.to_owned())).as_millis()
         };
-        share = interval / 5;
-        let now = Instant::now();
-        std::thread::sleep(next.saturating_duration_since(now).saturating_sub(share));
-        share = share.min(next.saturating_duration_since(now));
-    }
-}
-
-impl Filled {
-    fn fill(&mut self, pass: &Pass) {
-        for record in self.form.records(pass) {
-            let (lost, failed) = self.queue.push(record);
-            self.counts.dropped("queue_full", lost);
-            let fails = failed.is_some();
-            match (failed, std::mem::replace(&mut self.disk_fails, fails)) {
-                (Some(e), false) => {
-                    tracing::error!(to = self.name, error = %e, "the queue cannot be written; records wait in memory");
-                }
-                (None, true) => tracing::info!(to = self.name, "the queue can be written again"),
-                _ => {}
-            }
-        }
-        self.counts.held(self.queue.held());
+        assert_eq!((of(None, ""), of(None, "0"), of(None, "soon")), (60_000, 60_000, 60_000));
+        assert_eq!((of(None, " 5000 "), of(None, "1"), of(Some(10), "5000")), (5000, 1000, 10_000));
+        let often = Options { interval: Some(Duration::from_millis(10)), ..Options::default() };
+        assert!(often.check().is_err());
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod ask;
 mod footprint;
 pub mod scrapes;
+pub mod trace;
 
 use crate::apps::probe::board::Board;
 use crate::collect;
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use trace::Traces;
 
 /// The most that [`Options::page_age_max`] may be: older samples would stand at a wrong time.
 pub const PAGE_AGE_MAX: Duration = Duration::from_secs(1);
@@ -43,6 +45,8 @@ pub struct Options {
     /// How long before a request the pass may have begun whose page it gets.
     #[serde(with = "humantime_serde")]
     pub page_age_max: Duration,
+    /// Scrapes as traces: those whose `traceparent` says that they are sampled, and this share of the others. None without it.
+    pub trace_ratio: Option<f64>,
     /// Which collectors run, and their options.
     pub collectors: collect::Options,
 }
@@ -58,6 +62,7 @@ impl Default for Options {
             max_requests: 40,
             disable_exporter_metrics: false,
             page_age_max: Duration::from_millis(10),
+            trace_ratio: None,
             collectors: collect::Options::default(),
         }
     }
@@ -76,6 +81,7 @@ pub fn bad_telemetry_path(path: &str) -> Option<&'static str> {
 pub struct Exporter {
     scrapes: ScrapeThread,
     health: Board,
+    traces: Traces,
     reload: Option<Reload>,
     telemetry_path: String,
     landing: Bytes,
@@ -91,7 +97,14 @@ impl Exporter {
         let (telemetry_path, max_requests) = (options.telemetry_path.clone(), options.max_requests);
         let landing = LANDING.replace("{telemetry_path}", &telemetry_path).into();
         let places = (max_requests > 0).then(|| Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)));
-        Self { scrapes, health, reload, telemetry_path, landing, places, max_requests }
+        let traces = Traces::default();
+        Self { scrapes, health, traces, reload, telemetry_path, landing, places, max_requests }
+    }
+
+    /// The same, with traces of scrapes.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 }
 
@@ -153,7 +166,12 @@ impl Exporter {
             Err(why) => return bad(why.to_owned()),
         };
         let (content_type, patience) = (ask.format.content_type(), ask.patience);
-        match self.scrapes.page(ask.want(), patience).await {
+        let scrape = self.traces.scrape(request.headers());
+        let page = self.scrapes.page_for(ask.want(), patience, scrape.clone()).await;
+        if let Some(scrape) = scrape {
+            scrape.ends(page.as_ref().map(|page| page.body.len()));
+        }
+        match page {
             Ok(page) => {
                 let vary = HeaderValue::from_static("Accept, Accept-Encoding");
                 let answer = Answer::page(NAME, content_type, page.body).with(VARY, vary);

@@ -38,13 +38,14 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: [Family; 8] = [
+pub const FAMILIES: [Family; 9] = [
     Family { name: "process", parsers: kernel::PROCESS },
     Family { name: "system", parsers: kernel::SYSTEM },
     Family { name: "devices", parsers: kernel::DEVICES },
     Family { name: "groups", parsers: kernel::GROUPS },
     Family { name: "answers", parsers: kernel::ANSWERS },
     Family { name: "requests", parsers: others::REQUESTS },
+    Family { name: "export", parsers: others::EXPORT },
     Family { name: "webhook", parsers: others::WEBHOOK },
     Family { name: "policy", parsers: others::POLICY },
 ];

@@ -18,6 +18,7 @@ DASHBOARDS = {
     "headroom-memory": "Memory",
     "headroom-group": "Process group",
     "headroom-container": "Container",
+    "headroom-services": "Services",
     "headroom-leaks": "Leaks",
     "headroom-loop": "The loop",
     "headroom-own": "Headroom itself",

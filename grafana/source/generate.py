@@ -20,9 +20,10 @@ import loop
 import machine
 import memory
 import own
+import services
 
 TO = pathlib.Path(__file__).resolve().parent.parent / "dashboards"
-BOARDS = [board.BOARD for board in (fleet, machine, memory, group, container, leaks, loop, own)]
+BOARDS = [board.BOARD for board in (fleet, machine, memory, group, container, services, leaks, loop, own)]
 
 
 def outputs() -> dict[str, str]:

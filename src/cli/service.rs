@@ -19,6 +19,7 @@ use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
 use crate::export::Exports;
+use crate::export::logs::Lines;
 use crate::exporter::Exporter;
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
@@ -69,12 +70,17 @@ pub(super) trait Command: Clone + 'static {
 }
 
 /// Runs a serving command until it is told to end.
-pub(super) fn run<C: Command>(common: &Common, config: Config, command: C) -> Result<u8> {
+pub(super) fn run<C: Command>(
+    common: &Common,
+    (config, lines): (Config, Option<Lines>),
+    command: C,
+) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|config| command.apply(config)));
     block_on(async {
-        let service = Service::start(config, C::PARTS, loader).await?;
-        service.until_told().await
+        let mut service = Service::start(config, C::PARTS, loader).await?;
+        service.send_logs(lines)?;
+        Box::pin(service.until_told()).await
     })
 }
 
@@ -182,7 +188,8 @@ impl Service {
             let handler = Arc::new(service.start_exporter(reload)?);
             service.spawn(listener, &stopped, handler)?;
             service.start_receivers(receivers)?;
-            service.start_exports()?;
+            let exports = service.prepare_exports(&service.config)?;
+            service.send_exports(exports)?;
         }
         Ok(service)
     }
@@ -213,7 +220,8 @@ impl Service {
         };
         self.scrapes = Some(scrapes.clone());
         build_info::node_exporter(&self.registry)?;
-        Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload))
+        let traces = self.telemetry.scrapes(&self.config, &self.registry)?;
+        Ok(Exporter::new(&self.config.exporter, scrapes, self.health.clone(), reload).traced(traces))
     }
 
     fn scraper(&self, config: &Config) -> Result<Scraper> {
@@ -245,8 +253,8 @@ impl Service {
         {
             return Err(e.into());
         }
-        self.telemetry = Telemetry::start(&self.config, &self.registry)?;
-        let (clock, pause, traces) = (now_millis, Pause::new(&state), self.telemetry.traces());
+        let traces = self.telemetry.runs(&self.config, &self.registry)?;
+        let (clock, pause) = (now_millis, Pause::new(&state));
         let annotations = Annotations::start(self.config.optimizer.grafana.as_ref(), &metrics)?;
         let around = Around { clock, pause, alone, traces, annotations, only_after: None };
         let executor = Executor::start(store, metrics, around, settings(&self.config)?)?;
@@ -339,8 +347,8 @@ impl Service {
             if let Some(executor) = executor {
                 executor.stop(EXECUTOR_GRACE);
             }
-            self.telemetry.stop();
             exports.stop(exports::GRACE);
+            self.telemetry.stop();
         });
         for task in self.tasks {
             if let Err(e) = task.await {
@@ -387,11 +395,13 @@ impl Service {
             Some(_) => Some(self.scraper(&next)?),
             None => None,
         };
+        let exports = self.scrapes.is_some().then(|| self.prepare_exports(&next)).transpose()?;
         let settings = match &self.executor {
             Some(_) => Some((settings(&next)?, tokens(&next)?)),
             None => None,
         };
-        for key in only_at_start(&self.config, &next).chain(state_dir_changed.then_some("state_dir")) {
+        for key in reload::only_at_start(&self.config, &next).chain(state_dir_changed.then_some("state_dir"))
+        {
             tracing::warn!(key, "this key is used from the next start on, not by a reload");
         }
         if let (Some(thread), Some(scraper)) = (&self.scrapes, scraper) {
@@ -413,39 +423,12 @@ impl Service {
             }
         }
         self.config = next;
-        if self.scrapes.is_some() {
+        if let Some(exports) = exports {
+            self.send_exports(exports)?;
             self.probe(probes);
         }
         Ok(())
     }
-}
-
-/// The keys that a reload does not use and that differ, but for the state directory.
-fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
-    let ((e, f), (o, p)) = ((&old.exporter, &new.exporter), (&old.optimizer, &new.optimizer));
-    [
-        ("exporter.listen", e.listen != f.listen),
-        ("exporter.systemd_socket", e.systemd_socket != f.systemd_socket),
-        ("exporter.web_config_file", e.web_config_file != f.web_config_file),
-        ("exporter.telemetry_path", e.telemetry_path != f.telemetry_path),
-        ("exporter.max_requests", e.max_requests != f.max_requests),
-        ("applications.otlp", old.applications.otlp != new.applications.otlp),
-        ("applications.statsd.udp", old.applications.statsd.udp != new.applications.statsd.udp),
-        ("applications.statsd.unix", old.applications.statsd.unix != new.applications.statsd.unix),
-        // Other targets are taken; the first ones are not.
-        ("applications.scrape", old.applications.scrape.is_empty() && !new.applications.scrape.is_empty()),
-        ("optimizer.listen", o.listen != p.listen),
-        ("optimizer.web_config_file", o.web_config_file != p.web_config_file),
-        ("optimizer.grafana", o.grafana != p.grafana),
-        ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
-        ("log", old.log != new.log),
-        ("otlp", old.otlp != new.otlp),
-        ("export", old.export != new.export),
-        ("up", old.up != new.up),
-        ("monitor", old.monitor != new.monitor),
-    ]
-    .into_iter()
-    .filter_map(|(key, changed)| changed.then_some(key))
 }
 
 /// A web configuration, if there is one, with its warnings in the log.

@@ -3,6 +3,7 @@
 use super::service::{Loader, Parts, Service, block_on, now_millis, state_dir};
 use super::{Common, load};
 use crate::config::Config;
+use crate::export::logs::Lines;
 use crate::monitor::api::Api;
 use crate::monitor::notify::To;
 use crate::monitor::{self, Monitor};
@@ -23,13 +24,14 @@ const PROMETHEUS: [&str; 1] = ["prometheus"];
 const ALERTMANAGER: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
 
 /// Runs until told to end.
-pub(super) fn run(common: &Common, config: Config) -> Result<u8> {
+pub(super) fn run(common: &Common, (config, lines): (Config, Option<Lines>)) -> Result<u8> {
     let common = common.clone();
     let loader: Loader = Box::new(move || load(&common, &|_| ()));
     block_on(async {
-        let stack = Box::pin(Stack::start(config, loader)).await?;
+        let mut stack = Box::pin(Stack::start(config, loader)).await?;
+        stack.service.send_logs(lines)?;
         stack.print(&mut io::stdout())?;
-        stack.service.until_told().await
+        Box::pin(stack.service.until_told()).await
     })
 }
 

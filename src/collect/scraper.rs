@@ -9,6 +9,7 @@ use crate::metric::{Desc, Sink, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Instant;
 
 const DURATION: Desc<'static> = Desc::gauge(
     "node_scrape_collector_duration_seconds",
@@ -53,6 +54,19 @@ struct Work {
     collector: Box<dyn Collector>,
     /// The last failure, so that the log has a line for each change and not for each scrape.
     failure: Option<String>,
+}
+
+/// When a collector ran, for who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// The collector.
+    pub name: &'static str,
+    /// When it began.
+    pub begun: Instant,
+    /// When it had written all.
+    pub ended: Instant,
+    /// Whether it had something to say.
+    pub success: bool,
 }
 
 /// Which collectors a request wants.
@@ -115,6 +129,16 @@ impl Scraper {
 
     /// [`Self::scrape`] with some of the collectors, until `left` says that nobody waits for this pass any more.
     pub fn scrape_picked(&self, pick: &Pick, left: &AtomicBool, out: &mut dyn Sink) {
+        self.scrape_timed(pick, left, (out, None));
+    }
+
+    /// The same, with the times of each collector for who wants them.
+    pub fn scrape_timed(
+        &self,
+        pick: &Pick,
+        left: &AtomicBool,
+        (out, mut timings): (&mut dyn Sink, Option<&mut Vec<Timing>>),
+    ) {
         let mut fared = Vec::with_capacity(self.slots.len());
         let mut costs = Vec::with_capacity(self.slots.len());
         self.host.begin_pass();
@@ -123,7 +147,13 @@ impl Scraper {
             if left.load(Ordering::Acquire) {
                 return;
             }
-            fared.push((slot.name, slot.run(&self.host, out, &mut meter)));
+            let begun = timings.is_some().then(Instant::now);
+            let run = slot.run(&self.host, out, &mut meter);
+            if let (Some(timings), Some(begun)) = (&mut timings, begun) {
+                let (name, ended, success) = (slot.name, Instant::now(), run.success);
+                timings.push(Timing { name, begun, ended, success });
+            }
+            fared.push((slot.name, run));
             if self.tells_cost {
                 costs.push((slot.name, *slot.cost.lock().unwrap_or_else(PoisonError::into_inner)));
             }

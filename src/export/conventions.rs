@@ -160,10 +160,15 @@ fn named<'a>(name: &str, value: Attribute<'a>) -> Attribute<'a> {
     }
 }
 
-/// What is used: of memory, swap and file systems the kernel tells the whole and what is free.
+/// What is used: of memory, swap and file systems the kernel tells the whole and what is free. What vanished ends here too.
 fn derive<'a>(lines: &[Line<'a>]) -> Vec<Line<'a>> {
-    let here =
-        |name: &'static str| lines.iter().filter(move |l| l.name == name && l.origin.is_none() && !l.gone);
+    [false, true].into_iter().flat_map(|gone| derived(lines, gone)).collect()
+}
+
+fn derived<'a>(lines: &[Line<'a>], gone: bool) -> Vec<Line<'a>> {
+    let here = |name: &'static str| {
+        lines.iter().filter(move |l| l.name == name && l.origin.is_none() && l.gone == gone)
+    };
     let first = |name: &'static str| here(name).next();
     let mut out = Vec::new();
     let (memory, swap) = ("node_memory_MemTotal_bytes", "node_memory_SwapTotal_bytes");
@@ -182,24 +187,18 @@ fn derive<'a>(lines: &[Line<'a>]) -> Vec<Line<'a>> {
             let Some(other) = same(name) else { continue };
             let (whole, part) = if state == "used" { (other, free) } else { (free, other) };
             let made = less("system.filesystem.usage", (STATE, state), whole, &[part]);
-            out.extend(made.map(|line| {
-                Line {
-                    attributes: line
-                        .attributes
-                        .into_iter()
-                        .map(|(key, value)| {
-                            (
-                                FILESYSTEM.iter().find(|(from, _)| *from == key).map_or(key, |(_, to)| to),
-                                value,
-                            )
-                        })
-                        .collect(),
-                    ..line
-                }
-            }));
+            out.extend(made.map(of_filesystem));
         }
     }
     out
+}
+
+/// The same line, with its labels as attributes of a file system.
+fn of_filesystem(line: Line<'_>) -> Line<'_> {
+    let named =
+        |key| FILESYSTEM.iter().find(|(from, _)| *from == key).map_or(key, |(_, attribute)| *attribute);
+    let attributes = line.attributes.into_iter().map(|(key, value)| (named(key), value)).collect();
+    Line { attributes, ..line }
 }
 
 /// What is left of the whole; nothing if the parts are more, since they were not read at one moment.
@@ -222,12 +221,24 @@ fn less<'a>(
 #[cfg(test)]
 mod tests {
     use super::super::line::lines;
-    use super::super::pass::History;
+    use super::super::pass::{History, Pass};
     use super::*;
     use crate::exporter::scrapes::Recorded;
     use crate::metric::batch::Recorder;
     use crate::metric::{Desc, Sink, Value};
     use std::time::Instant;
+
+    fn shown(pass: &Pass, value: impl Fn(&Line<'_>) -> String) -> Vec<String> {
+        let of = |(key, value): &(&str, Attribute<'_>)| match value {
+            Attribute::Text(text) => format!("{key}={text}"),
+            Attribute::Whole(number) => format!("{key}={number}"),
+        };
+        let show = |line: &Line<'_>| {
+            let attributes: Vec<String> = line.attributes.iter().map(of).collect();
+            format!("{} {:?} {} {}", line.name, line.sort, attributes.join(","), value(line))
+        };
+        convert(lines(pass)).iter().map(show).collect()
+    }
 
     #[test]
     fn the_kernel_s_numbers_have_the_conventions_names_and_sums() {
@@ -246,19 +257,13 @@ mod tests {
             out.family(&Desc::gauge(&format!("node_filesystem_{name}_bytes"), "F.", labels));
             out.sample(&["/dev/a", "ext4", "/"], Value::U64(value));
         }
-        let recorded = Recorded { batch: out.finish(), begun: Instant::now() };
-        let pass = History::default().next(recorded, 1000);
-        let shown: Vec<String> = convert(lines(&pass))
-            .iter()
-            .map(|l| {
-                let of = |(key, value): &(&str, Attribute<'_>)| match value {
-                    Attribute::Text(text) => format!("{key}={text}"),
-                    Attribute::Whole(number) => format!("{key}={number}"),
-                };
-                let attributes: Vec<String> = l.attributes.iter().map(of).collect();
-                format!("{} {:?} {} {}", l.name, l.sort, attributes.join(","), l.value.number().unwrap())
-            })
-            .collect();
+        let mut history = History::default();
+        let mut next = |batch| history.next(Recorded { batch, begun: Instant::now() }, 1000);
+        let pass = next(out.finish());
+        let shown = shown(&pass, |line| {
+            assert!(!line.gone);
+            line.value.number().unwrap().to_string()
+        });
         let disk = "system.device=/dev/a,system.filesystem.type=ext4,system.filesystem.mountpoint=/";
         assert_eq!(
             shown,
@@ -277,5 +282,10 @@ mod tests {
                 "system.memory.usage Amount system.memory.state=used 60",
             ]
         );
+        // What is worked out ends with what it was worked out of.
+        let ends = |line: &Line<'_>| (if line.gone { "gone" } else { "there" }).to_owned();
+        let gone = super::tests::shown(&next(Recorder::default().finish()), ends);
+        let expected = shown.iter().map(|line| format!("{} gone", line.rsplit_once(' ').unwrap().0));
+        assert_eq!(gone, expected.collect::<Vec<_>>());
     }
 }

@@ -1,9 +1,10 @@
 //! What became of what was to be sent, as metrics.
 
+use super::sender::Tally;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// Why points were not sent.
-pub(super) const DROPPED: [&str; 5] = ["queue_full", "refused", "partial", "damaged", "no_pass"];
+pub(super) const DROPPED: [&str; 6] = ["queue_full", "refused", "partial", "damaged", "removed", "no_pass"];
 /// Why a request is sent again.
 pub(super) const FAILED: [&str; 3] = ["unreachable", "busy", "error"];
 
@@ -23,7 +24,7 @@ pub struct Metrics {
 pub(super) struct Counts {
     metrics: Metrics,
     to: String,
-    pub(super) sent: IntCounter,
+    sent: IntCounter,
 }
 
 impl Metrics {
@@ -55,7 +56,7 @@ impl Metrics {
             )?,
             dropped: counters(
                 "headroom_export_points_dropped_total",
-                "Points that will not be sent: the queue was full, the destination refused the request (refused) or some of its points (partial), or the queue's file was damaged; and passes that could not be made (no_pass).",
+                "Points that will not be sent: the queue was full, the destination refused the request (refused) or some of its points (partial), the queue's file was damaged, or a reload took the destination away (removed); and passes that could not be made (no_pass).",
                 &["to", "reason"],
             )?,
             failed: counters(
@@ -88,22 +89,29 @@ impl Metrics {
     }
 }
 
-impl Counts {
-    pub(super) fn dropped(&self, reason: &str, points: u64) {
+impl Tally for Counts {
+    fn taken(&self, points: u64, now_millis: i64) {
+        self.sent.inc_by(points);
+        self.succeeded(now_millis);
+    }
+
+    fn dropped(&self, reason: &'static str, points: u64) {
         self.metrics.dropped.with_label_values(&[self.to.as_str(), reason]).inc_by(points);
     }
 
-    pub(super) fn failed(&self, reason: &str) {
+    fn failed(&self, reason: &'static str) {
         self.metrics.failed.with_label_values(&[self.to.as_str(), reason]).inc();
     }
 
-    pub(super) fn held(&self, (bytes, records): (u64, usize)) {
+    fn held(&self, (bytes, records): (u64, usize)) {
         let to = [self.to.as_str()];
         self.metrics.bytes.with_label_values(&to).set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.metrics.records.with_label_values(&to).set(i64::try_from(records).unwrap_or(i64::MAX));
     }
+}
 
-    pub(super) fn succeeded(&self, now_millis: i64) {
+impl Counts {
+    fn succeeded(&self, now_millis: i64) {
         self.metrics.success.with_label_values(&[self.to.as_str()]).set(now_millis as f64 / 1000.0);
     }
 }

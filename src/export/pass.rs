@@ -5,16 +5,21 @@ use crate::metric::Kind;
 use crate::metric::batch::{Batch, Family, Held, Sample};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// A series that was not seen for so many passes is forgotten: if it comes back, it is a new one.
 const PASSES_KEPT: u64 = 10;
-/// The family that says since when most of the kernel's counters count.
+/// The family that says since when the kernel counts, and what begins the names of what it counts.
 const BOOT: &str = "node_boot_time_seconds";
+const OF_KERNEL: [&str; 3] = ["node_", "container_", "headroom_cgroup_"];
+/// The family that says since when this process counts, and what begins the names of what it counts.
+const BEGUN: &str = "process_start_time_seconds";
+const OF_PROCESS: [&str; 2] = ["process_", "headroom_"];
 
 /// Samples, and what the passes before say about them.
 #[derive(Debug)]
 pub(super) struct Pass {
-    pub(super) batch: Batch,
+    pub(super) batch: Arc<Batch>,
     pub(super) at_millis: i64,
     /// The time of the pass before; none if this is the first.
     pub(super) before_millis: Option<i64>,
@@ -27,7 +32,7 @@ pub(super) struct Pass {
 /// What is known about a sample that counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Seen {
-    /// Since when it counts: since the machine's start at the earliest, or since the pass before it began anew.
+    /// Since when it counts: since the start of who counts, or since the pass before it began anew.
     pub(super) start_millis: Option<i64>,
     /// How much more it is than in the last pass. None if it was not there then, or cannot be compared.
     pub(super) more: Option<Held>,
@@ -43,9 +48,10 @@ struct Former {
 #[derive(Default)]
 pub(super) struct History {
     series: HashMap<u64, Former>,
-    boot_millis: Option<i64>,
+    /// When the machine and this process began.
+    starts: (Option<i64>, Option<i64>),
     passes: u64,
-    last: Option<(Batch, i64)>,
+    last: Option<(Arc<Batch>, i64)>,
 }
 
 impl History {
@@ -58,11 +64,10 @@ impl History {
     /// Takes the next pass, made at this time.
     pub(super) fn follow(&mut self, batch: Batch, at_millis: i64) -> Pass {
         self.passes += 1;
-        if self.boot_millis.is_none() {
-            // It wanders a little as the clock is set; the first one stays, so that no counter seems to begin anew.
-            let boot = batch.family(BOOT).and_then(|family| family.samples.first()?.value.number());
-            self.boot_millis = boot.map(millis);
-        }
+        let said = |name| batch.family(name).and_then(|family| family.samples.first()?.value.number());
+        // They wander a little as the clock is set; the first ones stay, so that no counter seems to begin anew.
+        let (machine, process) = self.starts;
+        self.starts = (machine.or(said(BOOT).map(millis)), process.or(said(BEGUN).map(millis)));
         let last = self.last.take();
         let before_millis = last.as_ref().map(|(_, at)| *at);
         let mut keys = HashSet::new();
@@ -78,18 +83,31 @@ impl History {
             }
             seen.push(all);
         }
-        let gone = last.map_or_else(Vec::new, |(last, _)| vanished(last, &keys));
+        let gone = last.map_or_else(Vec::new, |(last, _)| vanished(&last, &keys));
         let passes = self.passes;
         self.series.retain(|_, former| former.pass + PASSES_KEPT >= passes);
-        self.last = Some((batch.clone(), at_millis));
+        let batch = Arc::new(batch);
+        self.last = Some((Arc::clone(&batch), at_millis));
         Pass { batch, at_millis, before_millis, seen, gone }
+    }
+
+    /// Since when a series counts that is new here. Of what others count (applications, files, processes that ran before this
+    /// one) nobody knows.
+    fn start(&self, family: &Family, sample: &Sample) -> Option<i64> {
+        let (machine, process) = self.starts;
+        if origin(family, sample).is_some() {
+            return None;
+        }
+        if begins(&family.name, &OF_KERNEL) {
+            return machine;
+        }
+        process.filter(|_| begins(&family.name, &OF_PROCESS))
     }
 
     fn compare(&mut self, key: u64, (family, sample): (&Family, &Sample), before: Option<i64>) -> Seen {
         let (value, pass) = (sample.value.clone(), self.passes);
         let Some(former) = self.series.get_mut(&key) else {
-            // What an application counts began at a time that only it knows.
-            let start_millis = self.boot_millis.filter(|_| origin(family, sample).is_none());
+            let start_millis = self.start(family, sample);
             self.series.insert(key, Former { value, start_millis, pass });
             return Seen { start_millis, more: None };
         };
@@ -103,6 +121,11 @@ impl History {
         (former.value, former.pass) = (value, pass);
         Seen { start_millis: former.start_millis, more }
     }
+}
+
+/// Whether a name begins so.
+fn begins(name: &str, with: &[&str]) -> bool {
+    with.iter().any(|start| name.starts_with(start))
 }
 
 /// Whether samples of this kind are totals, or may be.
@@ -133,14 +156,21 @@ fn key(family: &Family, sample: &Sample) -> u64 {
 }
 
 /// The samples that are not there any more. Those with a time of their own end by their age.
-fn vanished(mut last: Batch, keys: &HashSet<u64>) -> Vec<Family> {
-    for family in &mut last.families {
-        let mut samples = std::mem::take(&mut family.samples);
-        samples.retain(|sample| sample.at_millis.is_none() && !keys.contains(&key(family, sample)));
-        family.samples = samples;
-    }
-    last.families.retain(|family| !family.samples.is_empty());
-    last.families
+fn vanished(last: &Batch, keys: &HashSet<u64>) -> Vec<Family> {
+    let gone = |family: &Family| -> Vec<Sample> {
+        let is_gone = |sample: &&Sample| sample.at_millis.is_none() && !keys.contains(&key(family, sample));
+        family.samples.iter().filter(is_gone).cloned().collect()
+    };
+    let families = last.families.iter().map(|family| (family, gone(family)));
+    let families = families.filter(|(_, samples)| !samples.is_empty());
+    let with = |family: &Family, samples| Family {
+        name: family.name.clone(),
+        help: family.help.clone(),
+        kind: family.kind,
+        labels: family.labels.clone(),
+        samples,
+    };
+    families.map(|(family, samples)| with(family, samples)).collect()
 }
 
 /// What the second has more than the first; none if it has less of anything, so that it began anew.
@@ -189,7 +219,7 @@ mod tests {
         let mut out = Recorder::default();
         out.family(&Desc::gauge(BOOT, "B.", &[]));
         out.sample(&[], Value::F64(100.0));
-        out.family(&Desc::counter("x_total", "X.", &["a", "job"]));
+        out.family(&Desc::counter("node_x_total", "X.", &["a", "job"]));
         for (job, value) in values {
             out.sample(&["1", job], Value::U64(*value));
         }
@@ -214,11 +244,36 @@ mod tests {
     }
 
     #[test]
+    fn each_total_counts_since_the_start_of_who_counts_it() {
+        let mut out = Recorder::default();
+        for (name, value) in [(BOOT, 100.0), (BEGUN, 150.0)] {
+            out.family(&Desc::gauge(name, "S.", &[]));
+            out.sample(&[], Value::F64(value));
+        }
+        let expected = [
+            ("node_cpu_seconds_total", Some(100_000)),
+            ("headroom_cgroup_oom_kills_total", Some(100_000)),
+            ("process_cpu_seconds_total", Some(150_000)),
+            ("headroom_http_requests_total", Some(150_000)),
+            ("namedprocess_namegroup_cpu_seconds_total", None),
+            ("backup_runs_total", None),
+        ];
+        for (name, _) in expected {
+            out.family(&Desc::counter(name, "C.", &[]));
+            out.sample(&[], Value::U64(1));
+        }
+        let pass = History::default().follow(out.finish(), 200_000);
+        for ((name, start), seen) in expected.into_iter().zip(&pass.seen[2..]) {
+            assert_eq!(seen[0].start_millis, start, "{name}");
+        }
+    }
+
+    #[test]
     fn what_vanishes_is_told_once_and_what_comes_back_has_no_difference() {
         let mut history = History::default();
         history.follow(batch(&[("", 5), ("app", 7)]), 1000);
         let pass = history.follow(batch(&[("", 6)]), 2000);
-        assert_eq!((pass.gone.len(), &*pass.gone[0].name), (1, "x_total"));
+        assert_eq!((pass.gone.len(), &*pass.gone[0].name), (1, "node_x_total"));
         assert_eq!(&*pass.gone[0].samples[0].values[1], "app");
         assert!(history.follow(batch(&[("", 6)]), 3000).gone.is_empty());
         let back = history.follow(batch(&[("", 6), ("app", 9)]), 4000);

@@ -5,6 +5,9 @@ use super::remote_write::series;
 use crate::exporter::scrapes::Recorded;
 use std::collections::BTreeMap;
 
+/// Series that are made at once.
+const SERIES_MAX: usize = 500;
+
 /// A series' labels, the name among them, sorted; its value; its time in milliseconds since the epoch.
 pub type Told<'a> = (&'a [(&'a str, &'a str)], f64, i64);
 
@@ -33,10 +36,13 @@ impl Passes {
         for family in &pass.batch.families {
             about(&family.name, family.kind, &family.help);
         }
-        for one in series::series(&pass, &self.labels) {
-            let labels: Vec<(&str, &str)> =
-                one.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
-            each((&labels, one.value, one.at_millis));
-        }
+        let mut take = |part: &[series::Series<'_>]| {
+            for one in part {
+                let labels: Vec<(&str, &str)> =
+                    one.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+                each((&labels, one.value, one.at_millis));
+            }
+        };
+        series::series(&pass, &self.labels, (SERIES_MAX, &mut take));
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, …`_2_0/`.
 
-mod message;
+pub(super) mod message;
 pub(super) mod series;
 
 use super::pass::Pass;
 use super::queue::Record;
 use super::resource::Attributes;
-use super::sender::{Outcome, Way, retry_after};
+use super::retry::retry_after;
+use super::sender::{Outcome, Way};
 use crate::client::trust::{Files, Trust};
 use crate::client::{self, Call};
 use base64::Engine;
@@ -26,6 +27,19 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 const SERIES_MAX: usize = 2000;
 /// The longest file with a secret.
 const SECRET_BYTES_MAX: usize = 64 << 10;
+
+/// A body of version 1.0.
+const ONE: &str = "prometheus.WriteRequest+snappy";
+/// One of version 2.0.
+const TWO: &str = "io.prometheus.write.v2.Request+snappy";
+/// What bodies may be.
+pub(super) const FORMS: &[&str] = &[ONE, TWO];
+/// What a receiver of version 2.0 says of what it wrote.
+const WRITTEN: [&str; 3] = [
+    "x-prometheus-remote-write-samples-written",
+    "x-prometheus-remote-write-histograms-written",
+    "x-prometheus-remote-write-exemplars-written",
+];
 
 /// A receiver of remote write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -144,7 +158,7 @@ impl Options {
         // Read now, so that a bad file stops the start; a plain address needs none.
         let trust = (files != Files::default()).then(|| Trust::new(&files)).transpose();
         let post = Post { options: self.clone(), trust: trust.map_err(|e| RemoteWriteError(e.to_string()))? };
-        post.headers().map_err(RemoteWriteError)?;
+        post.headers(ONE).map_err(RemoteWriteError)?;
         Ok((form, post))
     }
 }
@@ -155,29 +169,24 @@ pub(super) struct Form {
     labels: BTreeMap<String, String>,
 }
 
-impl Form {
-    /// What the bodies of records are.
-    pub(super) fn name(&self) -> &'static str {
-        match self.version {
-            Version::One => "prometheus.WriteRequest+snappy",
-            Version::Two => "io.prometheus.write.v2.Request+snappy",
-        }
-    }
-}
-
 impl super::Form for Form {
     fn records(&mut self, pass: &Pass) -> Vec<Record> {
-        let all = series::series(pass, &self.labels);
-        let pack = |part: &[series::Series<'_>]| {
-            let body = match self.version {
-                Version::One => message::one(part),
-                Version::Two => message::two(part),
-            };
-            // Only what is longer than 4 GiB cannot be packed.
-            let body = snap::raw::Encoder::new().compress_vec(&body).ok()?;
-            Some(Record { body, points: part.len() as u64 })
-        };
-        all.chunks(SERIES_MAX).filter_map(pack).collect()
+        let mut out = Vec::new();
+        // Each part is packed before the next is made: series take much more room than their bodies.
+        series::series(
+            pass,
+            &self.labels,
+            (SERIES_MAX, &mut |part| {
+                let (form, body) = match self.version {
+                    Version::One => (ONE, message::one(part)),
+                    Version::Two => (TWO, message::two(part)),
+                };
+                // Only what is longer than 4 GiB cannot be packed.
+                let body = snap::raw::Encoder::new().compress_vec(&body).ok();
+                out.extend(body.map(|body| Record { body, points: part.len() as u64, form }));
+            }),
+        );
+        out
     }
 }
 
@@ -188,8 +197,8 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// The headers; files are read for each request, so that a secret may be changed.
-    fn headers(&self) -> Result<HeaderMap, String> {
+    /// The headers of a body of this form; files are read for each request, so that a secret may be changed.
+    fn headers(&self, form: &str) -> Result<HeaderMap, String> {
         let mut out = match &self.options.headers_file {
             Some(file) => crate::otlp::headers_of(file)?,
             None => HeaderMap::new(),
@@ -207,9 +216,10 @@ impl Post {
             value.set_sensitive(true);
             out.insert(AUTHORIZATION, value);
         }
-        let (kind, version) = match self.options.version {
-            Version::One => ("application/x-protobuf", "0.1.0"),
-            Version::Two => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
+        let (kind, version) = if form == TWO {
+            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0")
+        } else {
+            ("application/x-protobuf", "0.1.0")
         };
         out.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         out.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
@@ -230,32 +240,43 @@ fn secret(file: &Path) -> Result<String, String> {
 }
 
 impl Way for Post {
-    fn send(&self, body: &[u8], stop: &dyn Fn() -> Option<String>) -> Outcome {
-        let headers = match self.headers() {
+    fn send(&self, record: &Record, stop: &dyn Fn() -> Option<String>) -> Outcome {
+        let headers = match self.headers(record.form) {
             Ok(headers) => headers,
             Err(why) => return Outcome::Later { reason: "error", after: None, why },
         };
         let call = Call {
             method: Method::POST,
             headers,
-            body: Some(body.to_vec()),
+            body: Some(record.body.clone()),
             trust: self.trust.clone(),
             deadline: self.options.timeout.unwrap_or(Duration::from_secs(30)),
             answer_bytes_max: ANSWER_BYTES_MAX,
             ..Call::get(self.options.url.clone())
         };
         match client::send_watched(call, stop) {
-            Ok(answer) => outcome(&answer),
+            Ok(answer) => outcome(&answer, record),
             Err(e) => Outcome::Later { reason: "unreachable", after: None, why: e.to_string() },
         }
     }
 }
 
-/// What an answer means.
-fn outcome(answer: &Response<impl AsRef<[u8]>>) -> Outcome {
+/// What an answer to a record means.
+pub(super) fn outcome(answer: &Response<impl AsRef<[u8]>>, record: &Record) -> Outcome {
     let (status, after) = (answer.status(), retry_after(answer.headers()));
+    let written = written(answer.headers()).filter(|_| record.form == TWO);
     if status.is_success() {
-        return Outcome::Taken { refused: 0 };
+        return match written {
+            _ if record.form != TWO => Outcome::Taken { refused: 0 },
+            Some(written) => Outcome::Taken { refused: record.points.saturating_sub(written) },
+            // One of version 1.0 that reads no Content-Type finds nothing in the body, and says that all is well.
+            None => {
+                let why = format!(
+                    "the receiver answers {status} and not what it wrote: it does not know version 2.0"
+                );
+                Outcome::Never { taken: 0, why }
+            }
+        };
     }
     let text: String = String::from_utf8_lossy(answer.body().as_ref()).trim().chars().take(300).collect();
     let why = format!("the receiver answers {status}: {text}");
@@ -264,8 +285,16 @@ fn outcome(answer: &Response<impl AsRef<[u8]>>) -> Outcome {
             Outcome::Later { reason: "busy", after, why }
         }
         status if status.is_server_error() => Outcome::Later { reason: "error", after, why },
-        _ => Outcome::Never { why },
+        _ => Outcome::Never { taken: written.unwrap_or(0), why },
     }
+}
+
+/// How many samples were written, by a receiver that says it. One that says something else has written none.
+fn written(headers: &HeaderMap) -> Option<u64> {
+    WRITTEN.iter().any(|name| headers.contains_key(*name)).then(|| {
+        let [samples, ..] = WRITTEN;
+        headers.get(samples).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
+    })
 }
 
 #[cfg(test)]

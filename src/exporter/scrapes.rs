@@ -1,13 +1,17 @@
 //! The thread that makes passes for those who wait, and what happens when it hangs.
 
+mod pages;
+
 use crate::collect::Scraper;
 use crate::collect::scraper::{Pick, PickError};
-use crate::encode::compress::{Coding, Compressor};
+use crate::encode::Syntax;
+use crate::encode::compress::Coding;
 use crate::encode::name::Scheme;
-use crate::encode::{Encoder, Syntax};
 use crate::exporter::footprint::Footprint;
-use crate::metric::batch::{Batch, Recorder, Tee};
+use crate::exporter::trace::Scrape;
+use crate::metric::batch::Batch;
 use hyper::body::Bytes;
+use pages::Pages;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -81,6 +85,8 @@ pub struct ThreadError(String);
 
 struct Waiter {
     want: Want,
+    /// Its trace, if it is sampled.
+    trace: Option<Scrape>,
     reply: oneshot::Sender<Result<Page, Refusal>>,
 }
 
@@ -114,6 +120,12 @@ struct Inbox {
     /// Wakes the thread; one call that it has not heard yet is as good as many.
     bell: SyncSender<()>,
     left_behind: usize,
+}
+
+/// Who wants to know of a pass besides those who wait for its page.
+struct Besides {
+    recorders: Vec<Recording>,
+    trace: Option<Scrape>,
 }
 
 /// How a request is served.
@@ -169,9 +181,19 @@ impl ScrapeThread {
     /// shortly before that it may be shared too. If the pass hangs, it is left behind in time for another one without the
     /// collector that holds it up.
     pub async fn page(&self, want: Want, patience: Duration) -> Result<Page, Refusal> {
+        self.page_for(want, patience, None).await
+    }
+
+    /// The same; the pass is part of this trace if it is made for it.
+    pub async fn page_for(
+        &self,
+        want: Want,
+        patience: Duration,
+        trace: Option<Scrape>,
+    ) -> Result<Page, Refusal> {
         let now = Instant::now();
         let deadline = now + patience;
-        let mut page = match self.enqueue(want, now)? {
+        let mut page = match self.enqueue(want, trace, now)? {
             Place::Page(page) => return Ok(page),
             Place::Waits(page) => page,
         };
@@ -219,7 +241,7 @@ impl ScrapeThread {
                 if !inbox.recorders.iter().any(|other| Arc::ptr_eq(other, to)) {
                     inbox.recorders.push(Arc::clone(to));
                 }
-                inbox.waiting.push_back(Waiter { want: inbox.usual.clone(), reply });
+                inbox.waiting.push_back(Waiter { want: inbox.usual.clone(), trace: None, reply });
                 inbox.ring()
             });
             if !waits {
@@ -234,7 +256,7 @@ impl ScrapeThread {
         }
     }
 
-    fn enqueue(&self, want: Want, now: Instant) -> Result<Place, Refusal> {
+    fn enqueue(&self, want: Want, trace: Option<Scrape>, now: Instant) -> Result<Place, Refusal> {
         let (place, bell) = lock(&self.inbox, |inbox| {
             inbox.scraper.check(&want.pick)?;
             if let Some(page) = inbox.young_page(&want, now) {
@@ -249,7 +271,7 @@ impl ScrapeThread {
                 return Err(Refusal::Later("too many scrapes are waiting for one that hangs"));
             }
             let (reply, page) = oneshot::channel();
-            let waiter = Waiter { want, reply };
+            let waiter = Waiter { want, trace, reply };
             if joins {
                 inbox.served.push(waiter);
                 return Ok((Place::Waits(page), None));
@@ -312,7 +334,7 @@ impl Inbox {
     }
 
     /// Begins a pass for the first who waits and all who want the same.
-    fn begin(&mut self) -> Option<(Want, Scraper, Vec<Recording>)> {
+    fn begin(&mut self) -> Option<(Scraper, Want, Besides)> {
         // Who has gone in the meantime is not worth a pass.
         self.waiting.retain(|waiter| !waiter.reply.is_closed());
         let want = self.waiting.front()?.want.clone();
@@ -326,7 +348,8 @@ impl Inbox {
             self.usual.clone_from(&want);
         }
         let recorders = if all { std::mem::take(&mut self.recorders) } else { Vec::new() };
-        Some((want, self.scraper.clone(), recorders))
+        let trace = self.served.iter().find_map(|waiter| waiter.trace.clone());
+        Some((self.scraper.clone(), want, Besides { recorders, trace }))
     }
 
     /// Whom the pass that has just been made serves; if there is nobody more, it is over.
@@ -366,8 +389,8 @@ fn scrape_loop(inbox: &Mutex<Inbox>, rings: &Receiver<()>, left: &AtomicBool) {
     let mut pages = Pages::default();
     let mut footprint = Footprint::new();
     while rung(inbox, rings) {
-        while let Some((want, scraper, recorders)) = lock(inbox, Inbox::begin) {
-            let mut written = pages.make(&scraper, &want, left, &recorders);
+        while let Some((scraper, want, besides)) = lock(inbox, Inbox::begin) {
+            let mut written = pages.make(&scraper, &want, left, besides);
             let mut made = Vec::new();
             loop {
                 let served = lock(inbox, |inbox| {
@@ -402,101 +425,6 @@ fn rung(inbox: &Mutex<Inbox>, rings: &Receiver<()>) -> bool {
         drop(last);
     }
     rings.recv().is_ok()
-}
-
-/// The encoders and their buffers, kept from pass to pass.
-#[derive(Default)]
-struct Pages {
-    encoders: Vec<(Syntax, Box<dyn Encoder>)>,
-    compressor: Compressor,
-}
-
-/// A page as it was written.
-struct Written<'a> {
-    /// Where it was written; empty once it was given away.
-    page: &'a mut Vec<u8>,
-    given: Option<Bytes>,
-    compressor: &'a mut Compressor,
-}
-
-impl Pages {
-    fn make(
-        &mut self,
-        scraper: &Scraper,
-        want: &Want,
-        left: &AtomicBool,
-        recorders: &[Recording],
-    ) -> Written<'_> {
-        let Self { encoders, compressor } = self;
-        let at = encoders.iter().position(|(syntax, _)| *syntax == want.syntax);
-        let at = at.unwrap_or_else(|| {
-            encoders.push((want.syntax, want.syntax.encoder()));
-            encoders.len() - 1
-        });
-        #[expect(clippy::indexing_slicing, reason = "it was found at this place, or pushed above")]
-        let encoder = &mut encoders[at].1;
-        encoder.clear(want.scheme);
-        if recorders.is_empty() {
-            scraper.scrape_picked(&want.pick, left, &mut **encoder);
-        } else {
-            record(scraper, left, &mut **encoder, recorders);
-        }
-        Written { page: encoder.finish(), given: None, compressor }
-    }
-}
-
-/// Makes a pass over all collectors for a page and for who wants its samples.
-fn record(scraper: &Scraper, left: &AtomicBool, encoder: &mut dyn Encoder, to: &[Recording]) {
-    let (begun, mut samples) = (Instant::now(), Recorder::default());
-    scraper.scrape_picked(&Pick::All, left, &mut Tee::new(encoder, &mut samples));
-    // Half a pass would look as if the other half had vanished.
-    if !left.load(Ordering::Acquire) {
-        let recorded = Arc::new(Recorded { batch: samples.finish(), begun });
-        for to in to {
-            // Who does not want it any more has gone, or has had another one.
-            let _gone = to.try_send(Arc::clone(&recorded));
-        }
-    }
-}
-
-impl Written<'_> {
-    /// Answers all, each in the coding that it wants; each coding is made once.
-    fn serve(&mut self, waiters: Vec<Waiter>, made: &mut Vec<(Coding, Page)>) {
-        for Waiter { want, reply } in waiters {
-            let known = made.iter().find(|(coding, _)| *coding == want.coding).map(|(_, page)| page.clone());
-            let page = known.unwrap_or_else(|| {
-                let page = self.code(want.coding);
-                made.push((want.coding, page.clone()));
-                page
-            });
-            // An error only says that the client did not wait; the pass is done anyway.
-            let _gone = reply.send(Ok(page));
-        }
-    }
-
-    fn code(&mut self, coding: Coding) -> Page {
-        if coding == Coding::Identity {
-            return Page { body: self.whole(), coding };
-        }
-        match self.compressor.compress(coding, self.given.as_deref().unwrap_or(self.page)) {
-            Ok(body) => Page { body: body.into(), coding },
-            Err(e) => {
-                tracing::error!(error = %e, coding = coding.as_str(), "cannot compress; the page goes as it is");
-                Page { body: self.whole(), coding: Coding::Identity }
-            }
-        }
-    }
-
-    /// The page as it is, given away rather than copied.
-    fn whole(&mut self) -> Bytes {
-        let Self { page, given, .. } = self;
-        let give = || {
-            // The next page will be about as long.
-            let room = Vec::with_capacity(page.len() + page.len() / 16);
-            std::mem::replace(*page, room).into()
-        };
-        given.get_or_insert_with(give).clone()
-    }
 }
 
 #[cfg(test)]

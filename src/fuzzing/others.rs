@@ -18,9 +18,11 @@ use crate::config::{self, process_names};
 use crate::encode::name::Scheme;
 use crate::encode::text::TextEncoder;
 use crate::encode::{Encoder, negotiate};
+use crate::export::fuzzed;
 use crate::exporter::ask::Ask;
 use crate::host::group::{Grouping, Rule};
 use crate::matching::{Labels, Matcher};
+use crate::metric::batch::Recorder;
 use crate::optimize::api::by_hand::Reclaim;
 use crate::optimize::policy::Decision;
 use crate::optimize::{Options, action, alert, api, policy};
@@ -49,6 +51,14 @@ pub(super) const REQUESTS: &[Parser] = &[
     ("optimize::alert::parse", Bytes(|b| _ = alert::parse(b))),
     ("optimize::api::filter", Text(|t| _ = api::filter(Some(t)))),
     ("serve::query", Text(|t| _ = serve::query::query(Some(t), "collect[]").count())),
+];
+
+/// What receivers answer, what disks kept, and what applications sent on its way out.
+pub(super) const EXPORT: &[Parser] = &[
+    ("export::fuzzed::answer", Bytes(fuzzed::answer)),
+    ("export::fuzzed::decoded", Bytes(fuzzed::decoded)),
+    ("export::fuzzed::record", Bytes(fuzzed::record)),
+    ("export::fuzzed::sent", Bytes(sent)),
 ];
 
 /// What Alertmanager's webhook and people's requests bring.
@@ -147,6 +157,21 @@ fn otlp_json(bytes: &[u8]) {
         assert!(request.len() <= 2 * MOST + bytes.len(), "{} bytes", request.len());
         otlp(&request);
     }
+}
+
+/// A request of an application, in protocol buffers or JSON, that is taken and sent on.
+fn sent(bytes: &[u8]) {
+    const MOST: usize = 4096;
+    let request = json::request(bytes, MOST).unwrap_or_else(|_| bytes.to_vec());
+    let applications = Applications::new(&apps::Options::default());
+    let arrival = Arrival { now: std::time::Instant::now(), wall_nanos: 0 };
+    _ = receive(&applications, Names::Utf8, &request, arrival);
+    if applications.lock().totals().series == 0 {
+        return;
+    }
+    let mut out = Recorder::default();
+    applications.lock().write(arrival.now, &mut out);
+    fuzzed::sent(&out.finish());
 }
 
 /// A page of an application, in both forms; there are never more series than samples.

@@ -232,7 +232,11 @@ fn every_parser_of_kernel_files_is_in_a_table() {
 #[test]
 fn each_line_of_the_tables_calls_what_it_names() {
     // The lines that call it by way of a function of their own.
-    const BY_WAY: [(&str, &str); 12] = [
+    const BY_WAY: [(&str, &str); 16] = [
+        ("export::fuzzed::answer", "fuzzed::answer"),
+        ("export::fuzzed::decoded", "fuzzed::decoded"),
+        ("export::fuzzed::record", "fuzzed::record"),
+        ("export::fuzzed::sent", "sent"),
         ("apps::scrape::page::read", "scraped"),
         ("apps::statsd::engine::packet", "statsd"),
         ("apps::otlp::json::request", "otlp_json"),

@@ -13,6 +13,9 @@ pub const LONGER: [Window; 7] = ["30m", "1h", "2h", "6h", "1d", "3d", BUDGET];
 /// The window of the budget.
 pub const BUDGET: Window = "30d";
 
+/// The window of what an action is judged by: the minute before it, and the minute after.
+const MINUTE: Window = "1m";
+
 /// What has an error budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Objective {
@@ -190,6 +193,17 @@ impl Service {
         self.latency.as_ref().map(|latency| latency.quantile(quantile, window))
     }
 
+    /// What grows when the service is worse off: a latency (`p50`, `p95`, `p99`) or the share of requests that fail (`errors`),
+    /// in the last minute. Or why there is no such thing.
+    pub fn watched(&self, objective: &str) -> Result<String, String> {
+        let found = match Quantile::ALL.into_iter().find(|quantile| quantile.as_str() == objective) {
+            Some(quantile) => self.quantile(quantile, MINUTE),
+            None if objective == Objective::Errors.as_str() => self.bad_ratio(Objective::Errors, MINUTE),
+            None => return Err(format!("`{objective}` is none of p50, p95, p99 and errors")),
+        };
+        found.ok_or_else(|| format!("the service `{}` says nothing about that", self.name))
+    }
+
     /// What its memory is, in bytes; of several machines, that with most.
     pub fn memory(&self) -> Option<String> {
         if let Some(group) = &self.process_group {
@@ -244,6 +258,19 @@ mod tests {
             new.quantile(Quantile::P50, "5m").unwrap(),
             "histogram_quantile(0.5, sum(rate({__name__=\"http.seconds\"}[5m])))"
         );
+    }
+
+    #[test]
+    fn what_is_watched_grows_when_a_service_is_worse_off() {
+        let all = services(
+            "- {name: shop, latency: {histogram: h}, errors: {metric: e}}\n- {name: jobs, throughput: {metric: j}}\n",
+        );
+        let [shop, jobs] = all.as_slice() else { panic!() };
+        let p99 = "histogram_quantile(0.99, sum by (le) (rate(h_bucket[1m])))";
+        assert_eq!(shop.watched("p99").as_deref(), Ok(p99));
+        assert!(shop.watched("errors").unwrap().starts_with("(sum(rate(e[1m])) or 0 *"));
+        assert!(shop.watched("throughput").unwrap_err().contains("none of p50"));
+        assert!(jobs.watched("p95").unwrap_err().contains("`jobs`"));
     }
 
     #[test]

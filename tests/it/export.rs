@@ -3,23 +3,25 @@
 use crate::page::value;
 use crate::receiver::{Receiver, Value, fields};
 use crate::stack::{HEADROOM, Running, eventually, free_address, get, program};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// An exporter that sends each second.
-struct Exporter {
+pub(crate) struct Exporter {
     running: Running,
     page: SocketAddr,
     dir: tempfile::TempDir,
 }
 
 impl Exporter {
-    fn start(export: &str) -> Self {
+    pub(crate) fn start(export: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("text")).unwrap();
         let page = free_address();
@@ -28,13 +30,7 @@ impl Exporter {
     }
 
     fn run(dir: &Path, page: SocketAddr, export: &str) -> Running {
-        let file = dir.join("headroom.yaml");
-        let text = dir.join("text").display().to_string();
-        let config = format!(
-            "exporter: {{listen: '{page}', collectors: {{disable_defaults: true, enabled: [loadavg, time, stat, textfile], \
-             textfile: {{directories: ['{text}']}}}}}}\nexport:\n  interval: 1s\n{export}"
-        );
-        std::fs::write(&file, config).unwrap();
+        let file = Self::configure(dir, page, export);
         let mut command = Command::new(HEADROOM);
         command.arg("exporter").arg("--config").arg(&file);
         command.env("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=web1");
@@ -43,18 +39,35 @@ impl Exporter {
         running
     }
 
+    fn configure(dir: &Path, page: SocketAddr, export: &str) -> PathBuf {
+        let file = dir.join("headroom.yaml");
+        let text = dir.join("text").display().to_string();
+        let config = format!(
+            "exporter: {{listen: '{page}', collectors: {{disable_defaults: true, enabled: [loadavg, time, stat, textfile], \
+             textfile: {{directories: ['{text}']}}}}}}\nexport:\n  interval: 1s\n{export}"
+        );
+        std::fs::write(&file, config).unwrap();
+        file
+    }
+
+    /// Has the running exporter read this.
+    fn reload(&self, export: &str) {
+        Self::configure(self.dir.path(), self.page, export);
+        self.running.signal(rustix::process::Signal::HUP);
+    }
+
     fn again(&mut self, export: &str) {
         self.running.kill();
         self.running = Self::run(self.dir.path(), self.page, export);
     }
 
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let new = self.dir.path().join("text/new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(&new, self.dir.path().join("text/a.prom")).unwrap();
     }
 
-    fn metric(&self, series: &str) -> Option<f64> {
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let (status, page) = get(&format!("http://{}/metrics", self.page))?;
         assert_eq!(status, 200, "{page}");
         value(&page, &format!("headroom_export_{series}"))
@@ -62,7 +75,7 @@ impl Exporter {
 }
 
 /// The value of a series of the sender on another page, whatever its other labels are.
-fn received(page: &str, name: &str) -> Option<f64> {
+pub(crate) fn received(page: &str, name: &str) -> Option<f64> {
     let line = page.lines().find(|line| {
         let labels = line.strip_prefix(name).and_then(|rest| rest.strip_prefix('{'));
         labels.is_some_and(|l| l.contains("job=\"headroom\"") && l.contains("instance=\"web1\""))
@@ -155,6 +168,9 @@ fn a_real_prometheus_takes_series_by_remote_write_and_knows_when_they_end() {
     assert!(sender.metric("last_success_timestamp_seconds{to=\"remote_write_0\"}").unwrap() > 1e9);
 }
 
+/// The answer of a receiver of version 2.0 that wrote all.
+const WROTE: &str = "204 No Content\r\nX-Prometheus-Remote-Write-Samples-Written: 100000";
+
 /// A series of version 2.0: labels, value, kind.
 type Series = (Vec<(String, String)>, f64, u64);
 
@@ -196,7 +212,7 @@ fn series_of_two(body: &[u8]) -> Vec<Series> {
 
 #[test]
 fn version_two_of_remote_write_says_what_a_decoder_of_its_own_reads() {
-    let receiver = Receiver::start("204 No Content");
+    let receiver = Receiver::start(WROTE);
     let sender = Exporter::start(&format!(
         "  remote_write:\n    - {{name: two, url: 'http://{}/write', version: '2.0', job: j, instance: i}}\n",
         receiver.address
@@ -306,8 +322,88 @@ fn destinations_that_are_dead_slow_busy_or_refuse_cost_bounded_memory_and_no_scr
     assert_eq!(failed("refusing", "error") + dropped("refusing", "queue_full"), 0.0);
     // A line for each change, not for each request.
     let log = sender.running.output();
-    assert_eq!(log.matches("metrics cannot be sent; they wait").count(), 3, "{log}");
-    assert_eq!(log.matches("metrics are refused; they are dropped").count(), 1, "{log}");
+    assert_eq!(log.matches("it cannot be sent, and waits").count(), 3, "{log}");
+    assert_eq!(log.matches("it is refused, and dropped").count(), 1, "{log}");
     sender.running.signal(rustix::process::Signal::TERM);
     assert!(sender.running.end(20).success());
+}
+
+#[test]
+fn a_reload_changes_what_is_sent_and_loses_nothing_of_what_waits() {
+    // Nothing is sent at first.
+    let mut sender = Exporter::start("");
+    let dropped = |sender: &Exporter, to: &str, reason: &str| {
+        sender.metric(&format!("points_dropped_total{{reason=\"{reason}\",to=\"{to}\"}}"))
+    };
+    let records = |to: &str| format!("queue_records{{to=\"{to}\"}}");
+    let queue = "  queue: {retry_min: 100ms, retry_max: 10m}\n  remote_write:\n";
+    let to = |name: &str, address: SocketAddr, more: &str| {
+        format!("    - {{name: {name}, url: 'http://{address}/write', instance: i{more}}}\n")
+    };
+    let (dead, other) = (free_address(), free_address());
+    sender.reload(&format!("{queue}{}{}", to("a", dead, ""), to("b", other, "")));
+    eventually("some wait", 60, || sender.metric(&records("a")).filter(|waiting| *waiting >= 3.0));
+    // Another address and version, a directory for what comes later, one destination more and one less.
+    let (receiver, more) = (Receiver::start(WROTE), Receiver::start("200 OK"));
+    let dir = tempfile::tempdir().unwrap();
+    let changed = queue.replace("queue: {", &format!("queue: {{dir: '{}', ", dir.path().display()));
+    sender.reload(&format!(
+        "{changed}{}{}",
+        to("a", receiver.address, ", version: '2.0'"),
+        to("c", more.address, "")
+    ));
+    let kinds = || -> Vec<bool> {
+        receiver.requests().iter().map(|request| request.head.contains("proto=io.prometheus")).collect()
+    };
+    eventually("requests of both forms", 60, || kinds().contains(&true).then_some(()));
+    let before = kinds().iter().take_while(|two| !**two).count();
+    assert!(before >= 3 && kinds()[before..].iter().all(|two| *two), "first what waited: {:?}", kinds());
+    eventually("the new destination", 60, || (!more.requests().is_empty()).then_some(()));
+    for reason in ["queue_full", "refused", "damaged", "removed"] {
+        assert_eq!(dropped(&sender, "a", reason), Some(0.0), "{reason}");
+    }
+    assert!(dropped(&sender, "b", "removed").unwrap() > 0.0, "what was for the destination that is gone");
+    assert!(dir.path().join("a").is_dir() && !dir.path().join("b").exists());
+    // A mistake changes nothing.
+    sender.reload(&format!("{queue}{}", to("A!", dead, "")));
+    let failed = |page: &str| value(page, "headroom_config_last_reload_successful") == Some(0.0);
+    eventually("the refusal", 60, || {
+        get(&format!("http://{}/metrics", sender.page)).filter(|(_, page)| failed(page))
+    });
+    let count = more.requests().len();
+    eventually("it goes on", 60, || (more.requests().len() > count + 1).then_some(()));
+    sender.running.signal(rustix::process::Signal::TERM);
+    assert!(sender.running.end(20).success());
+}
+
+#[test]
+fn logs_go_by_otlp_and_none_of_them_is_about_its_own_way() {
+    let receiver = Receiver::start("200 OK");
+    let otlp = format!("{{enabled: true, endpoint: 'http://{}', compression: none}}", receiver.address);
+    // At this level the sending itself would have much to say.
+    let sender = Exporter::start(&format!("log: {{level: trace, otlp: {otlp}}}\n"));
+    let records = || -> Vec<(String, LogRecord)> {
+        let requests = receiver.requests();
+        let all = requests.iter().filter_map(|r| ExportLogsServiceRequest::decode(&r.body[..]).ok());
+        let records = all.flat_map(|r| r.resource_logs).flat_map(|resource| {
+            let facts = resource.resource.map(|r| format!("{:?}", r.attributes)).unwrap_or_default();
+            resource.scope_logs.into_iter().flat_map(|s| s.log_records).map(move |r| (facts.clone(), r))
+        });
+        records.collect()
+    };
+    let said = |record: &LogRecord| format!("{:?} {:?}", record.body, record.attributes);
+    let (facts, listening) = eventually("the first line", 60, || {
+        records().into_iter().find(|(_, record)| said(record).contains("listening"))
+    });
+    assert!(facts.contains("service.name") && facts.contains("web1"), "{facts}");
+    assert_eq!((listening.severity_number, listening.severity_text.as_str()), (9, "INFO"));
+    assert!(said(&listening).contains(&format!("http://{}/", sender.page)), "{listening:?}");
+    assert!(listening.time_unix_nano > 1_000_000_000_000_000_000 && listening.trace_id.is_empty());
+    // What is sent leads to no line, so it becomes quiet.
+    eventually("no more lines", 60, || {
+        let count = receiver.requests().len();
+        std::thread::sleep(Duration::from_millis(2500));
+        (receiver.requests().len() == count).then_some(())
+    });
+    assert!(receiver.requests()[0].head.starts_with("post /v1/logs http/1.1"));
 }

@@ -23,6 +23,7 @@ mod crash;
 mod devices;
 mod ending;
 mod export;
+mod export_tls;
 mod fake;
 mod formats;
 mod forward;

@@ -105,6 +105,9 @@ fn alertmanager_restarted_in_the_middle_costs_time_and_nothing_else() {
     std::fs::write(dir.path().join("token"), "let-me-in\n").unwrap();
     let text = format!(
         "state_dir: {}\nexporter: {{listen: '0.0.0.0:{}'}}\n\
+         services: [{{name: prometheus, latency: {{histogram: prometheus_http_request_duration_seconds}}, \
+         errors: {{metric: prometheus_http_requests_total, match: ['code=~\"5..\"']}}, \
+         objectives: {{p50: {{target: 100ms}}, p99: {{target: 400ms}}}}}}]\n\
          up: {{interval: 1s, for_max: 3s, prometheus: {{listen: '{prometheus}'}}, alertmanager: {{listen: '{alertmanager}'}}}}\n\
          process_groups: [{{name: sample, cmdline: ['demo-app --listen {application}'], memory_budget: 100MiB}}]\n\
          optimizer:\n  listen: {address}\n  token_file: token\n  targets:\n  - {{name: sample, process_group: sample, \

@@ -211,3 +211,56 @@ fn actions_are_annotations_in_grafana_and_a_dead_one_disturbs_none() {
     eventually("the lost annotation is counted", 30, || (count(&optimizer, "failed") > 0.5).then_some(()));
     assert_eq!((hook.calls(), count(&optimizer, "sent")), (2, 0.0));
 }
+
+#[test]
+fn a_scrape_that_is_sampled_is_one_trace_of_its_pass_and_collectors() {
+    let receiver = Receiver::start("200 OK");
+    let dir = tempfile::tempdir().unwrap();
+    let start = |more: &str| {
+        let page = free_address();
+        let text = format!(
+            "otlp: {{endpoint: 'http://{}'}}\nexporter: {{listen: '{page}', page_age_max: 0s, {more}collectors: {{disable_defaults: true, enabled: \
+             [loadavg, bonding]}}}}\n",
+            receiver.address
+        );
+        let file = dir.path().join(format!("{}.yaml", page.port()));
+        std::fs::write(&file, text).unwrap();
+        let mut command = std::process::Command::new(crate::stack::HEADROOM);
+        command.arg("exporter").arg("--config").arg(&file);
+        let running = crate::stack::Running::start(&mut command, &file.with_extension("log"));
+        eventually("the exporter", 30, || get(&format!("http://{page}/-/ready")));
+        (page, running)
+    };
+    let scrape = |page: std::net::SocketAddr, parent: &str| {
+        let mut call = Call::get(format!("http://{page}/metrics"));
+        call.headers.insert("traceparent", HeaderValue::from_str(parent).unwrap());
+        let (status, body) = send_blocking(call).unwrap();
+        assert_eq!(status, 200);
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    let sampled = format!("00-{CALLER}-b7ad6b7169203331-01");
+    // Off: no counter, no thread, no span.
+    let (page, _plain) = start("");
+    assert!(!scrape(page, &sampled).contains("headroom_otlp_records_total"));
+    let (page, _traced) = start("trace_ratio: 0, ");
+    scrape(page, &sampled.replace("-01", "-00"));
+    scrape(page, "");
+    scrape(page, &sampled);
+    let spans = eventually("the whole trace", 30, || {
+        let spans = receiver.spans();
+        spans.iter().any(|s| s.name == "scrape").then_some(spans)
+    });
+    let root = named(&spans, "scrape");
+    assert_eq!((root.trace.as_str(), root.parent.as_str()), (CALLER, "b7ad6b7169203331"));
+    assert!(root.facts["http.response.body.size"].parse::<u64>().unwrap() > 100, "{root:?}");
+    let pass = named(&spans, "pass");
+    assert_eq!((&pass.parent, &pass.trace), (&root.id, &root.trace));
+    for name in ["own", "loadavg", "bonding"] {
+        let span = named(&spans, &format!("collect {name}"));
+        assert_eq!((&span.parent, span.facts["headroom.collector"].as_str()), (&pass.id, name));
+        assert!(
+            pass.begin <= span.begin && span.begin <= span.end && span.end <= pass.end,
+            "{span:?} {pass:?}"
+        );
+    }
+}

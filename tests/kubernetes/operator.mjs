@@ -1,13 +1,11 @@
 // Validates objects of the Prometheus Operator, a line of JSON each, against its published schemas.
 import { createInterface } from 'node:readline'
-import { createRequire } from 'node:module'
 
-const require = createRequire(process.cwd() + '/')
 let failed = false
 let count = 0
 for await (const line of createInterface({ input: process.stdin })) {
   const object = JSON.parse(line)
-  const kind = require(`@kubernetes-models/prometheus-operator/${object.apiVersion}/${object.kind}`)[object.kind]
+  const kind = (await import(`@kubernetes-models/prometheus-operator/${object.apiVersion}/${object.kind}`))[object.kind]
   count += 1
   try {
     new kind(object).validate()

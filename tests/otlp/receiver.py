@@ -14,12 +14,15 @@ from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as log_messages
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as log_service
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as messages
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as service
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 binary, way, temporality = sys.argv[1:]
 came = queue.Queue()
+logged = queue.Queue()
 
 
 class Grpc(service.MetricsServiceServicer):
@@ -32,14 +35,29 @@ class Grpc(service.MetricsServiceServicer):
         )
 
 
+class Logs(log_service.LogsServiceServicer):
+    def Export(self, request, context):
+        logged.put((request, dict(context.invocation_metadata()).get("x-key")))
+        return log_messages.ExportLogsServiceResponse()
+
+
 class Http(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        assert self.path == "/v1/metrics" and self.headers["content-type"] == "application/x-protobuf"
+        assert self.headers["content-type"] == "application/x-protobuf"
+        if self.path == "/v1/logs":
+            logs = log_messages.ExportLogsServiceRequest.FromString(gzip.decompress(body))
+            logged.put((logs, self.headers["x-key"]))
+            self.answer(log_messages.ExportLogsServiceResponse())
+            return
+        assert self.path == "/v1/metrics"
         request = messages.ExportMetricsServiceRequest.FromString(gzip.decompress(body))
         came.put((request, self.headers["x-key"], self.headers["content-encoding"]))
         partial = messages.ExportMetricsPartialSuccess(rejected_data_points=2)
-        answer = messages.ExportMetricsServiceResponse(partial_success=partial).SerializeToString()
+        self.answer(messages.ExportMetricsServiceResponse(partial_success=partial))
+
+    def answer(self, message):
+        answer = message.SerializeToString()
         self.send_response(200)
         self.send_header("content-type", "application/x-protobuf")
         self.send_header("content-length", str(len(answer)))
@@ -54,6 +72,7 @@ def listen():
     if way == "grpc":
         server = grpc.server(futures.ThreadPoolExecutor(2))
         service.add_MetricsServiceServicer_to_server(Grpc(), server)
+        log_service.add_LogsServiceServicer_to_server(Logs(), server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         return port, server
@@ -99,6 +118,23 @@ def look(first, second):
         assert abs(point.start_time_unix_nano - boot * 10**9) < 2 * 10**9, point
 
 
+def look_at_logs():
+    """What is logged comes too: who says it, how bad it is, and its fields."""
+    while True:
+        request, key = logged.get(timeout=60)
+        assert key == "s3cret", key
+        of = request.resource_logs[0]
+        facts = {a.key: a.value.string_value for a in of.resource.attributes}
+        assert facts["service.name"] == "headroom" and facts["deployment.environment"] == "test", facts
+        for record in of.scope_logs[0].log_records:
+            if record.body.string_value == "listening":
+                fields = {a.key: a.value.string_value for a in record.attributes}
+                assert fields["listener"] == "exporter" and fields["url"] == f"http://127.0.0.1:{page}/", fields
+                assert record.severity_text == "INFO" and record.severity_number == 9, record
+                assert abs(record.time_unix_nano / 1e9 - time.time()) < 120, record
+                return
+
+
 port, server = listen()
 with socket.create_server(("127.0.0.1", 0)) as free:
     page = free.getsockname()[1]
@@ -108,6 +144,7 @@ with tempfile.TemporaryDirectory() as work:
     with open(f"{work}/headroom.yaml", "w") as file:
         file.write(
             f"exporter: {{listen: '127.0.0.1:{page}', collectors: {{disable_defaults: true, enabled: [cpu, loadavg, meminfo, stat]}}}}\n"
+            f"log: {{otlp: {{enabled: true, protocol: {way}}}}}\n"
             f"otlp: {{endpoint: 'http://127.0.0.1:{port}', headers_file: headers}}\n"
             f"export: {{interval: 1s, otlp: {{enabled: true, protocol: {way}, temporality: {temporality}, names: otel}}}}\n"
         )
@@ -116,6 +153,7 @@ with tempfile.TemporaryDirectory() as work:
     try:
         requests = [came.get(timeout=60) for _ in range(3)]
         look(requests[1], requests[2])
+        look_at_logs()
         line = 'headroom_export_points_dropped_total{reason="partial",to="otlp"} '
         deadline = time.time() + 30
         while True:

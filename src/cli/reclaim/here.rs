@@ -61,8 +61,8 @@ impl Here {
         let mut settings = settings(config)?;
         settings.options.pressure.rules.clear();
         settings.options.proactive.clear();
-        let telemetry = Telemetry::start(config, &registry)?;
-        let (pause, traces) = (Pause::new(&state), telemetry.traces());
+        let mut telemetry = Telemetry::default();
+        let (pause, traces) = (Pause::new(&state), telemetry.runs(config, &registry)?);
         let annotations = Annotations::start(config.optimizer.grafana.as_ref(), &metrics)?;
         let around = Around { clock: now_millis, pause, alone: false, traces, annotations, only_after };
         let executor = Executor::start(store, metrics, around, settings)?;

@@ -1,6 +1,7 @@
-//! What the page says of the configuration in use: its version's program, and how its last reload went.
+//! What a reload does not reach, and what the page says of the last one.
 
 use super::seconds_now;
+use crate::config::Config;
 use anyhow::Result;
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -23,4 +24,33 @@ pub(super) fn gauges(registry: &Registry) -> Result<(IntGauge, Gauge)> {
     reloaded.set(1);
     at.set(seconds_now());
     Ok((reloaded, at))
+}
+
+/// The keys that a reload does not use and that differ, but for the state directory.
+pub(super) fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
+    let ((e, f), (o, p)) = ((&old.exporter, &new.exporter), (&old.optimizer, &new.optimizer));
+    [
+        ("exporter.listen", e.listen != f.listen),
+        ("exporter.systemd_socket", e.systemd_socket != f.systemd_socket),
+        ("exporter.web_config_file", e.web_config_file != f.web_config_file),
+        ("exporter.telemetry_path", e.telemetry_path != f.telemetry_path),
+        ("exporter.max_requests", e.max_requests != f.max_requests),
+        ("exporter.trace_ratio", e.trace_ratio != f.trace_ratio),
+        ("applications.otlp", old.applications.otlp != new.applications.otlp),
+        ("applications.statsd.udp", old.applications.statsd.udp != new.applications.statsd.udp),
+        ("applications.statsd.unix", old.applications.statsd.unix != new.applications.statsd.unix),
+        // Other targets are taken; the first ones are not.
+        ("applications.scrape", old.applications.scrape.is_empty() && !new.applications.scrape.is_empty()),
+        ("optimizer.listen", o.listen != p.listen),
+        ("optimizer.web_config_file", o.web_config_file != p.web_config_file),
+        ("optimizer.grafana", o.grafana != p.grafana),
+        ("reload_endpoint", old.reload_endpoint != new.reload_endpoint),
+        ("log", old.log != new.log),
+        // What is exported takes the new one.
+        ("otlp", old.otlp != new.otlp),
+        ("up", old.up != new.up),
+        ("monitor", old.monitor != new.monitor),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
 }

@@ -17,8 +17,8 @@ const GONE: u32 = 1;
 const DELTA: i32 = proto::AggregationTemporality::Delta as i32;
 const CUMULATIVE: i32 = proto::AggregationTemporality::Cumulative as i32;
 
-/// Makes requests.
-pub(super) struct Builder<'a> {
+/// Makes requests, and gives each away, with the number of its points, as soon as it is whole.
+pub(super) struct Builder<'a, F> {
     own: &'a Attributes,
     /// What applications say of themselves, by name and instance.
     targets: HashMap<(&'a str, &'a str), Vec<KeyValue>>,
@@ -30,16 +30,16 @@ pub(super) struct Builder<'a> {
     /// Where each resource stands in the open request.
     places: HashMap<Option<(&'a str, &'a str)>, usize>,
     open: Vec<proto::ResourceMetrics>,
-    done: Vec<(ExportMetricsServiceRequest, usize)>,
+    done: F,
 }
 
-impl<'a> Builder<'a> {
+impl<'a, F: FnMut(&ExportMetricsServiceRequest, usize)> Builder<'a, F> {
     /// For a pass; `own` says who this machine is, `before_millis` when the pass before was.
     pub(super) fn new(
         own: &'a Attributes,
         (temporality, schema): (Temporality, &'static str),
         before_millis: Option<i64>,
-        points_max: usize,
+        (points_max, done): (usize, F),
     ) -> Self {
         Self {
             own,
@@ -51,12 +51,12 @@ impl<'a> Builder<'a> {
             points: 0,
             places: HashMap::new(),
             open: Vec::new(),
-            done: Vec::new(),
+            done,
         }
     }
 
-    /// All requests for these points, each with their number.
-    pub(super) fn build(mut self, lines: &'a [Line<'a>]) -> Vec<(ExportMetricsServiceRequest, usize)> {
+    /// Makes all requests for these points.
+    pub(super) fn build(mut self, lines: &'a [Line<'a>]) {
         let is_target = |line: &&Line<'_>| line.name == "target_info" && line.origin.is_some();
         for line in lines.iter().filter(is_target).filter(|line| !line.gone) {
             if let Some(origin) = line.origin {
@@ -68,14 +68,13 @@ impl<'a> Builder<'a> {
             self.add(line);
         }
         self.flush();
-        self.done
     }
 
     fn flush(&mut self) {
         self.places.clear();
         let resource_metrics = std::mem::take(&mut self.open);
         if !resource_metrics.is_empty() {
-            self.done.push((ExportMetricsServiceRequest { resource_metrics }, self.points));
+            (self.done)(&ExportMetricsServiceRequest { resource_metrics }, self.points);
         }
         self.points = 0;
     }

@@ -1,16 +1,20 @@
-//! Records as files, one each: whole under their names or not there at all, whenever the process ends.
+//! Records as files of a directory: whole under their names or not there at all, whenever the process ends.
 
+use super::file::{bytes, points, record};
 use super::{QueueError, Record};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The end of a record's name.
 const SUFFIX: &str = ".record";
-/// What a file begins with, before the length of its form.
-const MAGIC: &[u8; 8] = b"HEADROOM";
+/// The end of its name while it is written.
+const NEW: &str = ".new";
+/// The highest number that a name is believed to have.
+const NUMBER_MAX: u64 = u64::MAX / 2;
 /// The largest file that is read back.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -18,7 +22,10 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Disk {
     dir: PathBuf,
-    form: String,
+    /// What bodies may be.
+    known: &'static [&'static str],
+    /// The highest number in use.
+    last: AtomicU64,
     /// Held as long as the directory is used.
     _lock: File,
 }
@@ -28,15 +35,13 @@ pub(super) struct Disk {
 pub(super) struct Left {
     /// Number, bytes and points of each record, the oldest first.
     pub(super) records: Vec<(u64, u64, u64)>,
-    /// The highest number in use.
-    pub(super) next: u64,
-    /// Files that are no records of this form.
+    /// Points of files that are no records of a known form, as far as they say; each is 1 at least.
     pub(super) damaged: u64,
 }
 
 impl Disk {
-    /// Makes the directory, and takes it.
-    pub(super) fn open(dir: &Path, form: &str) -> Result<Self, QueueError> {
+    /// Makes the directory, takes it, and looks what is there.
+    pub(super) fn open(dir: &Path, known: &'static [&'static str]) -> Result<(Self, Left), QueueError> {
         let error = |e: io::Error| QueueError::new(dir, e);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(error)?;
         let lock =
@@ -44,29 +49,40 @@ impl Disk {
         let lock = lock.map_err(error)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| QueueError::new(dir, "another process has this directory"))?;
-        Ok(Self { dir: dir.to_owned(), form: form.to_owned(), _lock: lock })
+        let disk = Self { dir: dir.to_owned(), known, last: AtomicU64::new(0), _lock: lock };
+        let left = disk.left()?;
+        Ok((disk, left))
     }
 
-    /// Looks what is there; what is no whole record of this form is removed.
-    pub(super) fn left(&self) -> Result<Left, QueueError> {
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Looks what is there; what is no whole record of a known form is removed.
+    fn left(&self) -> Result<Left, QueueError> {
         let mut left = Left::default();
         let entries = fs::read_dir(&self.dir).map_err(|e| QueueError::new(&self.dir, e))?;
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| *name != "lock") else { continue };
-            let Some(number) = name.strip_suffix(SUFFIX).and_then(|number| number.parse().ok()) else {
+            let Some(name) = name.to_str() else { continue };
+            if name.ends_with(NEW) {
                 // One that was being written when the process ended.
-                if name.strip_suffix(".new").is_some() {
-                    _ = fs::remove_file(entry.path());
-                }
+                _ = fs::remove_file(entry.path());
                 continue;
-            };
-            left.next = left.next.max(number);
-            if let Some(record) = self.whole(number) {
-                left.records.push((number, record.body.len() as u64, record.points));
-            } else {
-                left.damaged += 1;
-                self.remove(number);
+            }
+            // What has no name of ours is not ours.
+            let Some(number) = number(name) else { continue };
+            self.last.fetch_max(number, Ordering::Relaxed);
+            match self.whole(number).as_deref().map(|bytes| (record(bytes, self.known), points(bytes))) {
+                Some((Some(record), _)) => {
+                    left.records.push((number, record.body.len() as u64, record.points));
+                }
+                bad => {
+                    let points = bad.and_then(|(_, points)| points).unwrap_or(1);
+                    left.damaged = left.damaged.saturating_add(points);
+                    self.remove(number);
+                }
             }
         }
         left.records.sort_unstable();
@@ -77,44 +93,30 @@ impl Disk {
         self.dir.join(format!("{number:020}{SUFFIX}"))
     }
 
-    /// Writes a record; it is on the disk when this returns.
-    pub(super) fn write(&self, number: u64, record: &Record) -> io::Result<()> {
-        let new = self.dir.join(format!("{number:020}.new"));
-        let written = self.write_to(&new, record).and_then(|()| fs::rename(&new, self.path(number)));
+    /// Writes a record; it is on the disk, under this number, when this returns.
+    pub(super) fn write(&self, record: &Record) -> io::Result<u64> {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let new = self.dir.join(format!("{number:020}{NEW}"));
+        let written = write_to(&new, record).and_then(|()| fs::rename(&new, self.path(number)));
         if written.is_err() {
             _ = fs::remove_file(&new);
         }
-        written
+        written?;
+        // The name as well, so that a machine that loses its power keeps the record. Some file systems sync no directory.
+        _ = File::open(&self.dir).and_then(|dir| dir.sync_all());
+        Ok(number)
     }
 
-    fn write_to(&self, path: &Path, record: &Record) -> io::Result<()> {
-        let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
-        let mut head = MAGIC.to_vec();
-        head.extend_from_slice(&(self.form.len() as u64).to_le_bytes());
-        head.extend_from_slice(self.form.as_bytes());
-        head.extend_from_slice(&record.points.to_le_bytes());
-        head.extend_from_slice(&sum(&record.body).to_le_bytes());
-        file.write_all(&head)?;
-        file.write_all(&record.body)?;
-        file.sync_data()
+    /// A record; none if it is not there, or not whole.
+    pub(super) fn read(&self, number: u64) -> Option<Record> {
+        record(&self.whole(number)?, self.known)
     }
 
-    /// The body of a record; none if it is not there, or not whole.
-    pub(super) fn read(&self, number: u64) -> Option<Vec<u8>> {
-        self.whole(number).map(|record| record.body)
-    }
-
-    fn whole(&self, number: u64) -> Option<Record> {
+    fn whole(&self, number: u64) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = File::open(self.path(number)).ok()?;
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        let rest = bytes.strip_prefix(MAGIC)?;
-        let (length, rest) = rest.split_first_chunk::<8>()?;
-        let (form, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        let (points, rest) = rest.split_first_chunk::<8>()?;
-        let (expected, body) = rest.split_first_chunk::<8>()?;
-        (form == self.form.as_bytes() && sum(body) == u64::from_le_bytes(*expected))
-            .then(|| Record { body: body.to_vec(), points: u64::from_le_bytes(*points) })
+        Some(bytes)
     }
 
     /// Removes a record; one that cannot be removed is sent again by the next run, which is better than not at all.
@@ -123,9 +125,14 @@ impl Disk {
     }
 }
 
-/// FNV-1a: against what a disk does to bytes, not against people.
-fn sum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+fn write_to(path: &Path, record: &Record) -> io::Result<()> {
+    let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    file.write_all(&bytes(record))?;
+    file.sync_data()
+}
+
+/// The number in a record's name, as this program writes it, with room for as many again.
+fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 20)?;
+    digits.parse().ok().filter(|number| *number <= NUMBER_MAX)
 }

@@ -10,85 +10,85 @@ use std::collections::HashMap;
 
 /// `prometheus.WriteRequest`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct WriteRequest {
+pub(in crate::export) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    pub(super) timeseries: Vec<TimeSeries>,
+    pub(in crate::export) timeseries: Vec<TimeSeries>,
     #[prost(message, repeated, tag = "3")]
-    pub(super) metadata: Vec<MetricMetadata>,
+    pub(in crate::export) metadata: Vec<MetricMetadata>,
 }
 
 /// `prometheus.TimeSeries`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TimeSeries {
+pub(in crate::export) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    pub(super) labels: Vec<Label>,
+    pub(in crate::export) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) samples: Vec<Sample>,
+    pub(in crate::export) samples: Vec<Sample>,
 }
 
 /// `prometheus.Label`.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct Label {
+pub(in crate::export) struct Label {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(in crate::export) name: String,
     #[prost(string, tag = "2")]
-    pub(super) value: String,
+    pub(in crate::export) value: String,
 }
 
 /// `prometheus.Sample`, and that of version 2.0, which has the start besides.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Sample {
+pub(in crate::export) struct Sample {
     #[prost(double, tag = "1")]
-    pub(super) value: f64,
+    pub(in crate::export) value: f64,
     #[prost(int64, tag = "2")]
-    pub(super) timestamp: i64,
+    pub(in crate::export) timestamp: i64,
     #[prost(int64, tag = "3")]
-    pub(super) start_timestamp: i64,
+    pub(in crate::export) start_timestamp: i64,
 }
 
 /// `prometheus.MetricMetadata`.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct MetricMetadata {
+pub(in crate::export) struct MetricMetadata {
     #[prost(int32, tag = "1")]
-    pub(super) kind: i32,
+    pub(in crate::export) kind: i32,
     #[prost(string, tag = "2")]
-    pub(super) family: String,
+    pub(in crate::export) family: String,
     #[prost(string, tag = "4")]
-    pub(super) help: String,
+    pub(in crate::export) help: String,
 }
 
 /// `io.prometheus.write.v2.Request`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Request {
+pub(in crate::export) struct Request {
     #[prost(string, repeated, tag = "4")]
-    pub(super) symbols: Vec<String>,
+    pub(in crate::export) symbols: Vec<String>,
     #[prost(message, repeated, tag = "5")]
-    pub(super) timeseries: Vec<TimeSeriesTwo>,
+    pub(in crate::export) timeseries: Vec<TimeSeriesTwo>,
 }
 
 /// `io.prometheus.write.v2.TimeSeries`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TimeSeriesTwo {
+pub(in crate::export) struct TimeSeriesTwo {
     #[prost(uint32, repeated, tag = "1")]
-    pub(super) labels_refs: Vec<u32>,
+    pub(in crate::export) labels_refs: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) samples: Vec<Sample>,
+    pub(in crate::export) samples: Vec<Sample>,
     #[prost(message, optional, tag = "5")]
-    pub(super) metadata: Option<Metadata>,
+    pub(in crate::export) metadata: Option<Metadata>,
     /// Where the start stood until it went to the sample; Prometheus 3.0 and its kin look here.
     #[prost(int64, tag = "6")]
-    pub(super) created_timestamp: i64,
+    pub(in crate::export) created_timestamp: i64,
 }
 
 /// `io.prometheus.write.v2.Metadata`.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub(super) struct Metadata {
+pub(in crate::export) struct Metadata {
     #[prost(int32, tag = "1")]
-    pub(super) kind: i32,
+    pub(in crate::export) kind: i32,
     #[prost(uint32, tag = "3")]
-    pub(super) help_ref: u32,
+    pub(in crate::export) help_ref: u32,
     #[prost(uint32, tag = "4")]
-    pub(super) unit_ref: u32,
+    pub(in crate::export) unit_ref: u32,
 }
 
 /// The number of a kind, the same in both versions.

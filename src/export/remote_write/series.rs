@@ -24,8 +24,15 @@ pub(in crate::export) struct Series<'a> {
     pub(super) help: &'a str,
 }
 
+/// Takes so many series at once, and at the end the rest.
+type Parts<'p, 'a> = (usize, &'p mut dyn FnMut(&[Series<'a>]));
+
 /// All series of a pass, those that vanished last; with these labels where they have none of the name.
-pub(in crate::export) fn series<'a>(pass: &'a Pass, more: &'a BTreeMap<String, String>) -> Vec<Series<'a>> {
+pub(in crate::export) fn series<'a>(
+    pass: &'a Pass,
+    more: &'a BTreeMap<String, String>,
+    (most, take): Parts<'_, 'a>,
+) {
     let mut out = Vec::new();
     // Two names that become one are one: the second is left out, as on a page.
     let mut names: HashMap<String, &str> = HashMap::new();
@@ -39,9 +46,15 @@ pub(in crate::export) fn series<'a>(pass: &'a Pass, more: &'a BTreeMap<String, S
         for sample in &family.samples {
             let one = One { family, sample, name: &name, seen: seen.next(), gone, at_millis: pass.at_millis };
             one.write(more, &mut out);
+            while let Some(part) = out.get(..most) {
+                take(part);
+                out.drain(..most);
+            }
         }
     }
-    out
+    if !out.is_empty() {
+        take(&out);
+    }
 }
 
 struct One<'n, 'a> {

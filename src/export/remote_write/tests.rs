@@ -92,7 +92,7 @@ fn version_two_has_each_text_once_and_tells_what_a_series_is() {
     let all = pass(&mut History::default(), |out| {
         out.family(&Desc::gauge("node_boot_time_seconds", "Boot.", &[]));
         out.sample(&[], Value::F64(2.0));
-        out.family(&Desc::counter("x_bytes_total", "X.", &["a"]));
+        out.family(&Desc::counter("node_x_bytes_total", "X.", &["a"]));
         out.sample(&["1"], Value::U64(3));
         out.sample(&["2"], Value::U64(4));
     });
@@ -108,7 +108,7 @@ fn version_two_has_each_text_once_and_tells_what_a_series_is() {
     let last = &request.timeseries[2];
     let labels: Vec<String> =
         last.labels_refs.chunks(2).map(|pair| format!("{}={}", text(pair[0]), text(pair[1]))).collect();
-    assert_eq!(labels, ["__name__=x_bytes_total", "a=2", "instance=web1", "job=headroom", "site=x"]);
+    assert_eq!(labels, ["__name__=node_x_bytes_total", "a=2", "instance=web1", "job=headroom", "site=x"]);
     let metadata = last.metadata.unwrap();
     assert_eq!((metadata.kind, text(metadata.help_ref), text(metadata.unit_ref)), (1, "X.", "bytes"));
     let sample = &last.samples[0];
@@ -140,7 +140,7 @@ fn secrets_come_from_files_and_are_never_shown() {
     std::fs::write(&file, "s3cret\n").unwrap();
     let header = |options: &Options| {
         let (_, post) = options.start(&Attributes::new()).unwrap();
-        let headers = post.headers().unwrap();
+        let headers = post.headers(ONE).unwrap();
         let text = headers.get(AUTHORIZATION).map(|v| v.to_str().unwrap().to_owned());
         assert!(!format!("{headers:?}").contains("s3cret"));
         text
@@ -177,26 +177,54 @@ fn mistakes_have_their_key() {
     assert_eq!(check(&[options(), same]).unwrap_err().0, "remote_write[1].name");
 }
 
+fn said(status: u16, written: Option<&'static str>, form: &'static str) -> String {
+    let mut answer = Response::new("no");
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    let of = |text| (HeaderName::from_static(WRITTEN[0]), HeaderValue::from_static(text));
+    answer.headers_mut().extend(written.map(of));
+    match outcome(&answer, &Record { body: vec![], points: 10, form }) {
+        Outcome::Taken { refused } => format!("taken but {refused}"),
+        Outcome::Later { reason, .. } => reason.to_owned(),
+        Outcome::Never { taken, .. } => format!("never but {taken}"),
+    }
+}
+
 #[test]
 fn answers_say_whether_to_come_again() {
-    for (status, said) in [
-        (200, "taken"),
-        (204, "taken"),
+    for (status, expected) in [
+        (200, "taken but 0"),
+        (204, "taken but 0"),
         (429, "busy"),
         (503, "busy"),
         (500, "error"),
         (502, "error"),
-        (400, "never"),
-        (401, "never"),
-        (415, "never"),
+        (400, "never but 0"),
+        (401, "never but 0"),
+        (415, "never but 0"),
     ] {
-        let mut answer = Response::new("no");
-        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
-        let got = match outcome(&answer) {
-            Outcome::Taken { .. } => "taken",
-            Outcome::Later { reason, .. } => reason,
-            Outcome::Never { .. } => "never",
-        };
-        assert_eq!(got, said, "{status}");
+        assert_eq!(said(status, None, ONE), expected, "{status}");
     }
+}
+
+#[test]
+fn a_receiver_of_version_two_says_what_it_wrote_and_one_that_does_not_is_none() {
+    assert_eq!(said(204, Some("10"), TWO), "taken but 0");
+    assert_eq!(said(204, Some("7"), TWO), "taken but 3");
+    assert_eq!(said(204, Some("11"), TWO), "taken but 0");
+    assert_eq!(said(200, None, TWO), "never but 0");
+    assert_eq!(said(200, Some("many"), TWO), "taken but 10");
+    assert_eq!(said(400, Some("8"), TWO), "never but 8");
+    assert_eq!(said(400, None, TWO), "never but 0");
+    assert_eq!(said(503, Some("8"), TWO), "busy");
+    // One of version 1.0 may say anything: nobody relies on it.
+    assert_eq!(said(200, Some("3"), ONE), "taken but 0");
+    assert_eq!(said(400, Some("3"), ONE), "never but 0");
+}
+
+#[test]
+fn a_record_is_sent_as_what_it_was_made_as() {
+    let (_, post) = options().start(&Attributes::new()).unwrap();
+    let kind = |form| post.headers(form).unwrap()[CONTENT_TYPE].to_str().unwrap().to_owned();
+    assert_eq!(kind(ONE), "application/x-protobuf");
+    assert!(kind(TWO).ends_with("write.v2.Request"));
 }

@@ -181,7 +181,7 @@ fn counting() -> Scraper {
 
 /// The page that a request at `now` gets at once, if any.
 fn at_once(thread: &ScrapeThread, want: &Want, now: Instant) -> Option<u64> {
-    match thread.enqueue(want.clone(), now).unwrap() {
+    match thread.enqueue(want.clone(), None, now).unwrap() {
         Place::Page(page) => passes(&page),
         Place::Waits(_) => None,
     }

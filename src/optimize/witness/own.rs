@@ -27,6 +27,8 @@ pub struct Watched {
 enum Asks {
     Series(String),
     Query(String),
+    /// An objective of a service of the configuration, until the query for it is known.
+    Service(String, String),
 }
 
 /// The same as a file has it.
@@ -41,6 +43,12 @@ struct Written {
     /// An instant query in PromQL; of several samples the largest counts.
     #[serde(default)]
     query: Option<String>,
+    /// One of `services`, of which Prometheus is asked for
+    #[serde(default)]
+    service: Option<String>,
+    /// this: `p50`, `p95`, `p99` or `errors`; `p95` if not given.
+    #[serde(default)]
+    objective: Option<String>,
     harmful_above_ratio: f64,
 }
 
@@ -48,13 +56,19 @@ impl TryFrom<Written> for Watched {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { url, series, query, harmful_above_ratio } = written;
+        let Written { url, series, query, service, objective, harmful_above_ratio } = written;
         check(&url).map_err(|e| format!("watch.url: {e}"))?;
-        let asks = match (series, query) {
-            (Some(series), None) => Asks::Series(series),
-            (None, Some(query)) => Asks::Query(query),
-            _ => return Err("watch: either `series` or `query`, and not both".into()),
+        let asks = match (series, query, service) {
+            (Some(series), None, None) => Asks::Series(series),
+            (None, Some(query), None) => Asks::Query(query),
+            (None, None, Some(service)) => {
+                Asks::Service(service, objective.clone().unwrap_or_else(|| "p95".into()))
+            }
+            _ => return Err("watch: either `series`, `query` or `service`, and not both".into()),
         };
+        if objective.is_some() && !matches!(asks, Asks::Service(..)) {
+            return Err("watch.objective: stands beside `service` alone".into());
+        }
         if !(harmful_above_ratio >= 1.0 && harmful_above_ratio.is_finite()) {
             return Err("watch.harmful_above_ratio: at least 1, such as 1.5".into());
         }
@@ -63,12 +77,26 @@ impl TryFrom<Written> for Watched {
 }
 
 impl Watched {
+    /// The service and the objective that are watched, as long as the query for them is not known.
+    pub fn service(&self) -> Option<(&str, &str)> {
+        match &self.asks {
+            Asks::Service(service, objective) => Some((service, objective)),
+            Asks::Series(_) | Asks::Query(_) => None,
+        }
+    }
+
+    /// Asks this of Prometheus.
+    pub fn ask(&mut self, query: String) {
+        self.asks = Asks::Query(query);
+    }
+
     fn read(&self, time: Duration) -> Result<f64, String> {
         let url = match &self.asks {
             Asks::Query(query) => {
                 format!("{}/api/v1/query?query={}", self.url.trim_end_matches('/'), encode(query))
             }
             Asks::Series(_) => self.url.clone(),
+            Asks::Service(service, _) => return Err(format!("nobody said what `{service}` is")),
         };
         let call = Call { deadline: time.min(ANSWER), answer_bytes_max: ANSWER_BYTES_MAX, ..Call::get(url) };
         let (status, body) = send_blocking(call).map_err(|e| e.to_string())?;
@@ -78,7 +106,7 @@ impl Watched {
         let text = String::from_utf8_lossy(&body);
         let value = match &self.asks {
             Asks::Series(series) => of_page(&text, series),
-            Asks::Query(_) => of_answer(&text),
+            Asks::Query(_) | Asks::Service(..) => of_answer(&text),
         };
         value.ok_or_else(|| "has no such sample".to_owned())
     }
@@ -262,9 +290,12 @@ mod tests {
         };
         assert_eq!(said("\"series\": \"x\", \"harmful_above_ratio\": 1.5"), "good");
         assert_eq!(said("\"query\": \"x\", \"harmful_above_ratio\": 1"), "good");
+        assert_eq!(said("\"service\": \"x\", \"objective\": \"p99\", \"harmful_above_ratio\": 1"), "good");
         for (rest, word) in [
             ("\"series\": \"x\", \"query\": \"y\", \"harmful_above_ratio\": 1.5", "not both"),
             ("\"harmful_above_ratio\": 1.5", "either"),
+            ("\"service\": \"x\", \"query\": \"y\", \"harmful_above_ratio\": 1.5", "not both"),
+            ("\"query\": \"y\", \"objective\": \"p95\", \"harmful_above_ratio\": 1.5", "watch.objective"),
             ("\"query\": \"x\", \"harmful_above_ratio\": 0.9", "at least 1"),
             ("\"series\": \"x\"", "harmful_above_ratio"),
         ] {

@@ -20,7 +20,10 @@ fn requests(
     points_max: usize,
 ) -> Vec<(ExportMetricsServiceRequest, usize)> {
     let own = Attributes::from([("service.name".to_owned(), "headroom".to_owned())]);
-    Builder::new(&own, (temporality, ""), pass.before_millis, points_max).build(&lines(pass))
+    let mut out = Vec::new();
+    let keep = |request: &ExportMetricsServiceRequest, points| out.push((request.clone(), points));
+    Builder::new(&own, (temporality, ""), pass.before_millis, (points_max, keep)).build(&lines(pass));
+    out
 }
 
 fn only(pass: &Pass, temporality: Temporality) -> Vec<proto::ResourceMetrics> {
@@ -50,7 +53,7 @@ fn totals_say_all_since_the_start_or_what_came_since_the_last_request() {
         move |out: &mut Recorder| {
             out.family(&Desc::gauge("node_boot_time_seconds", "B.", &[]));
             out.sample(&[], Value::F64(10.0));
-            out.family(&Desc::counter("x_bytes_total", "X.", &["a"]));
+            out.family(&Desc::counter("node_x_bytes_total", "X.", &["a"]));
             out.sample(&["b"], Value::U64(value));
             out.sample(&[""], Value::F64(more));
         }
@@ -67,18 +70,18 @@ fn totals_say_all_since_the_start_or_what_came_since_the_last_request() {
         (second(point.start_time_unix_nano), second(point.time_unix_nano), value)
     };
     let all = only(&second, Temporality::Cumulative);
-    let total = sum(&all[0], "x_bytes_total");
+    let total = sum(&all[0], "node_x_bytes_total");
     assert!(total.is_monotonic && total.aggregation_temporality == CUMULATIVE);
     assert_eq!(
         [point(total, 0), point(total, 1)],
         [(10, 120, 7.0), (60, 120, 0.25)],
         "the second began anew"
     );
-    assert_eq!(metric(&all[0], "x_bytes_total").unit, "By");
+    assert_eq!(metric(&all[0], "node_x_bytes_total").unit, "By");
     assert_eq!(total.data_points[0].attributes, [text("a", "b")]);
     assert!(total.data_points[1].attributes.is_empty(), "a label without a value is none");
     let all = only(&second, Temporality::Delta);
-    let total = sum(&all[0], "x_bytes_total");
+    let total = sum(&all[0], "node_x_bytes_total");
     assert_eq!(total.aggregation_temporality, DELTA);
     assert_eq!([point(total, 0), point(total, 1)], [(60, 120, 2.0), (60, 120, 0.25)]);
     // Without a pass before there is no difference; gauges are there all the same.
