@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 const THUMBNAIL_BYTES: usize = 1 << 20;
 const CANVAS_BYTES: usize = 8 << 20;
+const ROW_BYTES: usize = 4096;
 const MODEL_WORDS: usize = 8 << 20;
 const START: Duration = Duration::from_secs(10);
 
@@ -60,7 +61,8 @@ impl Shop {
             kind: "shrink_pools".into(),
             ..pool::Options::default()
         };
-        let model = lazy::Options { size: lazy::Size::Bytes(MODEL_WORDS as u64 * 8), ..lazy::Options::default() };
+        let model =
+            lazy::Options { size: lazy::Size::Bytes(MODEL_WORDS as u64 * 8), ..lazy::Options::default() };
         Ok(Self {
             thumbnails: Cache::new(kit, "thumbnails", thumbnails, Vec::len)?,
             canvases: Pool::new(kit, "canvases", canvases, Canvases)?,
@@ -77,11 +79,14 @@ impl Shop {
         let model = self.model.get()?;
         // A picture takes a moment to arrive, in which others draw.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        for (at, pixel) in canvas.iter_mut().enumerate() {
-            *pixel = model.get((at * 31 + number as usize) % MODEL_WORDS).map_or(0, |word| word.to_le_bytes()[0]);
-        }
-        // Every eighth pixel of a large picture is a small one.
-        Ok(self.thumbnails.get_or(number, || canvas.iter().step_by(CANVAS_BYTES / THUMBNAIL_BYTES).copied().collect()))
+        let colours =
+            |at: usize| model.get((at * 31 + number as usize) % MODEL_WORDS).copied().unwrap_or_default();
+        let row: Vec<u8> = (0..ROW_BYTES).map(|at| colours(at).to_le_bytes()[0]).collect();
+        canvas.chunks_exact_mut(ROW_BYTES).for_each(|place| place.copy_from_slice(&row));
+        // Every eighth row of a large picture is a small one.
+        let rows = canvas.chunks_exact(ROW_BYTES).step_by(CANVAS_BYTES / THUMBNAIL_BYTES);
+        let small = || rows.collect::<Vec<_>>().concat();
+        Ok(self.thumbnails.get_or(number, small))
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {

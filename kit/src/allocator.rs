@@ -74,7 +74,9 @@ pub(crate) fn statistics() -> Vec<(&'static str, &'static str, u64)> {
                 ("resident", stats::resident::read()),
                 ("retained", stats::retained::read()),
             ];
-            all.extend(read.into_iter().filter_map(|(what, read)| Some(("jemalloc", what, read.ok()? as u64))));
+            all.extend(
+                read.into_iter().filter_map(|(what, read)| Some(("jemalloc", what, read.ok()? as u64))),
+            );
         }
     }
     #[cfg(feature = "mimalloc")]

@@ -7,8 +7,8 @@ use crate::reclaim::RegisterError;
 use moka::notification::RemovalCause;
 use prometheus::IntCounter;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What moka keeps for each entry besides key and value.
@@ -139,9 +139,9 @@ where
         key: K,
         make: impl FnOnce() -> Result<V, E>,
     ) -> Result<Arc<V>, Arc<E>> {
-        let made = self.inner.entries.entry(key).or_try_insert_with(|| Ok(self.inner.entry(make()?)));
-        self.inner.count(made.as_ref().map_or(true, moka::Entry::is_fresh));
-        made.map(|entry| self.inner.used(entry.value()))
+        let entry = self.inner.entries.entry(key).or_try_insert_with(|| Ok(self.inner.entry(make()?)));
+        self.inner.count(entry.as_ref().map_or(true, moka::Entry::is_fresh));
+        entry.map(|entry| self.inner.used(entry.value()))
     }
 
     /// Keeps a value, if there is room for it.
@@ -329,8 +329,7 @@ mod tests {
             }
         }
         let kit = Kit::new();
-        let cache: Cache<u64, Counted> =
-            Cache::new(&kit, "counted", Options::default(), |_| 1000).unwrap();
+        let cache: Cache<u64, Counted> = Cache::new(&kit, "counted", Options::default(), |_| 1000).unwrap();
         let dropped = Arc::new(AtomicU64::new(0));
         let (filled, wait) = std::sync::mpsc::channel();
         let (release, hold) = std::sync::mpsc::channel::<()>();

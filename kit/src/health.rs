@@ -95,8 +95,10 @@ impl std::fmt::Debug for Health {
 impl Health {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let health = Self::default();
-        let opts =
-            Opts::new("headroom_kit_health_status", "1 for the state that a component is in, 0 for the others.");
+        let opts = Opts::new(
+            "headroom_kit_health_status",
+            "1 for the state that a component is in, 0 for the others.",
+        );
         let shown = IntGaugeVec::new(opts, &["component", "state"]).and_then(|states| {
             metrics.registry().register(Box::new(Shown { health: health.clone(), states }))
         });
@@ -202,7 +204,10 @@ mod tests {
         assert!(!report.serves(), "{report:?}");
         let json = serde_json::to_string(&report).unwrap();
         let database = r#"{"component":"database","state":"unhealthy","why":"connection refused"}"#;
-        assert!(json.starts_with(r#"{"state":"unhealthy","components":["#) && json.contains(database), "{json}");
+        assert!(
+            json.starts_with(r#"{"state":"unhealthy","components":["#) && json.contains(database),
+            "{json}"
+        );
         assert!(json.contains(r#"{"component":"disk","state":"healthy"}"#), "{json}");
         assert!(json.contains("it panicked: oh"), "{json}");
         let page = String::from_utf8(metrics.page().unwrap()).unwrap();

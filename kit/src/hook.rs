@@ -148,7 +148,8 @@ pub(crate) fn serve(kit: Kit, hook: Hook) -> Result<Serving, HookError> {
         return Err(HookError::Open(hook.listen));
     }
     let listen = |source| HookError::Listen { place: hook.listen.clone(), source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HookError::Thread)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HookError::Thread)?;
     let socket = {
         let _inside = runtime.enter();
         Socket::bind(&address, hook.mode).map_err(listen)?

@@ -38,7 +38,12 @@ pub struct Options<T> {
 impl<T> Default for Options<T> {
     /// Ten minutes, and dear.
     fn default() -> Self {
-        Self { idle: Some(Duration::from_mins(10)), size: Size::Growth, kind: "unload_models".into(), cost: 80.0 }
+        Self {
+            idle: Some(Duration::from_mins(10)),
+            size: Size::Growth,
+            kind: "unload_models".into(),
+            cost: 80.0,
+        }
     }
 }
 
@@ -305,7 +310,8 @@ mod tests {
             1 => std::panic::resume_unwind(Box::new("corrupt")),
             _ => Ok(7),
         };
-        let value = Lazy::new(&kit, "seven", Options { size: Size::Bytes(4), ..Options::default() }, load).unwrap();
+        let value =
+            Lazy::new(&kit, "seven", Options { size: Size::Bytes(4), ..Options::default() }, load).unwrap();
         assert_eq!(value.get().unwrap_err().to_string(), "no file");
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| value.get())).is_err());
         assert_eq!(*value.get().unwrap(), 7);

@@ -75,7 +75,7 @@ impl Lifecycle {
     /// Starts all that wait, one after the other. If one cannot, those that were started are stopped again.
     pub fn start(&mut self) -> Result<(), StartError> {
         for entry in std::mem::take(&mut self.waiting) {
-            let begun = self.run(&entry, "start", |component| component.start());
+            let begun = self.run(&entry, "start", Component::start);
             let name = entry.name.clone();
             // One that did not come back may still begin: it is stopped like the others.
             self.started.push(entry);
@@ -97,7 +97,7 @@ impl Lifecycle {
         }
         let mut failed = Vec::new();
         while let Some(entry) = self.started.pop() {
-            let why = self.run(&entry, "stop", |component| component.stop()).err();
+            let why = self.run(&entry, "stop", Component::stop).err();
             self.kit.health().set(&entry.name, State::Unhealthy, why.as_deref().unwrap_or("it is stopped"));
             if let Some(why) = why {
                 tracing::error!(component = entry.name, why, "a component does not stop");
@@ -180,40 +180,40 @@ mod tests {
     }
 
     fn three(kit: &Kit, second: Result<(), &'static str>) -> (Lifecycle, Receiver<String>) {
-        let (notes, noted) = channel();
+        let (notes, written) = channel();
         let mut life = Lifecycle::new(kit);
         for name in ["database", "cache", "server"] {
             let start = if name == "cache" { second } else { Ok(()) };
             let stop = if name == "cache" { Err("it is busy") } else { Ok(()) };
             life.add(name, LONG, Noted { name, notes: notes.clone(), start, stop });
         }
-        (life, noted)
+        (life, written)
     }
 
     #[test]
     fn they_begin_in_order_and_end_in_the_opposite_one_though_one_fails() {
         let kit = Kit::new();
-        let (mut life, noted) = three(&kit, Ok(()));
+        let (mut life, written) = three(&kit, Ok(()));
         assert_eq!(kit.health().report().state, State::Unknown);
         life.start().unwrap();
         assert_eq!(kit.health().report().state, State::Healthy);
         assert_eq!(life.stop(), [("cache".to_owned(), "it is busy".to_owned())]);
         assert!(!kit.health().report().serves());
-        let order: Vec<String> = noted.try_iter().collect();
+        let order: Vec<String> = written.try_iter().collect();
         assert_eq!(order, ["+database", "+cache", "+server", "-server", "-cache", "-database"]);
         let page = String::from_utf8(kit.metrics().page().unwrap()).unwrap();
-        let line = "headroom_kit_component_seconds_count{component=\"server\",phase=\"start\"} 1\n";
-        assert!(page.contains(line), "{page}");
+        let series = "headroom_kit_component_seconds_count{component=\"server\",phase=\"start\"} 1\n";
+        assert!(page.contains(series), "{page}");
         drop(life);
-        assert_eq!(noted.try_iter().count(), 0, "nothing is stopped twice");
+        assert_eq!(written.try_iter().count(), 0, "nothing is stopped twice");
     }
 
     #[test]
     fn where_one_cannot_start_none_stays_started_and_those_behind_never_begin() {
         let kit = Kit::new();
-        let (mut life, noted) = three(&kit, Err("no memory"));
+        let (mut life, written) = three(&kit, Err("no memory"));
         assert_eq!(life.start().unwrap_err().to_string(), "cache does not start: no memory");
-        assert_eq!(noted.try_iter().collect::<Vec<_>>(), ["+database", "+cache", "-cache", "-database"]);
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), ["+database", "+cache", "-cache", "-database"]);
         assert!(!kit.health().report().serves());
     }
 

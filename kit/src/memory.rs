@@ -111,11 +111,8 @@ mod tests {
     fn a_field_that_the_kernel_does_not_give_is_absent() {
         let status = "Name:\tshop\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t3\n";
         let memory = Memory::parse(status).unwrap();
-        let want = Memory {
-            resident_bytes: 1 << 20,
-            resident_peak_bytes: Some(2 << 20),
-            swapped_bytes: None,
-        };
+        let want =
+            Memory { resident_bytes: 1 << 20, resident_peak_bytes: Some(2 << 20), swapped_bytes: None };
         assert_eq!(memory, want);
         assert_eq!(Memory::parse("Name:\tkthreadd\n"), None);
         assert_eq!(Memory::parse("VmRSS:\tmuch\n"), None);

@@ -13,8 +13,7 @@ use std::time::Instant;
 pub use prometheus::Error as MetricError;
 
 /// Bounds of times in seconds; the default objectives of a service (50, 200 and 500 ms) and their tenfold are among them.
-pub const SECONDS: [f64; 13] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+pub const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// The type of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -116,14 +115,12 @@ impl Metrics {
     }
 
     /// A family of the kit itself: made by the first who wants it. One whose name is taken stays unshown, and stops nobody.
-    pub(crate) fn own_counters(
-        &self,
-        name: &'static str,
-        help: &str,
-        labels: &[&str],
-    ) -> IntCounterVec {
+    pub(crate) fn own_counters(&self, name: &'static str, help: &str, labels: &[&str]) -> IntCounterVec {
         let make = || {
-            #[expect(clippy::expect_used, reason = "names and labels are constants, and each is tried by a test")]
+            #[expect(
+                clippy::expect_used,
+                reason = "names and labels are constants, and each is tried by a test"
+            )]
             let made = IntCounterVec::new(Opts::new(name, help), labels).expect("a name of ours");
             self.show(made)
         };
@@ -134,7 +131,10 @@ impl Metrics {
     pub(crate) fn own_seconds(&self, name: &'static str, help: &str, labels: &[&str]) -> HistogramVec {
         let make = || {
             let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-            #[expect(clippy::expect_used, reason = "names and labels are constants, and each is tried by a test")]
+            #[expect(
+                clippy::expect_used,
+                reason = "names and labels are constants, and each is tried by a test"
+            )]
             let made = HistogramVec::new(opts, labels).expect("a name of ours");
             self.show(made)
         };

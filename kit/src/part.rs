@@ -74,7 +74,9 @@ impl About {
         for (what, word) in [("name", &self.name), ("kind", &self.kind)] {
             let chars = word.chars().count();
             if !(1..=NAME_CHARS_MAX).contains(&chars) || word.chars().any(char::is_control) {
-                return Err(format!("the {what} {word:?}: wanted 1 to {NAME_CHARS_MAX} printable characters"));
+                return Err(format!(
+                    "the {what} {word:?}: wanted 1 to {NAME_CHARS_MAX} printable characters"
+                ));
             }
         }
         if self.cost.is_finite() { Ok(()) } else { Err(format!("the cost {} is no number", self.cost)) }

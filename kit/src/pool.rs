@@ -105,7 +105,10 @@ impl<M: Manager + 'static> Pool<M> {
         let inner = Arc::new(Inner {
             waits: waits.with_label_values(&labels),
             timeouts: counter("headroom_kit_pool_timeouts_total", "Waits that were too long."),
-            dropped: counter("headroom_kit_pool_dropped_total", "Objects that were idle, or given back on request."),
+            dropped: counter(
+                "headroom_kit_pool_dropped_total",
+                "Objects that were idle, or given back on request.",
+            ),
             pool,
             options,
         });

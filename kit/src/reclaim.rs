@@ -172,6 +172,9 @@ struct Entry {
     mute: Away,
 }
 
+/// An entry with its part, which is there as long as this is.
+type Chosen = (Entry, Arc<dyn Part>);
+
 #[derive(Clone)]
 enum Held {
     Strong(Arc<dyn Part>),
@@ -248,7 +251,7 @@ impl Reclaim {
         Ok(self.ask(&chosen, wish, deadline))
     }
 
-    fn choose(&self, kind: Option<&str>) -> Result<Vec<(Entry, Arc<dyn Part>)>, ReclaimError> {
+    fn choose(&self, kind: Option<&str>) -> Result<Vec<Chosen>, ReclaimError> {
         let mut there = self.inner.there();
         let Some(kind) = kind else { return Ok(there) };
         if !there.iter().any(|(entry, _)| entry.about.kind == kind) {
@@ -262,7 +265,7 @@ impl Reclaim {
         Ok(there)
     }
 
-    fn ask(&self, chosen: &[(Entry, Arc<dyn Part>)], wish: &Wish<'_>, deadline: Instant) -> Outcome {
+    fn ask(&self, chosen: &[Chosen], wish: &Wish<'_>, deadline: Instant) -> Outcome {
         let (mut by_holders, mut by_finishers) = (0_u64, 0_u64);
         let mut caller = Caller::default();
         let mut parts = Vec::new();
@@ -303,7 +306,7 @@ impl Reclaim {
 
 impl Inner {
     /// Entries whose part is still there, in the order in which they are asked.
-    fn there(&self) -> Vec<(Entry, Arc<dyn Part>)> {
+    fn there(&self) -> Vec<Chosen> {
         let mut entries = lock(&self.entries);
         entries.retain(|entry| entry.part.get().is_some());
         let mut there: Vec<_> =
@@ -320,7 +323,7 @@ impl Inner {
     fn state(&self) -> Vec<PartState> {
         let deadline = Instant::now() + LOOK;
         let mut caller = Caller::default();
-        let look = |(entry, part): (Entry, Arc<dyn Part>)| {
+        let look = |(entry, part): Chosen| {
             let limit = deadline.saturating_duration_since(Instant::now()) / 2;
             let (held_bytes, objects) =
                 match caller.call(&entry.mute, limit, move || (part.held_bytes(), part.objects())) {
@@ -335,6 +338,7 @@ impl Inner {
 }
 
 /// What one part is asked for.
+#[derive(Clone, Copy)]
 struct Asked {
     target: u64,
     urgency: Urgency,

@@ -30,7 +30,11 @@ impl Requests {
     pub fn new(metrics: &Metrics) -> Result<Self, MetricError> {
         let labels = ["method", "code"];
         Ok(Self {
-            total: metrics.counters("http_server_requests_total", "Requests, by the answer's status.", &labels)?,
+            total: metrics.counters(
+                "http_server_requests_total",
+                "Requests, by the answer's status.",
+                &labels,
+            )?,
             seconds: metrics.histograms(
                 ("http_server_request_duration_seconds", "Time from a request to its answer's last byte."),
                 &SECONDS,

@@ -128,7 +128,7 @@ impl Stream {
     ) -> Result<Done, StreamError> {
         let open = |source| StreamError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(open)?;
-        let _advice = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
+        advise(&file, Advice::Sequential);
         self.read(Behind { file, offset: 0, dropped: 0 }, work, take)
     }
 
@@ -144,9 +144,10 @@ impl Stream {
         let (results, done) = channel();
         let run = self.buffers.run();
         std::thread::scope(|scope| {
+            let (waiting, work) = (&waiting, &work);
             for _ in 0..self.workers {
                 let results = results.clone();
-                scope.spawn(|| work_on(&waiting, results, &work));
+                scope.spawn(move || work_on(waiting, &results, work));
             }
             let errors = results;
             scope.spawn(|| {
@@ -222,7 +223,7 @@ type Numbered<T> = (u64, Result<(T, usize), StreamError>);
 /// A worker: one piece after the other.
 fn work_on<T>(
     waiting: &Mutex<Receiver<(u64, u64, Buffer)>>,
-    results: Sender<Numbered<T>>,
+    results: &Sender<Numbered<T>>,
     work: &(impl Fn(Piece<'_>) -> Result<T, PartError> + Sync),
 ) {
     loop {
@@ -275,6 +276,28 @@ struct Behind {
     dropped: u64,
 }
 
+/// What the kernel is told of a file.
+enum Advice {
+    Sequential,
+    DropBehind { from: u64, length: u64 },
+}
+
+/// Only advice: where it is not taken, the cache of files is fuller.
+#[cfg(target_os = "linux")]
+fn advise(file: &File, advice: Advice) {
+    use rustix::fs::{Advice as Kind, fadvise};
+    let _taken = match advice {
+        Advice::Sequential => fadvise(file, 0, None, Kind::Sequential),
+        Advice::DropBehind { from, length } => {
+            fadvise(file, from, std::num::NonZeroU64::new(length), Kind::DontNeed)
+        }
+    };
+}
+
+/// There is no such call.
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &File, _: Advice) {}
+
 /// How much is read before pages are let go: a call for each read would cost more than it is worth.
 const BEHIND_BYTES: u64 = 8 << 20;
 
@@ -284,9 +307,7 @@ impl Read for Behind {
         self.offset += count as u64;
         let behind = self.offset - self.dropped;
         if behind >= BEHIND_BYTES || count == 0 {
-            let length = std::num::NonZeroU64::new(behind);
-            // Only advice: where it is not taken, the cache is fuller.
-            let _advice = rustix::fs::fadvise(&self.file, self.dropped, length, rustix::fs::Advice::DontNeed);
+            advise(&self.file, Advice::DropBehind { from: self.dropped, length: behind });
             self.dropped = self.offset;
         }
         Ok(count)

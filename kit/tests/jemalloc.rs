@@ -40,7 +40,9 @@ fn a_profile_is_to_be_had_where_the_program_was_started_for_it() {
     if std::env::var_os("_RJEM_MALLOC_CONF").is_none() {
         assert!(heap().unwrap_err().to_string().contains("prof:true"));
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-        again.args(["--exact", TEST]).env("_RJEM_MALLOC_CONF", "prof:true,prof_active:true,lg_prof_sample:16");
+        again
+            .args(["--exact", TEST])
+            .env("_RJEM_MALLOC_CONF", "prof:true,prof_active:true,lg_prof_sample:16");
         let output = again.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         return;

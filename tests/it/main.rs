@@ -30,6 +30,7 @@ mod hostile;
 mod judging;
 mod kernel;
 mod kit_python;
+mod kit_rust;
 mod layers;
 mod machine;
 mod manual;

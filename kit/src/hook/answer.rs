@@ -56,7 +56,8 @@ impl Desk {
         match result {
             Ok(answer) => answer,
             Err(Refused(status, why)) => {
-                let _rest = tokio::time::timeout(LINGER, Limited::new(body, LINGER_BYTES_MAX).collect()).await;
+                let _rest =
+                    tokio::time::timeout(LINGER, Limited::new(body, LINGER_BYTES_MAX).collect()).await;
                 let mut answer = reply(status, JSON, json!({ "error": why }).to_string());
                 if status == StatusCode::UNAUTHORIZED {
                     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -92,10 +93,9 @@ impl Desk {
                 let held = parts.iter().filter_map(|part| part.held_bytes).fold(0, u64::saturating_add);
                 Ok(reply(StatusCode::OK, JSON, json!({ "held_bytes": held, "parts": parts }).to_string()))
             }
-            _ => Err(Refused(
-                StatusCode::NOT_FOUND,
-                format!("there are /metrics, /health and {}", self.path),
-            )),
+            _ => {
+                Err(Refused(StatusCode::NOT_FOUND, format!("there are /metrics, /health and {}", self.path)))
+            }
         }
     }
 

@@ -21,7 +21,9 @@ pub enum TokenError {
         source: std::io::Error,
     },
     /// There is nothing in it, or what no header can have.
-    #[error("the token is empty or has white space in it; a long random text is wanted, such as `openssl rand -hex 32` prints")]
+    #[error(
+        "the token is empty or has white space in it; a long random text is wanted, such as `openssl rand -hex 32` prints"
+    )]
     Unusable,
 }
 
@@ -80,9 +82,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, "s3cret\n").unwrap();
-        let with = |value: &str| {
-            HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
-        };
+        let with =
+            |value: &str| HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
         for token in [Token::Given("s3cret".into()), Token::File(path.clone())] {
             assert!(token.admits(&with("Bearer s3cret")).unwrap());
             assert!(token.admits(&with("bearer  s3cret ")).unwrap());

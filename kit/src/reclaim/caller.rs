@@ -62,14 +62,12 @@ impl Caller {
     }
 
     fn send(&mut self, job: Job) -> Result<(), std::io::Error> {
-        let jobs = match &self.jobs {
-            Some(jobs) => jobs,
-            None => {
-                let (jobs, waiting) = sync_channel(1);
-                std::thread::Builder::new().name("headroom-kit-part".into()).spawn(move || work(&waiting))?;
-                self.jobs.insert(jobs)
-            }
-        };
+        if self.jobs.is_none() {
+            let (jobs, waiting) = sync_channel(1);
+            std::thread::Builder::new().name("headroom-kit-part".into()).spawn(move || work(&waiting))?;
+            self.jobs = Some(jobs);
+        }
+        let Some(jobs) = &self.jobs else { return Err(std::io::Error::other("there is no thread")) };
         jobs.send(job).map_err(|_| std::io::Error::other("the thread has ended"))
     }
 }

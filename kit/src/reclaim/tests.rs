@@ -150,10 +150,10 @@ fn a_part_that_is_dropped_is_gone_and_one_that_hangs_is_without_its_number() {
     let (asked, _order) = channel();
     let part: Arc<dyn Part> = Arc::new(Fixed { name: "weak", held: AtomicU64::new(7), asked });
     reclaim.add_weak(About::cache("weak"), &part).unwrap();
-    let (release, hold) = channel::<()>();
-    let hold = Mutex::new(hold);
+    let (release, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
     let held = move || {
-        let _released = lock(&hold).recv();
+        let _released = lock(&wait).recv();
         9
     };
     reclaim.register(About::cache("hangs"), held, |_, _| Ok(0)).unwrap();

@@ -22,7 +22,8 @@ fn lines(count: usize) -> String {
 fn all_of_it_comes_in_order_whatever_the_threads_do() {
     let kit = Kit::new();
     let stream = stream(&kit, &small());
-    for text in [lines(500), lines(1), String::new(), "\n".repeat(200), "x".repeat(63) + "\n", "x".repeat(63)] {
+    for text in [lines(500), lines(1), String::new(), "\n".repeat(200), "x".repeat(63) + "\n", "x".repeat(63)]
+    {
         let mut out = String::new();
         let work = |piece: Piece<'_>| {
             // The first ones last longest.
@@ -68,6 +69,19 @@ fn no_more_is_in_memory_than_was_said_however_slow_the_taker_is() {
     assert!((1..=4 * 64).contains(&most.load(Ordering::SeqCst)), "{most:?}");
 }
 
+/// Gives so many pieces of empty lines, and then fails.
+struct Breaks(u64);
+impl Read for Breaks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(io::Error::other("a bad sector"));
+        }
+        self.0 -= 1;
+        buffer.fill(b'\n');
+        Ok(buffer.len())
+    }
+}
+
 #[test]
 fn it_ends_with_the_first_error_and_says_where_that_was() {
     let kit = Kit::new();
@@ -82,25 +96,20 @@ fn it_ends_with_the_first_error_and_says_where_that_was() {
     assert!(matches!(error, StreamError::Work { offset: 1001.., .. }), "{error}");
     let error = stream.read(Cursor::new(&text), nothing, |()| Err("full".into())).unwrap_err();
     assert_eq!(error.to_string(), "the piece at byte 0: full");
-    let panics = |piece: Piece<'_>| if piece.offset > 1000 { std::panic::resume_unwind(Box::new("oh")) } else { Ok(()) };
+    let panics = |piece: Piece<'_>| {
+        if piece.offset > 1000 { std::panic::resume_unwind(Box::new("oh")) } else { Ok(()) }
+    };
     let error = stream.read(Cursor::new(&text), panics, |()| Ok(())).unwrap_err();
     assert!(error.to_string().ends_with("it panicked: oh"), "{error}");
     let taker = || stream.read(Cursor::new(&text), nothing, |()| std::panic::resume_unwind(Box::new("oh")));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(taker)).is_err());
-    struct Breaks(u64);
-    impl Read for Breaks {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            if self.0 == 0 {
-                return Err(io::Error::other("a bad sector"));
-            }
-            self.0 -= 1;
-            buffer.fill(b'\n');
-            Ok(buffer.len())
-        }
-    }
     let mut bytes = 0;
     let count = |piece: Piece<'_>| Ok(piece.bytes.len());
-    let error = stream.read(Breaks(3), count, |n| Ok(bytes += n)).unwrap_err();
+    let sum = |n| {
+        bytes += n;
+        Ok(())
+    };
+    let error = stream.read(Breaks(3), count, sum).unwrap_err();
     assert!(error.to_string().contains("a bad sector"), "{error}");
     assert!(bytes >= 64, "what was read before counts: {bytes}");
     assert_eq!(stream.buffers.held_bytes(), Some(0));
