@@ -20,24 +20,24 @@ pub fn collect_here() {
 
 /// Parts for the allocators that this is built for. They finish: without them the kernel sees little of what others gave back.
 pub fn parts() -> Vec<(About, Arc<dyn Part>)> {
-    let mut all: Vec<(About, Arc<dyn Part>)> = Vec::new();
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    all.push(finisher("malloc", || {
-        crate::sys::trim_glibc();
-        Ok(())
-    }));
-    #[cfg(feature = "jemalloc")]
-    all.push(finisher("jemalloc", || Ok(crate::sys::purge_jemalloc()?)));
-    #[cfg(feature = "mimalloc")]
-    all.push(finisher("mimalloc", || {
-        crate::sys::collect_mimalloc();
-        Ok(())
-    }));
-    all
+    Vec::from([
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        finisher("malloc", || {
+            crate::sys::trim_glibc();
+            Ok(())
+        }),
+        #[cfg(feature = "jemalloc")]
+        finisher("jemalloc", || Ok(crate::sys::purge_jemalloc()?)),
+        #[cfg(feature = "mimalloc")]
+        finisher("mimalloc", || {
+            crate::sys::collect_mimalloc();
+            Ok(())
+        }),
+    ])
 }
 
 #[cfg_attr(
-    not(any(target_env = "gnu", feature = "jemalloc", feature = "mimalloc")),
+    not(any(all(target_os = "linux", target_env = "gnu"), feature = "jemalloc", feature = "mimalloc")),
     expect(dead_code, reason = "there is no allocator to ask")
 )]
 fn finisher(name: &str, run: fn() -> Result<(), PartError>) -> (About, Arc<dyn Part>) {

@@ -2,7 +2,7 @@
 
 use crate::Kit;
 use crate::metrics::PART;
-use crate::part::{About, Part, PartError, Urgency};
+use crate::part::{About, Part, PartError, Sample, Urgency};
 use crate::reclaim::RegisterError;
 use moka::notification::RemovalCause;
 use prometheus::IntCounter;
@@ -240,8 +240,8 @@ where
         Some(self.entries.weighted_size())
     }
 
-    fn objects(&self) -> Vec<(&'static str, u64)> {
-        vec![("kept", self.entries.entry_count())]
+    fn samples(&self) -> Vec<Sample> {
+        vec![Sample { name: "cache_entries", help: "Entries.", value: self.entries.entry_count() }]
     }
 
     fn reclaim(&self, target_bytes: u64, urgency: Urgency) -> Result<u64, PartError> {

@@ -169,17 +169,12 @@ pub(crate) fn serve(kit: Kit, hook: Hook) -> Result<Serving, HookError> {
 async fn accept(socket: Socket, desk: Arc<answer::Desk>, mut stopped: oneshot::Receiver<()>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let next = std::pin::pin!(socket.accept());
-        let accepted = {
-            let mut next = next;
-            std::future::poll_fn(|context| {
-                if std::pin::Pin::new(&mut stopped).poll(context).is_ready() {
-                    return std::task::Poll::Ready(None);
-                }
-                next.as_mut().poll(context).map(Some)
-            })
-            .await
-        };
+        let mut next = std::pin::pin!(socket.accept());
+        let accepted = std::future::poll_fn(|context| match std::pin::Pin::new(&mut stopped).poll(context) {
+            std::task::Poll::Ready(_) => std::task::Poll::Ready(None),
+            std::task::Poll::Pending => next.as_mut().poll(context).map(Some),
+        })
+        .await;
         match accepted {
             None => return,
             Some(Ok(stream)) => {

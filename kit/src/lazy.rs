@@ -3,7 +3,7 @@
 use crate::Kit;
 use crate::memory::Memory;
 use crate::metrics::PART;
-use crate::part::{About, Part, PartError, Urgency};
+use crate::part::{About, Part, PartError, Sample, Urgency};
 use crate::reclaim::{RegisterError, lock};
 use prometheus::IntCounter;
 use std::ops::Deref;
@@ -75,7 +75,7 @@ struct Inner<T> {
     state: Mutex<State<T>>,
     loads: IntCounter,
     unloads: IntCounter,
-    load_seconds: prometheus::Histogram,
+    load_seconds: prometheus::Counter,
 }
 
 struct State<T> {
@@ -110,7 +110,7 @@ impl<T: Send + Sync + 'static> Lazy<T> {
             unloads: counter("headroom_kit_model_unloads_total", "How often it was unloaded."),
             load_seconds: kit
                 .metrics()
-                .own_seconds("headroom_kit_model_load_seconds", "Time that a load took.", &PART)
+                .own_time("headroom_kit_model_load_seconds_total", "Time spent on loading.", &PART)
                 .with_label_values(&labels),
         });
         let part: Arc<dyn Part> = Arc::<Inner<T>>::clone(&inner);
@@ -155,7 +155,7 @@ impl<T> Inner<T> {
             Size::Of(size_of) => size_of(&value),
             Size::Growth => before.zip(resident()).map_or(0, |(b, a)| a.saturating_sub(b)),
         };
-        self.load_seconds.observe(begun.elapsed().as_secs_f64());
+        self.load_seconds.inc_by(begun.elapsed().as_secs_f64());
         self.loads.inc();
         let mut state = lock(&self.state);
         state.value = Some(Arc::clone(&value));
@@ -184,8 +184,9 @@ impl<T: Send + Sync> Part for Inner<T> {
         Some(lock(&self.state).held_bytes)
     }
 
-    fn objects(&self) -> Vec<(&'static str, u64)> {
-        vec![("used", lock(&self.state).users as u64)]
+    fn samples(&self) -> Vec<Sample> {
+        let users = lock(&self.state).users as u64;
+        vec![Sample { name: "model_users", help: "Who uses it now.", value: users }]
     }
 
     fn reclaim(&self, _target_bytes: u64, _urgency: Urgency) -> Result<u64, PartError> {

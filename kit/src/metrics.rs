@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -29,6 +29,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Own {
     counters: HashMap<&'static str, IntCounterVec>,
+    times: HashMap<&'static str, CounterVec>,
     histograms: HashMap<&'static str, HistogramVec>,
 }
 
@@ -127,7 +128,20 @@ impl Metrics {
         crate::reclaim::lock(&self.own).counters.entry(name).or_insert_with(make).clone()
     }
 
-    /// The same of times.
+    /// The same of time that was spent.
+    pub(crate) fn own_time(&self, name: &'static str, help: &str, labels: &[&str]) -> CounterVec {
+        let make = || {
+            #[expect(
+                clippy::expect_used,
+                reason = "names and labels are constants, and each is tried by a test"
+            )]
+            let made = CounterVec::new(Opts::new(name, help), labels).expect("a name of ours");
+            self.show(made)
+        };
+        crate::reclaim::lock(&self.own).times.entry(name).or_insert_with(make).clone()
+    }
+
+    /// The same of distributions of times.
     pub(crate) fn own_seconds(&self, name: &'static str, help: &str, labels: &[&str]) -> HistogramVec {
         let make = || {
             let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());

@@ -28,8 +28,8 @@ pub trait Part: Send + Sync {
         None
     }
 
-    /// How many things it has, by their state: a fixed list of words.
-    fn objects(&self) -> Vec<(&'static str, u64)> {
+    /// What else is worth measuring of it.
+    fn samples(&self) -> Vec<Sample> {
         Vec::new()
     }
 
@@ -43,6 +43,17 @@ pub trait Part: Send + Sync {
 
     /// Does what time asks for: drops what is idle. It must be short, for all parts share a thread for it.
     fn tend(&self, _now: Instant) {}
+}
+
+/// A measurement that a part makes of itself beside what the registry knows of it: a gauge by `part` and `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Without the prefix: `cache_entries` is `headroom_kit_cache_entries`.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// How much.
+    pub value: u64,
 }
 
 /// What is known of a part beside what it does: who it is, and when it is asked.

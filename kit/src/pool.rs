@@ -2,7 +2,7 @@
 
 use crate::Kit;
 use crate::metrics::PART;
-use crate::part::{About, Part, PartError, Urgency};
+use crate::part::{About, Part, PartError, Sample, Urgency};
 use crate::reclaim::RegisterError;
 use deadpool::managed::{self, PoolConfig, TimeoutType, Timeouts};
 use prometheus::{Histogram, IntCounter};
@@ -161,10 +161,16 @@ impl<M: Manager> Part for Inner<M> {
         Some((self.pool.status().size as u64).saturating_mul(self.options.object_bytes))
     }
 
-    fn objects(&self) -> Vec<(&'static str, u64)> {
+    fn samples(&self) -> Vec<Sample> {
         let status = self.pool.status();
         let used = status.size.saturating_sub(status.available);
-        vec![("idle", status.available as u64), ("used", used as u64), ("waited_for", status.waiting as u64)]
+        [
+            ("pool_idle_objects", "Objects that nobody uses.", status.available),
+            ("pool_used_objects", "Objects in use.", used),
+            ("pool_waiting_requests", "Who waits for an object.", status.waiting),
+        ]
+        .map(|(name, help, value)| Sample { name, help, value: value as u64 })
+        .into()
     }
 
     fn reclaim(&self, target_bytes: u64, urgency: Urgency) -> Result<u64, PartError> {
@@ -245,7 +251,7 @@ mod tests {
                 "headroom_kit_pool_wait_seconds_count{kind=\"drop_caches\",part=\"buffers\"} 4\n",
                 "headroom_kit_pool_wait_seconds_bucket{kind=\"drop_caches\",part=\"buffers\",le=\"0.01\"} 3\n",
                 "headroom_kit_pool_timeouts_total{kind=\"drop_caches\",part=\"buffers\"} 1\n",
-                "headroom_kit_objects{kind=\"drop_caches\",part=\"buffers\",state=\"idle\"} 2\n",
+                "headroom_kit_pool_idle_objects{kind=\"drop_caches\",part=\"buffers\"} 2\n",
             ] {
                 assert!(page.contains(line), "{line}: {page}");
             }

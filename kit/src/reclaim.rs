@@ -7,7 +7,7 @@ mod shown;
 pub use shown::Totals;
 
 use crate::metrics::Metrics;
-use crate::part::{About, Functions, Part, PartError, Urgency};
+use crate::part::{About, Functions, Part, PartError, Sample, Urgency};
 use caller::{Away, Called, Caller};
 use serde::Serialize;
 use shown::Shown;
@@ -117,9 +117,9 @@ pub struct PartState {
     /// Absent if it is not known, or could not be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_bytes: Option<u64>,
-    /// How many things it has, by their state.
+    /// What else it measures of itself.
     #[serde(skip)]
-    pub objects: Vec<(&'static str, u64)>,
+    pub samples: Vec<Sample>,
 }
 
 /// What is wanted of a registry.
@@ -325,13 +325,13 @@ impl Inner {
         let mut caller = Caller::default();
         let look = |(entry, part): Chosen| {
             let limit = deadline.saturating_duration_since(Instant::now()) / 2;
-            let (held_bytes, objects) =
-                match caller.call(&entry.mute, limit, move || (part.held_bytes(), part.objects())) {
+            let (held_bytes, samples) =
+                match caller.call(&entry.mute, limit, move || (part.held_bytes(), part.samples())) {
                     Called::Back(Ok(said)) => said,
                     Called::Back(Err(_)) | Called::Late | Called::Busy => (None, Vec::new()),
                 };
             let About { name, kind, cost, .. } = &*entry.about;
-            PartState { name: name.clone(), kind: kind.clone(), cost: *cost, held_bytes, objects }
+            PartState { name: name.clone(), kind: kind.clone(), cost: *cost, held_bytes, samples }
         };
         self.there().into_iter().map(look).collect()
     }

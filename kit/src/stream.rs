@@ -128,7 +128,7 @@ impl Stream {
     ) -> Result<Done, StreamError> {
         let open = |source| StreamError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(open)?;
-        advise(&file, Advice::Sequential);
+        advice::sequential(&file);
         self.read(Behind { file, offset: 0, dropped: 0 }, work, take)
     }
 
@@ -276,27 +276,33 @@ struct Behind {
     dropped: u64,
 }
 
-/// What the kernel is told of a file.
-enum Advice {
-    Sequential,
-    DropBehind { from: u64, length: u64 },
-}
-
-/// Only advice: where it is not taken, the cache of files is fuller.
+/// What the kernel is told of a file. Only advice: where it is not taken, the cache of files is fuller.
 #[cfg(target_os = "linux")]
-fn advise(file: &File, advice: Advice) {
-    use rustix::fs::{Advice as Kind, fadvise};
-    let _taken = match advice {
-        Advice::Sequential => fadvise(file, 0, None, Kind::Sequential),
-        Advice::DropBehind { from, length } => {
-            fadvise(file, from, std::num::NonZeroU64::new(length), Kind::DontNeed)
-        }
-    };
+mod advice {
+    use rustix::fs::{Advice, fadvise};
+    use std::fs::File;
+    use std::num::NonZeroU64;
+
+    /// It is read from its beginning to its end.
+    pub(super) fn sequential(file: &File) {
+        let _taken = fadvise(file, 0, None, Advice::Sequential);
+    }
+
+    /// What lies there is not read again.
+    pub(super) fn drop_behind(file: &File, from: u64, length: u64) {
+        let _taken = fadvise(file, from, NonZeroU64::new(length), Advice::DontNeed);
+    }
 }
 
 /// There is no such call.
 #[cfg(not(target_os = "linux"))]
-fn advise(_: &File, _: Advice) {}
+mod advice {
+    use std::fs::File;
+
+    pub(super) fn sequential(_: &File) {}
+
+    pub(super) fn drop_behind(_: &File, _: u64, _: u64) {}
+}
 
 /// How much is read before pages are let go: a call for each read would cost more than it is worth.
 const BEHIND_BYTES: u64 = 8 << 20;
@@ -307,7 +313,7 @@ impl Read for Behind {
         self.offset += count as u64;
         let behind = self.offset - self.dropped;
         if behind >= BEHIND_BYTES || count == 0 {
-            advise(&self.file, Advice::DropBehind { from: self.dropped, length: behind });
+            advice::drop_behind(&self.file, self.dropped, behind);
             self.dropped = self.offset;
         }
         Ok(count)

@@ -5,8 +5,8 @@ use crate::memory::signed;
 use crate::metrics::{Metrics, PART};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Opts};
-use std::collections::HashSet;
+use prometheus::{CounterVec, IntCounterVec, IntGaugeVec, Opts};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, Weak};
 
 /// Sets of labels of all times; those of parts that come later are counted as `other`.
@@ -26,7 +26,7 @@ pub(super) struct Shown {
     pub(super) requests: IntCounterVec,
     released: IntCounterVec,
     reclaims: IntCounterVec,
-    seconds: HistogramVec,
+    seconds: CounterVec,
     names: Mutex<HashSet<(String, String)>>,
 }
 
@@ -52,9 +52,9 @@ impl Shown {
                 "How often a part was asked, by what came of it.",
                 &["part", "kind", "outcome"],
             ),
-            seconds: metrics.own_seconds(
-                "headroom_kit_reclaim_seconds",
-                "Time that a part took to give memory back.",
+            seconds: metrics.own_time(
+                "headroom_kit_reclaim_seconds_total",
+                "Time spent on asking a part.",
                 &PART,
             ),
             names: Mutex::default(),
@@ -73,7 +73,7 @@ impl Shown {
             }
         }
         self.released.with_label_values(&[name, kind]).inc_by(outcome.released_bytes);
-        self.seconds.with_label_values(&[name, kind]).observe(outcome.took.as_secs_f64());
+        self.seconds.with_label_values(&[name, kind]).inc_by(outcome.took.as_secs_f64());
         self.reclaims.with_label_values(&[name, kind, outcome.outcome.as_str()]).inc();
     }
 
@@ -85,42 +85,41 @@ impl Shown {
     }
 }
 
-/// What parts hold, asked when the page is made. Whoever does not say is absent.
+/// What parts hold and say of themselves, asked when the page is made. Whoever does not say is absent.
 struct Parts {
     inner: Weak<Inner>,
     held: IntGaugeVec,
-    objects: IntGaugeVec,
 }
 
 impl Parts {
     fn new(inner: Weak<Inner>) -> Result<Self, prometheus::Error> {
         let held = Opts::new("headroom_kit_held_bytes", "Memory that a part says it holds.");
-        let objects = Opts::new("headroom_kit_objects", "What a part has, by its state.");
-        Ok(Self {
-            inner,
-            held: IntGaugeVec::new(held, &PART)?,
-            objects: IntGaugeVec::new(objects, &["part", "kind", "state"])?,
-        })
+        Ok(Self { inner, held: IntGaugeVec::new(held, &PART)? })
     }
 }
 
 impl Collector for Parts {
     fn desc(&self) -> Vec<&Desc> {
-        self.held.desc().into_iter().chain(self.objects.desc()).collect()
+        self.held.desc()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(inner) = self.inner.upgrade() else { return Vec::new() };
         self.held.reset();
-        self.objects.reset();
+        let mut others: BTreeMap<&str, IntGaugeVec> = BTreeMap::new();
         for part in inner.state() {
+            let labels = [part.name.as_str(), part.kind.as_str()];
             if let Some(bytes) = part.held_bytes {
-                self.held.with_label_values(&[&part.name, &part.kind]).add(signed(bytes));
+                self.held.with_label_values(&labels).add(signed(bytes));
             }
-            for (state, count) in part.objects {
-                self.objects.with_label_values(&[part.name.as_str(), &part.kind, state]).add(signed(count));
+            for sample in part.samples {
+                let opts = Opts::new(format!("headroom_kit_{}", sample.name), sample.help);
+                // A name that is none costs that part its sample.
+                let Ok(fresh) = IntGaugeVec::new(opts, &PART) else { continue };
+                let family = others.entry(sample.name).or_insert(fresh);
+                family.with_label_values(&labels).add(signed(sample.value));
             }
         }
-        self.held.collect().into_iter().chain(self.objects.collect()).collect()
+        self.held.collect().into_iter().chain(others.values().flat_map(Collector::collect)).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! The buffers of a stream: how many there may be, who waits for one, and what is given back.
 
-use crate::part::{Part, PartError, Urgency};
+use crate::part::{Part, PartError, Sample, Urgency};
 use crate::reclaim::lock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -126,9 +126,14 @@ impl Part for Buffers {
         Some((state.used + state.spare.len()) as u64 * self.piece_bytes as u64)
     }
 
-    fn objects(&self) -> Vec<(&'static str, u64)> {
+    fn samples(&self) -> Vec<Sample> {
         let state = lock(&self.state);
-        vec![("idle", state.spare.len() as u64), ("used", state.used as u64)]
+        let (idle, used) = (state.spare.len() as u64, state.used as u64);
+        drop(state);
+        vec![
+            Sample { name: "stream_idle_buffers", help: "Buffers that wait for a piece.", value: idle },
+            Sample { name: "stream_used_buffers", help: "Buffers in use.", value: used },
+        ]
     }
 
     /// Drops spare buffers now; those in use go when they are done with, for from now on there are half as many, or one.
