@@ -117,22 +117,22 @@ impl Component for Front {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind(&self.listen))?;
         let (shop, requests) = (Arc::clone(&self.shop), self.requests.clone());
-        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    _ = stopped => {}
+                    _ = ended => {}
                     () = serve(listener, shop, requests) => {}
                 }
             });
         });
-        self.running = Some((stop, thread));
+        self.running = Some((end, thread));
         Ok(())
     }
 
     fn stop(&mut self) -> Result<(), PartError> {
-        if let Some((stop, thread)) = self.running.take() {
-            drop(stop);
+        if let Some((end, thread)) = self.running.take() {
+            drop(end);
             thread.join().map_err(|_| "its thread panicked")?;
         }
         Ok(())
