@@ -11,7 +11,7 @@ import urllib.parse
 import urllib.request
 
 SECONDS = 120
-TARGET = 0.1
+TARGET = 0.075
 P95 = 'histogram_quantile(0.95, sum by (le) (rate(http_server_request_duration_seconds_bucket{job="shop"}[5s])))'
 RECORDED = 'service:slo_latency:seconds5m{service="shop",objective="p95"}'
 BURN = 'service:slo_bad:ratio_rate5m{service="shop",objective="p95"} / 0.05'

@@ -62,7 +62,7 @@ services:
   - name: shop
     process_group: shop
     latency: {histogram: http_server_request_duration_seconds, match: ['job="shop"']}
-    objectives: {p50: {target: 100ms}, p95: {target: 100ms}, p99: {target: 200ms}, throughput: {critical: 0}}
+    objectives: {p50: {target: 50ms}, p95: {target: 75ms}, p99: {target: 150ms}, throughput: {critical: 0}}
     labels: {headroom_action: reclaim, groupname: shop}
 up: {interval: 1s, for_max: 2s, prometheus: {listen: '$prometheus'}, alertmanager: {listen: '$alertmanager'}}
 optimizer:
@@ -71,7 +71,7 @@ optimizer:
   policies:
     - {name: by-objective, match: ['alertname=~"ServiceLatency.*"'], target_label: groupname, ladder: [app_hook]}
   targets:
-    - {name: shop, process_group: shop, hook: {url: 'http://$hook/headroom/reclaim', token_file: hook-token}}
+    - {name: shop, process_group: shop, hook: {url: 'http://$hook/headroom/reclaim', token_file: hook-token, timeout: 30s}}
 END
     "$binary" up --config "$work/headroom.yaml" >"$work/headroom.log" 2>&1 &
     pids="$pids $!"
