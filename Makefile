@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
 .PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards refaults setup-run setup-test setup-bench setup-fuzz \
-	test-fmt test-clippy test-shell test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-kubernetes test-vm test-restart test-compose check-macos kubernetes secrets
+	test-fmt test-clippy test-shell test-kit test-slo test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-kubernetes test-vm test-restart test-compose check-macos kubernetes secrets
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ deb: build ## build a Debian package into target/deb
 	@$(STAGE) deb scripts/deb.sh target/release/headroom target/deb
 
 # Cheap stages first, so that a slip is reported early; the first that fails ends the run.
-test: setup-test test-fmt test-shell test-clippy check-macos test-python test-unit test-units test-deb test-rules test-deny test-otlp test-statsd test-kubernetes test-vm test-restart test-compose ## everything that CI checks
+test: setup-test test-fmt test-shell test-clippy check-macos test-python test-kit test-unit test-units test-deb test-rules test-deny test-otlp test-statsd test-slo test-kubernetes test-vm test-restart test-compose ## everything that CI checks
 	@echo "== all stages passed"
 
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
@@ -57,7 +57,7 @@ fuzz: setup-fuzz ## try every parser, and whole hosts, with damaged input: FUZZ_
 	@$(STAGE) fuzz scripts/fuzz.sh
 
 fmt: ## put the code into its form
-	cargo fmt
+	cargo fmt --all
 
 dashboards: ## write grafana/dashboards from grafana/source
 	@venv=$$(scripts/python-venv.sh $$(cat grafana/source/requirements.txt)) && "$$venv/bin/python" -B grafana/source/generate.py
@@ -75,16 +75,19 @@ setup-run setup-test setup-bench setup-fuzz: setup-%:
 	@$(STAGE) 'set-up' scripts/setup.sh $*
 
 test-fmt: ## stage of `make test`: the code's form
-	@$(STAGE) fmt cargo fmt --check
+	@$(STAGE) fmt cargo fmt --all --check
 
 test-shell: ## stage: the shell scripts
 	@$(STAGE) shellcheck shellcheck $(SCRIPTS)
 
 test-clippy: ## stage: lints
-	@$(STAGE) clippy cargo clippy --locked --all-targets -- -D warnings
+	@$(STAGE) clippy cargo clippy --locked --workspace --all-targets -- -D warnings
 
 check-macos: ## stage: the code compiles for macOS, without warnings; it cannot run here
 	@$(STAGE) check-macos scripts/check-macos.sh
+
+test-kit: ## stage: the crate for applications, with each allocator, and that who links it compiles nothing of the rest
+	@$(STAGE) kit scripts/kit.sh
 
 test-unit: ## stage: the code, with real servers where a test needs them
 	@$(STAGE) cargo-test cargo test --locked
@@ -112,6 +115,9 @@ test-statsd: ## stage: StatsD from its clients, and beside the real statsd_expor
 
 test-kubernetes: ## stage: the objects for Kubernetes, against the published schemas
 	@$(STAGE) kubernetes tests/kubernetes/run.sh
+
+test-slo: ## stage: the loop by a service's objective, with OpenTelemetry's SDK, Prometheus and Alertmanager
+	@$(STAGE) slo tests/slo/run.sh
 
 test-vm: ## stage: reclaim and metrics of control groups v2, on a kernel of its own in a virtual machine
 	@$(STAGE) vm tests/vm/run.sh

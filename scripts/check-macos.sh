@@ -39,4 +39,4 @@ END
 chmod +x "$tools/cc" "$tools/ar"
 
 CC_aarch64_apple_darwin=$tools/cc AR_aarch64_apple_darwin=$tools/ar \
-    cargo clippy --locked --lib --bins --target "$TARGET" -- -D warnings
+    cargo clippy --locked --package headroom --package headroom-kit --lib --bins --target "$TARGET" -- -D warnings

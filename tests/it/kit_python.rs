@@ -9,16 +9,16 @@ use std::process::Command;
 const FULL_MIB: u64 = 160;
 
 /// The sample service of the package, with a cache of 160 MiB.
-struct Service {
-    running: Running,
+pub(crate) struct Service {
+    pub(crate) running: Running,
     /// What it is asked over.
-    listen: String,
+    pub(crate) listen: String,
     dir: tempfile::TempDir,
 }
 
 impl Service {
     /// Starts it; nothing if there is no Python. An address of its own, or a socket of the file system.
-    fn start(over_unix: bool, pressure: Option<&Path>) -> Option<Self> {
+    pub(crate) fn start(over_unix: bool, pressure: Option<&Path>) -> Option<Self> {
         let python = program(&["python3"])?;
         let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python");
         let dir = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ impl Service {
         text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * rustix::param::page_size() as u64
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -93,7 +93,7 @@ const RELEASED: &str = "headroom_kit_released_bytes_total{part=\"thumbnails\",ki
 
 /// The last step verified a gain, and the process lost more than so many mebibytes in it. (How much of that the machine
 /// has more available depends on what all others take at the same time.)
-fn check_freed(entry: &Value, mib: u64) {
+pub(crate) fn check_freed(entry: &Value, mib: u64) {
     let step = entry["steps"].as_array().unwrap().last().unwrap();
     let bytes = |when: &str| step[when]["target"]["bytes"].as_u64().unwrap();
     assert!(step["freed_bytes"].as_u64() >= Some(8 << 20), "{entry:#}");

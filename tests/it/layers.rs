@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A module of the top level, and the modules that it may import.
+/// A module of the top level, and the modules that it may import. The kit is a crate of its own (`kit/`), which has none of them.
 const TABLE: &[(&str, &[&str])] = &[
+    ("kit", &[]),
     ("metric", &[]),
     ("sys", &[]),
     ("serve", &[]),
@@ -33,6 +34,13 @@ const TABLE: &[(&str, &[&str])] = &[
 
 /// All source files with their text before the first test.
 pub(crate) fn sources() -> Vec<(PathBuf, String)> {
+    let all = sources_below("src");
+    assert!(all.len() > 50, "the sources were not found");
+    all
+}
+
+/// The same of any directory.
+pub(crate) fn sources_below(directory: &str) -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, out: &mut Vec<(PathBuf, String)>) {
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
             let path = entry.path();
@@ -46,8 +54,7 @@ pub(crate) fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut out = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut out);
-    assert!(out.len() > 50, "the sources were not found");
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut out);
     out
 }
 

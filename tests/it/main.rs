@@ -33,6 +33,7 @@ mod hostile;
 mod judging;
 mod kernel;
 mod kit_python;
+mod kit_rust;
 mod kubernetes_api;
 mod layers;
 mod machine;

@@ -1,6 +1,6 @@
 //! House rules that a compiler does not know: sizes, first lines, unfinished words, places of effects.
 
-use crate::layers::sources;
+use crate::layers::{sources, sources_below};
 use std::path::Path;
 use std::process::Command;
 
@@ -9,7 +9,9 @@ const LINES_MAX: usize = 500;
 
 #[test]
 fn every_file_says_what_it_knows_and_is_not_too_long() {
-    for (path, code) in sources() {
+    let kit = sources_below("kit").into_iter().chain(sources_below("examples"));
+    assert!(kit.clone().count() > 20, "the kit's sources were not found");
+    for (path, code) in sources().into_iter().chain(kit) {
         assert!(
             code.starts_with("//! "),
             "{}: the first line does not say what the file knows",
@@ -115,10 +117,10 @@ fn nothing_unfinished_and_no_names_that_say_nothing() {
 
 #[test]
 fn every_dependency_has_its_reason() {
-    let manifest = include_str!("../../Cargo.toml");
+    let manifests = [include_str!("../../Cargo.toml"), include_str!("../../kit/Cargo.toml")].join("\n");
     let reasons = include_str!("../../ARCHITECTURE.md").split("## Dependencies").nth(1).unwrap();
     let mut inside = false;
-    for line in manifest.lines() {
+    for line in manifests.lines() {
         if line.starts_with('[') {
             inside = line.ends_with("dependencies]");
         } else if let Some((name, _)) = line.split_once(" =").filter(|_| inside) {
@@ -127,6 +129,34 @@ fn every_dependency_has_its_reason() {
                 first.split([',', ' ', '(', ')']).any(|word| word == name)
             });
             assert!(named, "ARCHITECTURE.md has no line for the dependency {name}");
+        }
+    }
+}
+
+#[test]
+fn who_links_the_kit_compiles_nothing_of_the_rest() {
+    let manifest = include_str!("../../Cargo.toml");
+    let app = manifest.split("\napp = [").nth(1).and_then(|rest| rest.split("\n]").next()).unwrap();
+    let mut inside = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside =
+                line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+        } else if let Some((name, rest)) = line.split_once(" =").filter(|_| inside) {
+            assert!(
+                rest.contains("optional = true"),
+                "{name}: not optional, so that the kit brings it along"
+            );
+            let of_app = app.contains(&format!("\"dep:{name}\""));
+            assert_eq!(of_app, name != "headroom-kit", "{name}: all but the kit belong to the feature `app`");
+        }
+    }
+    for (path, code) in sources() {
+        let top = path.ends_with("src/lib.rs");
+        let open = code.lines().zip(code.lines().skip(1)).filter(|(_, line)| line.starts_with("pub mod "));
+        for (attribute, line) in open.filter(|_| top) {
+            let gated = attribute.contains("feature = \"app\"") || attribute.starts_with("#[path");
+            assert!(gated, "{line}: is not behind the feature `app`");
         }
     }
 }
