@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A longer buffer is given back before the next file is read: few files are as long (the mappings of a large process).
-const KEPT_BYTES_MAX: usize = 64 << 10;
+const KEPT_BYTES_MAX: usize = 16 << 10;
 /// How long the buffer is at first: nearly all files of processes and groups fit.
 const FIRST_BYTES: usize = 8192;
 
