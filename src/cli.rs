@@ -125,22 +125,16 @@ enum Command {
 
 /// Runs the command that `arguments` ask for.
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
-    let arguments = exporter::process::with_two_dashes(arguments.into_iter().collect(), Cli::command);
-    let (arguments, foreign) = match foreign::split(arguments, &Cli::command()) {
-        Ok(split) => split,
-        Err(why) => {
-            let _printed = writeln!(io::stderr(), "headroom: {why}");
-            return ExitCode::from(FAILED);
-        }
-    };
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(e) => {
-            let code = u8::try_from(e.exit_code()).unwrap_or(FAILED);
-            // Nothing is left to tell the user if the terminal itself is gone.
-            let _printed = e.print();
-            return ExitCode::from(code);
-        }
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    // On a thread that ends: all commands and their flags take more memory than the exporter does later, and what was freed
+    // of it is what the next thread begins with. Not so the configuration, much of which stays.
+    let understood = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || understand(&arguments));
+        thread.ok().and_then(|thread| thread.join().ok())
+    });
+    let (cli, foreign) = match understood.unwrap_or_else(|| understand(&arguments)) {
+        Ok(understood) => understood,
+        Err(code) => return ExitCode::from(code),
     };
     match dispatch(cli, foreign) {
         Ok(code) => ExitCode::from(code),
@@ -149,6 +143,21 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// What the arguments ask for; if they ask for nothing that can be done, they were answered, and this is the exit code.
+fn understand(arguments: &[std::ffi::OsString]) -> Result<(Cli, foreign::Foreign), u8> {
+    let arguments = exporter::process::with_two_dashes(arguments.to_vec(), Cli::command);
+    let (arguments, foreign) = foreign::split(arguments, &Cli::command()).map_err(|why| {
+        let _printed = writeln!(io::stderr(), "headroom: {why}");
+        FAILED
+    })?;
+    let cli = Cli::try_parse_from(arguments).map_err(|e| {
+        // Nothing is left to tell the user if the terminal itself is gone.
+        let _printed = e.print();
+        u8::try_from(e.exit_code()).unwrap_or(FAILED)
+    })?;
+    Ok((cli, foreign))
 }
 
 fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {

@@ -37,7 +37,7 @@ const GZIP_CPU_RATIO_MAX: f64 = 1.0 / 10.0;
 const TEXTFILE_CPU_RATIO_MAX: f64 = 1.0 / 5.0;
 /// The aim for CPU as a multiple of what reading the same files costs.
 const FLOOR_RATIO_MAX: f64 = 2.0;
-const PRIVATE_MIB_MAX: f64 = 6.0;
+const PRIVATE_MIB_MAX: f64 = 4.0;
 /// Before anything is counted, each program has this long: some of ours are at rest only after a while.
 const WARM_UP: Duration = Duration::from_secs(4);
 const TEXTFILE_SERIES: usize = 100_000;

@@ -187,13 +187,13 @@ impl Counters {
 
 impl Line {
     fn read(&mut self, pair: &Pair<'_>) -> Result<(), ParseError> {
-        let mut numbers = pair.numbers(self.count)?;
-        let mut next = 0;
-        for counter in &mut self.shown {
-            counter.value = numbers.nth(counter.place - next).map_or(Ok(0), count)?;
-            next = counter.place + 1;
-        }
-        Ok(())
+        let mut shown = self.shown.iter_mut().peekable();
+        pair.numbers(self.count, |place, number| {
+            if let Some(counter) = shown.next_if(|counter| counter.place == place) {
+                counter.value = count(number)?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -8,7 +8,7 @@ mod reading;
 mod sampler;
 mod threads;
 
-use super::{CollectError, Collector, Entry, Made, OptionError};
+use super::{CollectError, Collector, Entry, OptionError};
 use crate::host::group::{Grouping, Users};
 use crate::host::proc::{self, Asked, Identity, Life, Stat};
 use crate::host::{Host, HostError};
@@ -30,7 +30,11 @@ const WHOLE_PASSES: u64 = 64;
 const ANCESTORS_MAX: usize = 64;
 
 /// This collector's line in the list.
-pub const ENTRY: Entry = Entry { name: "process_groups", on: true, make: Processes::make };
+pub const ENTRY: Entry = Entry {
+    name: "process_groups",
+    on: true,
+    make: |host, options| Ok(Box::new(Processes::new(host, options.process_groups.clone())?)),
+};
 
 struct Processes {
     options: Options,
@@ -75,8 +79,7 @@ struct Known {
 }
 
 impl Processes {
-    fn make(host: &Host, options: &super::Options) -> Made {
-        let options = options.process_groups.clone();
+    fn new(host: &Host, options: Options) -> Result<Self, OptionError> {
         let grouping = Grouping::new(&options.rules)
             .map_err(|e| OptionError { key: "processes.rules".into(), why: e.to_string() })?;
         options.check()?;
@@ -86,7 +89,7 @@ impl Processes {
             thread_names: options.thread_names_max,
             remove_empty: options.remove_empty_groups,
         };
-        Ok(Box::new(Self {
+        Ok(Self {
             groups: Groups::new(named, limits),
             asked: grouping.asked(),
             grouping,
@@ -100,7 +103,7 @@ impl Processes {
             users_reread: false,
             orphans: Vec::new(),
             options,
-        }))
+        })
     }
 
     fn read_all(&mut self, host: &Host) -> Result<(), CollectError> {
@@ -112,6 +115,7 @@ impl Processes {
         }
         let pids = proc::pids(host)?;
         self.pass += 1;
+        self.reader.looks_for_life = self.pass > 1;
         self.users_reread = false;
         self.orphans.clear();
         self.groups.begin();
@@ -361,4 +365,27 @@ impl Collector for Processes {
 /// Whether the rights do not suffice.
 fn refused(e: &HostError) -> bool {
     matches!(e, HostError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_page_does_not_wait_for_signs_of_life_that_there_is_nothing_to_compare_with() {
+        let host = Host::default();
+        let mut processes = Processes::new(&host, Options::default()).unwrap();
+        let mut with_signs = || {
+            processes.read_all(&host).unwrap();
+            let known = || processes.known.values();
+            let threads = known().filter(|known| known.threads.have_signs()).count();
+            (processes.known.len(), known().filter(|known| known.life.is_some()).count(), threads)
+        };
+        let (all, signs, threads) = with_signs();
+        assert!(all > 0 && (signs, threads) == (0, 0), "{signs} and {threads} of {all}");
+        // Where the kernel keeps an account of who ran, nearly all have signs in the second pass.
+        let keeps = Life::of_process(&mut crate::host::Tree::new(&host.procfs), "self").unwrap().is_some();
+        let (_, signs, threads) = with_signs();
+        assert_eq!((signs > 0, threads > 0), (keeps, keeps));
+    }
 }

@@ -51,7 +51,7 @@ impl Collector for Vmstat {
         file.parse_lines(|text| {
             parse::lines(text).try_for_each(|(n, line)| {
                 let wrong = || ParseError::new(n, "a name and a whole number");
-                let (field, value) = line.split_once(' ').ok_or_else(wrong)?;
+                let (field, value) = parse::split_at_byte(line, b' ').ok_or_else(wrong)?;
                 // Most fields are not wanted, and their numbers not looked at.
                 let number = || value.trim_ascii().parse::<u64>().map(i128::from).map_err(|_| wrong());
                 fields.take(("", field), number, || make(field))

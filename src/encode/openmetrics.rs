@@ -171,6 +171,16 @@ mod tests {
     }
 
     #[test]
+    fn names_are_as_taken_where_the_samples_are_recorded_besides() {
+        use crate::metric::batch::{Recorder, Tee};
+        let (mut page, mut recorder) = (OpenMetricsEncoder::default(), Recorder::default());
+        let mut out = Tee::new(&mut page, &mut recorder);
+        out.family(&Desc::gauge("g", "G.", &[]));
+        assert!(out.is_taken("g_total", Kind::Counter), "its samples would stand in another family called g");
+        assert!(!out.is_taken("g_total", Kind::Gauge));
+    }
+
+    #[test]
     fn bounds_and_quantiles_are_floats() {
         let text = page(Scheme::default(), |out| {
             out.family(&Desc { name: "h", help: "H.", kind: Kind::Histogram, labels: &[], sparse: false });

@@ -57,7 +57,7 @@ pub(super) const SYSTEM: &[Parser] = &[
         "netstat::pairs",
         Text(|t| {
             for pair in netstat::pairs(t).map_while(Result::ok) {
-                _ = pair.numbers(pair.names().count()).map(|counts| counts.map(netstat::count).count());
+                _ = pair.numbers(pair.names().count(), |_, count| netstat::count(count).map(drop));
             }
         }),
     ),
@@ -70,6 +70,8 @@ pub(super) const SYSTEM: &[Parser] = &[
     ("parse::lines", Text(|t| _ = parse::lines(t).count())),
     ("parse::pair_lines", Text(|t| _ = parse::pair_lines(t).count())),
     ("parse::pairs", Text(|t| _ = parse::pairs(t))),
+    ("parse::plain_lines", Text(|t| _ = parse::plain_lines(t).count())),
+    ("parse::split_at_byte", Text(|t| _ = parse::split_at_byte(t, b' '))),
     ("release::major_minor", Text(|t| _ = release::major_minor(t))),
     ("release::os_release", Text(|t| _ = release::os_release(t))),
     ("schedstat::processors", Text(|t| _ = schedstat::processors(t).count())),

@@ -32,6 +32,9 @@ pub enum End {
     RoomForRecord(usize),
 }
 
+/// A buffer of this length and more is given back when the file has become much shorter.
+const LONG_BYTES: usize = 64 << 10;
+
 /// The smallest page of any machine, which is the least that the kernel fills with records.
 const PAGE_BYTES: usize = 4096;
 
@@ -204,6 +207,11 @@ impl Kept {
             }
         }
         self.length = length;
+        // A file that was long once is no reason for a long buffer.
+        if self.buffer.len() > LONG_BYTES && length < self.buffer.len() / 4 {
+            self.buffer.truncate(length * 2);
+            self.buffer.shrink_to_fit();
+        }
         Ok(())
     }
 }
@@ -252,6 +260,20 @@ mod tests {
         }
         file.set_len(3).unwrap();
         assert_eq!(kept.read().unwrap(), Some("one"));
+    }
+
+    #[test]
+    fn a_file_that_was_long_once_leaves_no_long_buffer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut kept = Kept::new(path.clone());
+        for (length, room) in
+            [(10, 1024), (LONG_BYTES * 4, LONG_BYTES * 8), (10, 1024), (0, 1024), (10, 1024)]
+        {
+            std::fs::write(&path, "x".repeat(length)).unwrap();
+            assert_eq!(kept.read().unwrap().map(str::len), Some(length));
+            assert!(kept.buffer.capacity() <= room, "{} for {length}", kept.buffer.capacity());
+        }
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl<T> Listing<T> {
         let mut absence = std::mem::take(&mut self.absence);
         let looked = absence.look(
             || self.look_anew(known, &mut make),
-            |found| if told { found.is_err() } else { matches!(found, Ok(Some(any)) if *any) },
+            // What could not be looked at is not known to be as it was.
+            |found| found.as_ref().map_or(true, |any| !told && *any == Some(true)),
         );
         self.absence = absence;
         self.is_there = matches!(looked, Ok(Some(_)));
@@ -269,6 +270,26 @@ mod tests {
         std::fs::remove_dir_all(&class).unwrap();
         let (changed, names, _) = look();
         assert_eq!((changed, names), (None, String::new()));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_looked_at_again_and_is_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let class = dir.path().join("class");
+        for told in [false, true] {
+            let (_kernel, arrivals) = crate::host::arrivals::at_rest();
+            let listing = Listing::new(class.clone());
+            let mut listing = if told { listing.told_by(&arrivals) } else { listing.heard_by(&arrivals) };
+            let mut look = || listing.refresh(|_, name, _| Some(name.to_owned()));
+            std::fs::write(&class, "no directory").unwrap();
+            for _ in 0..2 {
+                assert!(look().is_err());
+            }
+            std::fs::remove_file(&class).unwrap();
+            std::fs::create_dir_all(class.join("a")).unwrap();
+            assert_eq!(look().unwrap(), Some(true));
+            std::fs::remove_dir_all(&class).unwrap();
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Sources: `Documentation/filesystems/proc.rst`, `Documentation/accounting/psi.rst`.
 
-use super::parse::{ParseError, lines, number};
+use super::parse::{ParseError, lines, number, plain_lines, split_at_byte};
 
 /// One line of /proc/meminfo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub fn meminfo(text: &str) -> Result<Vec<MemField<'_>>, ParseError> {
     lines(text)
         .map(|(n, line)| {
             let want = "`Name: number` or `Name: number kB`";
-            let (name, rest) = line.split_once(':').ok_or_else(|| ParseError::new(n, want))?;
+            let (name, rest) = split_at_byte(line, b':').ok_or_else(|| ParseError::new(n, want))?;
             let mut words = rest.split_ascii_whitespace();
             let value: u64 = number(words.next(), n, want)?;
             match words.next() {
@@ -37,7 +37,7 @@ pub fn meminfo(text: &str) -> Result<Vec<MemField<'_>>, ParseError> {
 
 /// The value of one field of /proc/meminfo, in bytes.
 pub fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))?;
+    let line = plain_lines(text).find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))?;
     line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 

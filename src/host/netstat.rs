@@ -3,7 +3,7 @@
 //!
 //! Sources: `Documentation/networking/snmp_counter.rst`, `net/ipv4/proc.c`, `net/ipv6/proc.c`.
 
-use super::parse::{ParseError, lines, number};
+use super::parse::{ParseError, lines, number, split_at_byte};
 
 const WANT: &str = "a line of names and a line of as many numbers for the same protocol";
 
@@ -24,7 +24,7 @@ pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, ParseError>> {
         let (number, line) = lines.next()?;
         let numbers = lines.next();
         let pair = || {
-            let (protocol, _) = line.split_once(':')?;
+            let (protocol, _) = split_at_byte(line, b':')?;
             let numbers = numbers?.1.strip_prefix(protocol)?.strip_prefix(':')?;
             Some(Pair { line, protocol, numbers, number: number + 1 })
         };
@@ -39,10 +39,18 @@ impl<'a> Pair<'a> {
         names.split_ascii_whitespace().map(move |name| (protocol, name))
     }
 
-    /// The texts of the numbers, of which there are as many as there are names, which are so many.
-    pub fn numbers(&self, names: usize) -> Result<impl Iterator<Item = &'a str>, ParseError> {
-        let numbers = self.numbers.split_ascii_whitespace();
-        if numbers.clone().count() == names { Ok(numbers) } else { Err(ParseError::new(self.number, WANT)) }
+    /// Gives the texts of the numbers to `take`, with their places; an error if there are more or fewer than `names`.
+    pub fn numbers(
+        &self,
+        names: usize,
+        mut take: impl FnMut(usize, &'a str) -> Result<(), ParseError>,
+    ) -> Result<(), ParseError> {
+        let mut count = 0;
+        for number in self.numbers.split_ascii_whitespace() {
+            take(count, number)?;
+            count += 1;
+        }
+        if count == names { Ok(()) } else { Err(ParseError::new(self.number, WANT)) }
     }
 }
 
@@ -56,7 +64,8 @@ pub fn counters6(
         let mut words = line.split_ascii_whitespace();
         let name = words.next().unwrap_or_default();
         let count = words.next().ok_or_else(|| ParseError::new(n, "a name and a number"))?;
-        match name.find('6').and_then(|at| name.split_at_checked(at + 1)) {
+        let six = name.bytes().position(|byte| byte == b'6');
+        match six.and_then(|at| name.split_at_checked(at + 1)) {
             Some((protocol, name)) => take(protocol, name, count),
             None => Ok(()),
         }
@@ -84,9 +93,10 @@ mod tests {
         } else {
             for pair in pairs(text) {
                 let pair = pair?;
-                for ((protocol, name), value) in pair.names().zip(pair.numbers(pair.names().count())?) {
-                    take(protocol, name, value)?;
-                }
+                let names: Vec<_> = pair.names().collect();
+                pair.numbers(names.len(), |place, value| {
+                    names.get(place).map_or(Ok(()), |(protocol, name)| take(protocol, name, value))
+                })?;
             }
         }
         Ok(found.join(" "))

@@ -1,18 +1,28 @@
 //! A kernel file that several collectors want in one pass: it is read once, and the text serves them all.
 
 use super::{HostError, Kept, ParseError};
+use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
 
-/// The file, and whether it was read; clones share it. Without a pass that was begun it is read each time.
+/// The file, and in which pass it was read; clones share it. Without a pass that was begun it is read each time.
 #[derive(Clone, Debug, Default)]
-pub struct Recent(Arc<Mutex<State>>);
+pub struct Recent(Arc<Shared>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Shared {
+    /// How many passes were begun. No lock: a pass begins though another one hangs in reading the file.
+    passes: AtomicU64,
+    /// Locked while the file is read.
+    last: Mutex<Last>,
+}
+
+#[derive(Debug, Default)]
+struct Last {
     file: Option<Kept>,
-    /// Whether it was read in this pass; `None` before the first one begins.
-    read: Option<bool>,
+    /// The pass in which it was read.
+    read_in: Option<u64>,
 }
 
 /// What was read is no part of where the files of a machine are.
@@ -25,34 +35,38 @@ impl PartialEq for Recent {
 impl Eq for Recent {}
 
 impl Recent {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Begins a pass: what was read before is of no more use.
     pub(super) fn begin(&self) {
-        self.lock().read = Some(false);
+        self.0.passes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The lines of the file at `path`, parsed; `None` where there is no such file. `open` gives the file when there is none
-    /// yet, or another one.
+    /// yet, or another one. While somebody else's reading hangs it is refused: who waited would hang too.
     pub(super) fn parse_lines<T>(
         &self,
         path: &Path,
         open: impl FnOnce() -> Kept,
         parser: impl FnOnce(&str) -> Result<T, ParseError>,
     ) -> Result<Option<T>, HostError> {
-        let mut state = self.lock();
-        let State { file, read } = &mut *state;
+        let mut last = match self.0.last.try_lock() {
+            Ok(last) => last,
+            Err(TryLockError::Poisoned(last)) => last.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let why = io::Error::new(io::ErrorKind::WouldBlock, "an earlier reading has not returned");
+                return Err(HostError::read(path, why));
+            }
+        };
+        let Last { file, read_in } = &mut *last;
+        let pass = Some(self.0.passes.load(Ordering::Relaxed)).filter(|pass| *pass > 0);
         let known = file.take().filter(|file| file.path() == path);
-        let was_read = *read == Some(true) && known.is_some();
+        let was_read = pass.is_some() && *read_in == pass && known.is_some();
         let file = file.insert(known.unwrap_or_else(open));
         if !was_read {
-            *read = read.map(|_| false);
+            *read_in = None;
             if file.read_bytes()?.is_none() {
                 return Ok(None);
             }
-            *read = read.map(|_| true);
+            *read_in = pass;
         }
         file.parse_last_lines(parser).map(Some)
     }
@@ -85,5 +99,52 @@ mod tests {
         }
         assert_eq!(text(&b), "");
         assert_eq!(text(&a), "5\n");
+    }
+    #[test]
+    fn a_reading_that_hangs_holds_up_neither_the_next_pass_nor_who_asks_in_it() {
+        use std::sync::mpsc::channel;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stat");
+        std::fs::write(&path, "1\n").unwrap();
+        let (recent, ask) = (Recent::default(), path.clone());
+        let text = move |recent: &Recent, hang: &dyn Fn()| {
+            recent.parse_lines(
+                &ask,
+                || Kept::new(ask.clone()),
+                |t| {
+                    hang();
+                    Ok(t.to_owned())
+                },
+            )
+        };
+        let ((called, calls), (go_on, told)) = (channel(), channel::<()>());
+        let hangs = std::thread::spawn({
+            let (recent, text) = (recent.clone(), text.clone());
+            move || {
+                recent.begin();
+                let hang = || {
+                    called.send(()).unwrap();
+                    told.recv().unwrap();
+                };
+                text(&recent, &hang).unwrap()
+            }
+        });
+        calls.recv().unwrap();
+        // On another thread, so that a test that hangs fails.
+        let (done, end) = channel();
+        std::thread::spawn({
+            let (recent, text) = (recent.clone(), text.clone());
+            move || {
+                recent.begin();
+                done.send(text(&recent, &|| ()).unwrap_err().to_string()).unwrap();
+            }
+        });
+        let refused = end.recv_timeout(std::time::Duration::from_secs(30)).expect("nobody waits");
+        assert!(refused.contains("/stat: an earlier reading has not returned"), "{refused}");
+        go_on.send(()).unwrap();
+        assert_eq!(hangs.join().unwrap().as_deref(), Some("1\n"));
+        std::fs::write(&path, "2\n").unwrap();
+        recent.begin();
+        assert_eq!(text(&recent, &|| ()).unwrap().as_deref(), Some("2\n"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Sources: `net/ipv4/proc.c`, `net/core/net-procfs.c`, `Documentation/networking/proc_net_tcp.rst`.
 
-use super::parse::{ParseError, lines, number};
+use super::parse::{ParseError, lines, number, split_at_byte};
 
 /// Gives each number of sockstat or sockstat6 to `take`: protocol, name, number.
 pub fn sockets(
@@ -11,7 +11,7 @@ pub fn sockets(
 ) -> Result<(), ParseError> {
     const WANT: &str = "`PROTOCOL: name number …`";
     lines(text).try_for_each(|(n, line)| {
-        let (protocol, rest) = line.split_once(':').ok_or_else(|| ParseError::new(n, WANT))?;
+        let (protocol, rest) = split_at_byte(line, b':').ok_or_else(|| ParseError::new(n, WANT))?;
         let mut words = rest.split_ascii_whitespace();
         while let Some(name) = words.next() {
             take(protocol, name, number(words.next(), n, WANT)?)?;

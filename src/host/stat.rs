@@ -2,7 +2,7 @@
 //!
 //! Source: `Documentation/filesystems/proc.rst`, "Miscellaneous kernel statistics in /proc/stat".
 
-use super::parse::{ParseError, lines, number};
+use super::parse::{ParseError, lines, number, split_at_byte};
 
 /// Ticks in a second, as all of the kernel's interfaces count them (`USER_HZ`).
 pub const TICKS_PER_SECOND: f64 = 100.0;
@@ -21,7 +21,7 @@ pub struct CpuTimes {
 /// The times of the CPUs that are online, one after the other.
 pub fn cpus(text: &str) -> impl Iterator<Item = Result<CpuTimes, ParseError>> + '_ {
     lines(text).filter_map(|(n, line)| {
-        let (number, times) = line.strip_prefix("cpu")?.split_once(' ')?;
+        let (number, times) = split_at_byte(line.strip_prefix("cpu")?, b' ')?;
         // The line without a number is the sum of the others.
         (!number.is_empty()).then(|| cpu(number, times, n))
     })

@@ -7,7 +7,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A longer buffer is given back before the next file is read: few files are as long (the mappings of a large process).
-const KEPT_BYTES_MAX: usize = 64 << 10;
+const KEPT_BYTES_MAX: usize = 16 << 10;
+/// How long the buffer is at first: nearly all files of processes and groups fit.
+const FIRST_BYTES: usize = 8192;
 
 /// A directory such as /proc whose children come and go: too many files to keep each of them open
 /// (as [`super::Kept`] does), too many reads to allocate for each of them.
@@ -22,7 +24,7 @@ impl Tree {
     /// The files below `root`.
     pub fn new(root: &Path) -> Self {
         let path = root.to_string_lossy().into_owned();
-        Self { root_length: path.len(), path, text: vec![0; 8192] }
+        Self { root_length: path.len(), path, text: Vec::new() }
     }
 
     /// The path of `parts` below the root; valid until the next call.
@@ -63,6 +65,7 @@ impl Tree {
     /// process are that have no entry for each mapping: asking again only to hear that there is no more is spared.
     pub fn record(&mut self, parts: &[&str]) -> Result<Option<&[u8]>, HostError> {
         let result = File::open(self.path(parts)).and_then(|mut file| {
+            make_room(&mut self.text, 0);
             let room = self.text.len();
             let length = file.read(&mut self.text)?;
             if length < room { Ok(length) } else { fill_from(&file, &mut self.text, length) }
@@ -82,13 +85,18 @@ pub(super) fn gone(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::ENODEV | libc::ENXIO))
 }
 
+/// Makes room in `text` behind the first `length` bytes where there is none. A tree that is never read has no buffer.
+fn make_room(text: &mut Vec<u8>, length: usize) {
+    if length == text.len() {
+        text.resize((length * 2).max(FIRST_BYTES), 0);
+    }
+}
+
 /// Reads `file` to its end behind the first `length` bytes of `text`; what stands there after the returned length is
 /// of no meaning.
 fn fill_from(mut file: &File, text: &mut Vec<u8>, mut length: usize) -> io::Result<usize> {
     while length <= FILE_BYTES_MAX {
-        if length == text.len() {
-            text.resize(length * 2, 0);
-        }
+        make_room(text, length);
         let Some(rest) = text.get_mut(length..) else { break };
         match file.read(rest) {
             Ok(0) => break,

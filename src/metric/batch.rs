@@ -187,6 +187,10 @@ impl Sink for Tee<'_> {
         self.page.has_family(name)
     }
 
+    fn is_taken(&self, name: &str, kind: Kind) -> bool {
+        self.page.is_taken(name, kind)
+    }
+
     fn mark(&mut self) -> Mark {
         let mark = self.page.mark();
         self.marks.push((mark, self.recorder.mark()));

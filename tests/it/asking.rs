@@ -96,15 +96,25 @@ fn collectors_are_picked_as_node_exporter_picks_them() {
 
 #[test]
 fn a_collector_that_hangs_is_left_out_in_time_and_holds_one_thread() {
+    hangs("loadavg", &["loadavg"]);
+}
+
+#[test]
+fn a_file_that_hangs_costs_those_who_share_its_reading_and_nobody_else() {
+    // So hangs /proc/stat in a container whose LXCFS is gone.
+    hangs("stat", &["cpu", "stat"]);
+}
+
+/// Has an exporter read a host where one file cannot be opened, of which these collectors want to read.
+fn hangs(file: &str, collectors: &[&str]) {
     // Whoever opens a pipe that nobody writes to waits.
     let exporter = Exporter::start(|dir| {
-        let pipe = Command::new("mkfifo").arg(dir.join("loadavg")).status().unwrap();
+        let pipe = Command::new("mkfifo").arg(dir.join(file)).status().unwrap();
         assert!(pipe.success());
         std::os::unix::fs::symlink("/proc/meminfo", dir.join("meminfo")).unwrap();
-        let mut arguments: Vec<String> = ["disable-defaults", "loadavg", "meminfo"]
-            .iter()
-            .map(|name| format!("--collector.{name}"))
-            .collect();
+        let names = ["disable-defaults", "meminfo"].iter().chain(collectors);
+        let mut arguments: Vec<String> = names.map(|name| format!("--collector.{name}")).collect();
+        arguments.push("--web.disable-exporter-metrics".into());
         arguments.push(format!("--path.procfs={}", dir.display()));
         arguments
     });
@@ -115,7 +125,12 @@ fn a_collector_that_hangs_is_left_out_in_time_and_holds_one_thread() {
         let (head, page) = exporter.text("/metrics", &["X-Prometheus-Scrape-Timeout-Seconds: 3"]);
         assert!(head.starts_with("HTTP/1.1 200"), "{head}\n{page}");
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
-        assert!(page.contains("node_scrape_collector_success{collector=\"loadavg\"} 0\n"), "{page}");
+        for name in collectors {
+            assert!(
+                page.contains(&format!("node_scrape_collector_success{{collector=\"{name}\"}} 0\n")),
+                "{page}"
+            );
+        }
         assert!(page.contains("node_memory_MemTotal_bytes "), "{page}");
         counts.push(threads());
     }
@@ -124,6 +139,6 @@ fn a_collector_that_hangs_is_left_out_in_time_and_holds_one_thread() {
     assert_eq!(log.matches("collector hangs").count(), 1, "{log}");
 
     // The pipe's writer comes: the collector returns, and its thread ends.
-    let _writer = std::fs::File::options().write(true).open(exporter.dir.path().join("loadavg")).unwrap();
+    let _writer = std::fs::File::options().write(true).open(exporter.dir.path().join(file)).unwrap();
     eventually("the thread ends", 20, || (threads() < counts[0]).then_some(()));
 }

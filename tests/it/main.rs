@@ -20,6 +20,7 @@ mod containers;
 mod corrupt;
 mod cost;
 mod crash;
+mod dead_mount;
 mod devices;
 mod ending;
 mod export;

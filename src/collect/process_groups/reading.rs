@@ -45,6 +45,9 @@ pub(super) struct Reader {
     open_files: Option<OpenFiles>,
     /// The functions that were met; the kernel has so many, and no more.
     functions: HashSet<Arc<str>>,
+    /// Whether signs of life are looked for. In the first pass there is nothing to compare them with, and somebody waits
+    /// for its page: there they are spared, and all is read once more in the second one.
+    pub(super) looks_for_life: bool,
 }
 
 impl Reader {
@@ -53,6 +56,7 @@ impl Reader {
             tree: Tree::new(&host.procfs),
             open_files: open_files.then(|| OpenFiles::detect(host)),
             functions: HashSet::new(),
+            looks_for_life: true,
         }
     }
 
@@ -75,11 +79,13 @@ impl Reader {
 
     /// The process's signs of life; none where they cannot be read, and then all is to be read.
     pub(super) fn life(&mut self, pid: &str) -> Option<Life> {
-        Life::of_process(&mut self.tree, pid).ok().flatten()
+        let looked = self.looks_for_life.then(|| Life::of_process(&mut self.tree, pid));
+        looked?.ok().flatten()
     }
 
     pub(super) fn thread_life(&mut self, pid: &str, thread: &str) -> Option<Life> {
-        Life::of_thread(&mut self.tree, pid, thread).ok().flatten()
+        let looked = self.looks_for_life.then(|| Life::of_thread(&mut self.tree, pid, thread));
+        looked?.ok().flatten()
     }
 
     /// The threads of a process; none where they cannot be listed.

@@ -35,6 +35,12 @@ impl Threads {
         self.all.is_empty()
     }
 
+    /// Whether it is known of any of them when it last ran.
+    #[cfg(test)]
+    pub(super) fn have_signs(&self) -> bool {
+        self.all.iter().any(|thread| thread.life.is_some())
+    }
+
     /// Whether none of them ran since it was last read. Only a thread that runs can start another one.
     pub(super) fn rest(&self, pid: &str, reader: &mut Reader) -> bool {
         let mut digits = itoa::Buffer::new();

@@ -5,6 +5,7 @@
 use super::families::{Families, Number, Places, small};
 use super::line::{Labels, Line, Sample, line};
 use crate::host::ParseError;
+use crate::host::parse::plain_lines;
 use crate::metric::{Histogram, Kind};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -20,7 +21,7 @@ pub(super) fn families(text: &str) -> Result<Families, ParseError> {
     if !text.is_empty() && !text.ends_with('\n') {
         return Err(ParseError::new(text.lines().count(), "a line feed at the end of the file"));
     }
-    for (i, raw) in text.lines().enumerate() {
+    for (i, raw) in plain_lines(text).enumerate() {
         let n = i + 1;
         let wrong = |want: &str| ParseError::new(n, want);
         match line(raw).map_err(wrong)? {

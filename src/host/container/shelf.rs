@@ -52,8 +52,11 @@ impl Shelf {
         }
     }
 
-    /// Begins a pass: closes the files of groups that were not met in the last one.
+    /// Begins a pass: closes the files of groups that were not met in the last one, and gives back a buffer that one long
+    /// file made long.
     pub(super) fn begin(&mut self) {
+        self.text.truncate(TEXT_BYTES);
+        self.text.shrink_to_fit();
         self.before = std::mem::take(&mut self.now);
         self.open = self.before.values().map(|kept| kept.files.len()).sum();
     }
@@ -197,6 +200,17 @@ mod tests {
             shelf.begin();
             assert_eq!((number(&mut shelf, "/"), shelf.open), (Some(7), 0));
         }
+    }
+
+    #[test]
+    fn a_long_file_leaves_no_long_buffer() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("n"), format!("7{}\n", " ".repeat(TEXT_BYTES * 3))).unwrap();
+        let mut shelf = Shelf::new(&[dir.path()]);
+        assert_eq!(number(&mut shelf, "/"), Some(7));
+        assert!(shelf.text.capacity() > TEXT_BYTES);
+        shelf.begin();
+        assert_eq!(shelf.text.capacity(), TEXT_BYTES);
     }
 
     #[test]
