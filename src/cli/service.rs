@@ -14,6 +14,7 @@ use crate::apps::probe::board::Board;
 use crate::apps::probe::prober::Prober;
 use crate::apps::scrape::fetch::Scraping;
 use crate::apps::statsd::listener::Statsd;
+use crate::client::names::Names;
 use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
@@ -107,6 +108,8 @@ pub(super) struct Service {
     /// What is known of probed components, and who asks them.
     health: Board,
     prober: Prober,
+    /// Who looks up the names of what is probed and fetched.
+    names: Names,
     statsd: Option<Statsd>,
     scraping: Option<Scraping>,
     /// What sends the samples by itself.
@@ -139,6 +142,7 @@ impl Service {
             applications: None,
             health: Board::default(),
             prober: Prober::default(),
+            names: Names::default(),
             statsd: None,
             scraping: None,
             exports: Exports::default(),
@@ -219,12 +223,13 @@ impl Service {
             options.enabled.push("applications".into());
             options.applications = Source::new(Arc::new(applications.clone()));
         }
+        let shown = options.applications.clone();
         let mut scraper = Scraper::new(config.host(), &options).context("exporter.collectors")?;
         if config.exporter.disable_exporter_metrics {
             scraper = scraper.without_own_costs();
             scraper.add("own", own::collector_of_others(self.registry.clone()));
         } else {
-            scraper.add("own", own::collector(self.registry.clone()));
+            scraper.add("own", own::collector_with(self.registry.clone(), shown));
         }
         Ok(scraper)
     }
@@ -406,6 +411,10 @@ fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("applications.otlp", old.applications.otlp != new.applications.otlp),
         ("applications.statsd.udp", old.applications.statsd.udp != new.applications.statsd.udp),
         ("applications.statsd.unix", old.applications.statsd.unix != new.applications.statsd.unix),
+        (
+            "applications.statsd.receive_buffer",
+            old.applications.statsd.receive_buffer != new.applications.statsd.receive_buffer,
+        ),
         // Other targets are taken; the first ones are not.
         ("applications.scrape", old.applications.scrape.is_empty() && !new.applications.scrape.is_empty()),
         ("optimizer.listen", o.listen != p.listen),
