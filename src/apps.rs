@@ -1,5 +1,6 @@
 //! What applications send or offer: the store that holds all of it, within limits, until it is on a page.
 
+mod families;
 mod family;
 mod held;
 pub mod limits;
@@ -12,7 +13,7 @@ pub mod store;
 mod taken;
 
 use crate::collect::applications::Shown;
-use crate::metric::Sink;
+use crate::metric::{Desc, Sink, Value};
 use limits::Limits;
 use probe::board::Board;
 use serde::Deserialize;
@@ -67,7 +68,7 @@ impl Options {
         probe::check(&self.probes)?;
         self.otlp.check().map_err(|(key, why)| (format!("otlp.{key}"), why))?;
         self.statsd.check().map_err(|(key, why)| (format!("statsd.{key}"), why))?;
-        scrape::check(&self.scrape)
+        scrape::check(&self.scrape, self.stale_after)
     }
 }
 
@@ -114,6 +115,10 @@ impl Shown for Applications {
         // First, so that no application can take these names.
         self.1.write(now, out);
         self.lock().write(now, out);
+    }
+
+    fn write_with(&self, desc: &Desc<'_>, value: Value<'_>, out: &mut dyn Sink) {
+        self.lock().write_with(Instant::now(), (desc, value), out);
     }
 }
 

@@ -1,17 +1,22 @@
 //! HTTP out: one request, one connection, a deadline over all of it and a bounded answer.
 
+pub mod apart;
+pub mod names;
 pub mod trust;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::http::response::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use names::Names;
 use rustls::pki_types::ServerName;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use trust::{Files, Trust};
 
@@ -92,6 +97,8 @@ pub struct Call {
     pub answer_bytes_max: usize,
     /// Whether HTTP/2 is spoken, as gRPC wants it; what follows the answer's body then stands among its headers.
     pub http2: bool,
+    /// Who looks up the host's name, for those on a runtime that serves others; its own pool of threads does without it.
+    pub names: Option<Names>,
 }
 
 impl Call {
@@ -109,6 +116,7 @@ impl Call {
             unix: None,
             answer_bytes_max: ANSWER_BYTES_MAX,
             http2: false,
+            names: None,
         }
     }
 }
@@ -214,18 +222,36 @@ pub fn shown(url: &str) -> String {
     }
 }
 
+/// What bytes come and go through.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 async fn exchange(call: Call) -> Result<Response<Bytes>, ClientError> {
-    let Address { uri, to, secure } = address(&call.url)?;
+    if call.http2 {
+        let address = address(&call.url)?;
+        return talk_http2(connect(&call, &address).await?, call, &address).await;
+    }
+    let limit = call.answer_bytes_max;
+    let Opened { head, body, to, _driver } = open(call).await?;
+    let whole = Limited::new(body, limit).collect().await;
+    let whole = whole.map_err(|e| ClientError::Answer { to, why: e.to_string() })?;
+    Ok(Response::from_parts(head, whole.to_bytes()))
+}
+
+async fn connect(call: &Call, address: &Address) -> Result<Box<dyn Stream>, ClientError> {
+    let Address { uri, to, secure } = address;
     if let Some(path) = &call.unix {
         let stream = UnixStream::connect(path).await;
-        let stream =
-            stream.map_err(|source| ClientError::Connect { to: path.display().to_string(), source })?;
-        return talk(stream, call, &uri, &to).await;
+        let to = || path.display().to_string();
+        return Ok(Box::new(stream.map_err(|source| ClientError::Connect { to: to(), source })?));
     }
-    let stream =
-        TcpStream::connect(&to).await.map_err(|source| ClientError::Connect { to: to.clone(), source })?;
+    let stream = match &call.names {
+        Some(names) => names.connect(to).await,
+        None => TcpStream::connect(to).await,
+    };
+    let stream = stream.map_err(|source| ClientError::Connect { to: to.clone(), source })?;
     if !secure {
-        return talk(stream, call, &uri, &to).await;
+        return Ok(Box::new(stream));
     }
     let broken = |why: String| ClientError::Tls { to: to.clone(), why };
     let trust = match &call.trust {
@@ -236,42 +262,73 @@ async fn exchange(call: Call) -> Result<Response<Bytes>, ClientError> {
     let name = ServerName::try_from(host.to_owned()).map_err(|e| broken(e.to_string()))?;
     let trust = if call.http2 { trust.http2() } else { trust };
     let stream = TlsConnector::from(trust.0).connect(name, stream).await;
-    talk(stream.map_err(|e| broken(e.to_string()))?, call, &uri, &to).await
+    Ok(Box::new(stream.map_err(|e| broken(e.to_string()))?))
 }
 
-async fn talk(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    call: Call,
-    uri: &Uri,
-    to: &str,
-) -> Result<Response<Bytes>, ClientError> {
-    let broken = |why: String| ClientError::Answer { to: to.to_owned(), why };
-    if call.http2 {
-        return talk_http2(stream, call, uri, to).await;
+/// An answer by HTTP/1.1 whose body is still to come. The connection ends with it.
+#[derive(Debug)]
+pub struct Opened {
+    /// Status and headers.
+    pub head: Parts,
+    body: Incoming,
+    to: String,
+    _driver: Driver,
+}
+
+#[derive(Debug)]
+struct Driver(JoinHandle<hyper::Result<()>>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
     }
+}
+
+impl Opened {
+    /// How long the body is, if the answer says so.
+    pub fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// The next part of the body; `None` behind the last.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|e| ClientError::Answer { to: self.to.clone(), why: e.to_string() })?;
+            // Trailers say nothing that anybody asks for.
+            if let Ok(part) = frame.into_data() {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Sends a call by HTTP/1.1 and reads the head of the answer. The deadline, and how much of the body is read, are the
+/// caller's.
+pub async fn open(call: Call) -> Result<Opened, ClientError> {
+    let address = address(&call.url)?;
+    let stream = connect(&call, &address).await?;
+    let Address { uri, to, .. } = address;
+    let broken = |why: String| ClientError::Answer { to: to.clone(), why };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| broken(e.to_string()))?;
-    let driver = tokio::spawn(connection);
-    let limit = call.answer_bytes_max;
+    let driver = Driver(tokio::spawn(connection));
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
-    let host = HeaderValue::from_str(to).map_err(|e| broken(e.to_string()))?;
+    let host = HeaderValue::from_str(&to).map_err(|e| broken(e.to_string()))?;
     let mut request = request(call, Some(host));
     *request.uri_mut() = path.parse().map_err(|_| broken("the path has no valid form".into()))?;
     let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
     let (head, body) = response.into_parts();
-    let whole = Limited::new(body, limit).collect().await;
-    driver.abort();
-    Ok(Response::from_parts(head, whole.map_err(|e| broken(e.to_string()))?.to_bytes()))
+    Ok(Opened { head, body, to, _driver: driver })
 }
 
 async fn talk_http2(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: Box<dyn Stream>,
     call: Call,
-    uri: &Uri,
-    to: &str,
+    address: &Address,
 ) -> Result<Response<Bytes>, ClientError> {
-    let broken = |why: String| ClientError::Answer { to: to.to_owned(), why };
+    let broken = |why: String| ClientError::Answer { to: address.to.clone(), why };
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -279,7 +336,7 @@ async fn talk_http2(
     let driver = tokio::spawn(connection);
     let limit = call.answer_bytes_max;
     let mut request = request(call, None);
-    *request.uri_mut() = uri.clone();
+    *request.uri_mut() = address.uri.clone();
     let response = sender.send_request(request).await.map_err(|e| broken(why(&e)))?;
     let (mut head, body) = response.into_parts();
     let whole = Limited::new(body, limit).collect().await.map_err(|e| broken(e.to_string()))?;

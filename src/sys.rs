@@ -66,6 +66,21 @@ pub fn device_number(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
     Ok(rustix::net::netdevice::name_to_index(socket, name)?)
 }
 
+/// How many datagrams the kernel dropped because a socket's buffer was full, since it was made; `None` where it does not say.
+///
+/// Source: socket(7), `SO_MEMINFO`; the ninth number is `SK_MEMINFO_DROPS`, since Linux 4.12.
+pub fn dropped(socket: BorrowedFd<'_>) -> Option<u32> {
+    let mut numbers = [0_u32; 9];
+    let mut length = libc::socklen_t::try_from(size_of_val(&numbers)).ok()?;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
+    // SAFETY: the kernel writes no more than `length` bytes to the numbers, and how many that were to `length`.
+    let done = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), level, option, numbers.as_mut_ptr().cast(), &raw mut length)
+    };
+    let is_whole = usize::try_from(length).is_ok_and(|length| length >= size_of_val(&numbers));
+    (done == 0 && is_whole).then_some(numbers[8])
+}
+
 /// A socket to ask the kernel about network devices with.
 pub fn device_socket() -> io::Result<OwnedFd> {
     socket(AddressFamily::INET, SocketType::DGRAM, None)

@@ -4,7 +4,7 @@ use super::held::Held;
 use super::limits::{Limits, Refusal};
 use super::store::Labels;
 use crate::encode::name::{Of, Scheme, is_legacy};
-use crate::metric::{Besides, Desc, Exemplar, Kind, Sink};
+use crate::metric::{Besides, Desc, Exemplar, Kind, Sink, Value};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -155,16 +155,14 @@ impl Family {
         gone
     }
 
-    /// Writes the family; `application` knows job and instance of each number.
-    pub(super) fn write<'a>(
+    /// Writes the series; each label's value goes to its place among those of all that are written together.
+    fn write_series<'a>(
         &'a self,
-        name: &str,
-        application: impl Fn(u32) -> (&'a str, &'a str),
+        places: &[usize],
+        values: &mut [&'a str],
+        application: &impl Fn(u32) -> (&'a str, &'a str),
         out: &mut dyn Sink,
     ) {
-        let labels: Vec<&str> = self.names.iter().map(|name| &*name.text).collect();
-        out.family(&Desc { name, help: &self.help, kind: self.kind, labels: &labels, sparse: true });
-        let mut values = vec![""; labels.len()];
         for (key, series) in &self.series {
             values.fill("");
             let (number, mut rest) = key
@@ -175,7 +173,7 @@ impl Family {
                 *value = own;
             }
             while let Some((place, value, behind)) = next_label(rest) {
-                if let Some(slot) = values.get_mut(place) {
+                if let Some(slot) = places.get(place).and_then(|place| values.get_mut(*place)) {
                     *slot = value;
                 }
                 rest = behind;
@@ -185,7 +183,51 @@ impl Family {
                 at_millis: more.and_then(|more| more.at_millis),
                 exemplars: more.map_or(&[], |more| &more.exemplars),
             };
-            out.sample_with(&values, series.held.value(), &besides);
+            out.sample_with(values, series.held.value(), &besides);
+        }
+    }
+}
+
+/// Families that are written as one.
+pub(super) struct Together<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: Kind,
+    pub(super) families: &'a [&'a Family],
+}
+
+impl<'a> Together<'a> {
+    /// Writes them: a sample without labels if there is one, and their series. `application` knows job and instance of each
+    /// number.
+    pub(super) fn write(
+        &self,
+        own: Option<(&str, Value<'_>)>,
+        application: impl Fn(u32) -> (&'a str, &'a str),
+        out: &mut dyn Sink,
+    ) {
+        let mut labels: Vec<&str> = OWN.to_vec();
+        let mut places: Vec<Vec<usize>> = Vec::with_capacity(self.families.len());
+        for (at, family) in self.families.iter().enumerate() {
+            let place = |name: &'a Name| {
+                // The labels of the first are in their places.
+                let known = labels.iter().position(|label| at > 0 && *label == &*name.text);
+                known.unwrap_or_else(|| {
+                    labels.push(&name.text);
+                    labels.len() - 1
+                })
+            };
+            let others = family.names.iter().skip(OWN.len()).map(place);
+            let own: Vec<usize> = (0..OWN.len()).collect();
+            places.push(own.into_iter().chain(others).collect());
+        }
+        let help = own.map(|(help, _)| help).or_else(|| Some(&*self.families.first()?.help));
+        let help = help.unwrap_or_default();
+        out.family(&Desc { name: self.name, help, kind: self.kind, labels: &labels, sparse: true });
+        let mut values = vec![""; labels.len()];
+        if let Some((_, value)) = own {
+            out.sample(&values, value);
+        }
+        for (family, places) in self.families.iter().zip(&places) {
+            family.write_series(places, &mut values, &application, out);
         }
     }
 }

@@ -105,6 +105,10 @@ impl Target {
         files.into_iter().flatten()
     }
 
+    fn is_secure(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+
     fn headers(&self) -> Result<HeaderMap, String> {
         let mut out = HeaderMap::new();
         for (name, value) in &self.headers {
@@ -116,7 +120,7 @@ impl Target {
         Ok(out)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self, stale_after: Duration) -> Result<(), (&'static str, String)> {
         if self.job.is_empty() {
             return Err(("job", "a name for what is there".into()));
         }
@@ -127,6 +131,11 @@ impl Target {
         if self.timeout.is_zero() || self.timeout > self.interval {
             return Err(("timeout", "more than nothing, and no more than `interval`".into()));
         }
+        // Two pages can come so far from each other, and what is between them must not be stale.
+        if self.interval + self.timeout > stale_after {
+            let most = humantime::format_duration(stale_after);
+            return Err(("interval", format!("with `timeout` at most `stale_after` ({most})")));
+        }
         self.headers().map_err(|why| ("headers", why))?;
         if self.body_max > ByteSize::mib(64) {
             return Err(("body_max", "at most 64MiB".into()));
@@ -136,13 +145,13 @@ impl Target {
 }
 
 /// What is wrong with targets, by key, if anything is.
-pub fn check(targets: &[Target]) -> Result<(), (String, String)> {
+pub fn check(targets: &[Target], stale_after: Duration) -> Result<(), (String, String)> {
     if targets.len() > TARGETS_MAX {
         return Err(("scrape".into(), format!("at most {TARGETS_MAX} targets")));
     }
     let mut known = HashSet::new();
     for (at, target) in targets.iter().enumerate() {
-        target.check().map_err(|(key, why)| (format!("scrape[{at}].{key}"), why))?;
+        target.check(stale_after).map_err(|(key, why)| (format!("scrape[{at}].{key}"), why))?;
         if !known.insert((&target.job, target.instance())) {
             let why = "the job and the instance of another target; their series would be one";
             return Err((format!("scrape[{at}].instance"), why.into()));
@@ -155,6 +164,8 @@ pub fn check(targets: &[Target]) -> Result<(), (String, String)> {
 mod tests {
     use super::*;
 
+    const STALE: Duration = Duration::from_mins(5);
+
     #[test]
     fn mistakes_are_told_by_their_key() {
         let read = |text: &str| -> Vec<Target> { serde_yaml::from_str(text).unwrap() };
@@ -164,6 +175,11 @@ mod tests {
             ("[{job: a, url: 'http://u:p@h/'}]", "scrape[0].url"),
             ("[{job: a, url: 'http://h/', interval: 0s}]", "scrape[0].interval"),
             ("[{job: a, url: 'http://h/', interval: 5s}]", "scrape[0].timeout"),
+            ("[{job: a, url: 'http://h/', interval: 5m}]", "scrape[0].interval"),
+            (
+                "[{job: a, url: 'http://h/', metric_relabel: [{target_label: x-y}]}]",
+                "scrape[0].metric_relabel",
+            ),
             ("[{job: a, url: 'http://h/', headers: {'a b': c}}]", "scrape[0].headers"),
             ("[{job: a, url: 'http://h/', body_max: 1GiB}]", "scrape[0].body_max"),
             (
@@ -172,10 +188,10 @@ mod tests {
             ),
             ("[{job: a, url: 'http://h/'}, {job: a, url: 'http://h:80/x'}]", "scrape[1].instance"),
         ] {
-            assert_eq!(check(&read(text)).unwrap_err().0, key, "{text}");
+            assert_eq!(check(&read(text), STALE).unwrap_err().0, key, "{text}");
         }
         let good = read("[{job: a, url: 'https://h/m'}, {job: a, url: 'http://h/', instance: x}]");
-        assert!(check(&good).is_ok());
+        assert!(check(&good, STALE).is_ok());
         assert_eq!((good[0].instance(), good[1].instance()), ("h:443".into(), "x".into()));
     }
 }

@@ -29,6 +29,8 @@ pub struct Options {
     pub unix: Option<PathBuf>,
     /// The permissions of that socket's file, in octal digits: who may write to it may send.
     pub unix_mode: String,
+    /// What the kernel keeps of datagrams that were not read yet, of each socket; its default if not given.
+    pub receive_buffer: Option<ByteSize>,
     /// A mapping file of statsd_exporter.
     pub mapping_file: Option<PathBuf>,
     /// The forms of tags that are understood.
@@ -53,6 +55,7 @@ impl Default for Options {
             udp: None,
             unix: None,
             unix_mode: "660".into(),
+            receive_buffer: None,
             mapping_file: None,
             tags: vec![Tags::Dogstatsd, Tags::Influxdb, Tags::Librato, Tags::Signalfx],
             job: "statsd".into(),

@@ -2,15 +2,19 @@
 
 mod expiry;
 mod forget;
+mod hidden;
 mod room;
 
 use super::Input;
-use super::family::{Family, Key, Series, clash, joined, name_bytes};
+use super::families::{Families, kind_of, shown};
+use super::family::{Family, Key, Series, Together, clash, joined, name_bytes};
 use super::held::{self, Held, Mode};
 use super::limits::{Limits, Refusal};
 use super::taken::{is_taken, parts_of};
-use crate::metric::{Exemplar, Kind, Sink, Value};
-use std::collections::{BTreeMap, HashMap};
+use crate::collect::own::is_shared;
+use crate::metric::{Desc, Exemplar, Kind, Sink, Value, single};
+use hidden::Hidden;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// What an application takes, without its texts.
@@ -91,7 +95,7 @@ pub struct Store {
     limits: Limits,
     stale_after: Duration,
     begun: Instant,
-    families: BTreeMap<Box<str>, Family>,
+    families: Families,
     applications: HashMap<u32, Application>,
     numbers: HashMap<(Box<str>, Box<str>), u32>,
     next_number: u32,
@@ -99,6 +103,7 @@ pub struct Store {
     bytes: usize,
     expired_at_millis: u64,
     pub(super) counts: Counts,
+    hidden: Hidden,
     /// The key of the point that comes.
     key: Vec<u8>,
 }
@@ -129,7 +134,7 @@ impl Store {
             limits,
             stale_after,
             begun: now,
-            families: BTreeMap::new(),
+            families: Families::default(),
             applications: HashMap::new(),
             numbers: HashMap::new(),
             next_number: 0,
@@ -137,6 +142,7 @@ impl Store {
             bytes: 0,
             expired_at_millis: 0,
             counts: Counts::default(),
+            hidden: Hidden::default(),
             key: Vec::new(),
         }
     }
@@ -206,11 +212,11 @@ impl Store {
     /// [`Store::put`] where an application has one series in a family: those with other labels disappear.
     pub fn put_only(&mut self, sender: &Sender, about: &About<'_>, point: &Point<'_>) -> Result<(), Refusal> {
         let mut result = self.try_put(sender, about, point);
-        if let Some(family) = self.families.get(about.name).filter(|family| family.kind == about.kind) {
+        if let Some(family) = self.families.get(about.name, about.kind) {
             let keys: Vec<Box<[u8]>> = family.keys_of(sender.application).map(Into::into).collect();
             if keys.len() > usize::from(result.is_ok()) {
                 for key in &keys {
-                    self.drop_series(sender.application, about.name, key);
+                    self.drop_series(sender.application, about, key);
                 }
                 // What was there before may have been in its way.
                 result = self.try_put(sender, about, point);
@@ -229,10 +235,7 @@ impl Store {
         if about.name.is_empty() || about.name.len() > self.limits.name_bytes {
             return Err(Refusal::Name);
         }
-        let family = self.families.get(about.name);
-        if family.is_some_and(|family| family.kind != about.kind) {
-            return Err(Refusal::Kind);
-        }
+        let family = self.families.get(about.name, about.kind);
         let key = Key::new(about.kind, family, point.labels, &self.limits)?;
         if key.has_doubles() {
             return self.put_joined(sender, about, point);
@@ -257,7 +260,8 @@ impl Store {
     fn put_joined(&mut self, sender: &Sender, about: &About<'_>, point: &Point<'_>) -> Result<(), Refusal> {
         let labels = joined(point.labels);
         let labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let key = Key::new(about.kind, self.families.get(about.name), &labels, &self.limits)?;
+        let family = self.families.get(about.name, about.kind);
+        let key = Key::new(about.kind, family, &labels, &self.limits)?;
         // `job` and `exported_job` at once: there is no third name.
         if key.has_doubles() || clash(&labels)? {
             return Err(Refusal::Name);
@@ -274,8 +278,8 @@ impl Store {
     ) -> Result<(), Refusal> {
         let now_millis = self.millis(sender.now);
         let room = self.room(sender.application);
-        let Some(series) = self.families.get_mut(about.name).and_then(|family| family.series.get_mut(key))
-        else {
+        let family = self.families.get_mut(about.name, about.kind);
+        let Some(series) = family.and_then(|family| family.series.get_mut(key)) else {
             return Err(Refusal::Malformed);
         };
         if is_old(series, sender, point) {
@@ -312,7 +316,15 @@ impl Store {
         point: &Point<'_>,
         (fresh, key): (&[&str], &[u8]),
     ) -> Result<(), Refusal> {
-        let now_millis = self.millis(sender.now);
+        let (now_millis, owner) = (self.millis(sender.now), sender.application);
+        if self.families.has_other(about.name, about.kind, owner) {
+            // What it was before may be stale.
+            return if self.expire_if_due(now_millis) {
+                self.try_put(sender, about, point)
+            } else {
+                Err(Refusal::Kind)
+            };
+        }
         let mut series = Series {
             held: Held::new(point.value),
             seen_millis: now_millis,
@@ -326,7 +338,7 @@ impl Store {
             series.take_more(point.at_millis, point.exemplars);
         }
         let (lines, bytes) = (series.held.series(), series.measure(key));
-        let is_new = !self.families.contains_key(about.name);
+        let is_new = self.families.get(about.name, about.kind).is_none();
         let shared = fresh.iter().map(|name| name_bytes(name)).sum::<usize>()
             + if is_new { Family::bytes_of(about.name, about.help) } else { 0 };
         // What all share is charged to the first who sends it: otherwise long names would be free.
@@ -338,59 +350,86 @@ impl Store {
             // The family may have gone with what was stale, and with it the places of its labels.
             return self.try_put(sender, about, point);
         }
-        let owner = sender.application;
-        let brought = self.families.get(about.name).map_or(0, |family| family.names_of(owner));
+        let family = self.families.get(about.name, about.kind);
+        let brought = family.map_or(0, |family| family.names_of(owner));
         if !fresh.is_empty() && brought + fresh.len() > self.limits.names_per_application() {
             return Err(Refusal::Labels);
         }
         let new = || Family::new(about.kind, about.help, owner);
-        let family = self.families.entry(about.name.into()).or_insert_with(new);
-        family.add_names(fresh, owner);
-        family.series.insert(key.into(), series);
+        if let Some(family) = self.families.get_or_add(about.name, about.kind, new) {
+            family.add_names(fresh, owner);
+            family.series.insert(key.into(), series);
+        }
         self.count(sender.application, (0, 0), (lines, bytes));
         Ok(())
     }
 
     /// Forgets a series: its application says that there is no value any more.
     pub fn remove(&mut self, sender: &Sender, about: &About<'_>, labels: &Labels<'_>) -> Result<(), Refusal> {
-        let family = self.families.get(about.name).filter(|family| family.kind == about.kind);
-        let Some(family) = family else { return Ok(()) };
+        let Some(family) = self.families.get(about.name, about.kind) else { return Ok(()) };
         let key = Key::new(about.kind, Some(family), labels, &self.limits)?;
         if !key.fresh.is_empty() {
             return Ok(());
         }
         let mut bytes = Vec::new();
         key.write(sender.application, &mut bytes);
-        self.drop_series(sender.application, about.name, &bytes);
+        self.drop_series(sender.application, about, &bytes);
         Ok(())
     }
 
-    fn drop_series(&mut self, application: u32, family: &str, key: &[u8]) {
-        let Some(family) = self.families.get_mut(family) else { return };
+    fn drop_series(&mut self, application: u32, about: &About<'_>, key: &[u8]) {
+        let Some(family) = self.families.get_mut(about.name, about.kind) else { return };
         if let Some(series) = family.series.remove(key) {
             family.is_thinned = true;
             self.count(application, (series.held.series(), series.bytes), (0, 0));
         }
     }
 
-    /// Writes all that is held and not stale. Families whose names others have are left out.
+    /// Writes all that is held and not stale. Families whose names others have are left out, and so are those of a kind that
+    /// cannot be one with that of most series of the name.
     pub fn write(&mut self, now: Instant, out: &mut dyn Sink) {
         self.expire(self.millis(now));
-        let mut hidden = 0;
-        let mut parts: std::collections::HashSet<String> = std::collections::HashSet::new();
-        for (name, family) in &self.families {
-            if parts.contains(&**name) || is_taken(out, name, family.kind) {
-                hidden += 1;
-                continue;
+        let mut hidden = std::mem::take(&mut self.hidden);
+        hidden.begin();
+        let mut parts: HashSet<String> = HashSet::new();
+        let mut all: Vec<(&str, &Family)> = self.families.iter().collect();
+        all.sort_by_key(|(name, _)| *name);
+        for same in all.chunk_by(|a, b| a.0 == b.0) {
+            let Some((name, _)) = same.first() else { continue };
+            let (families, others) = shown(same);
+            let kind = kind_of(&families);
+            for family in others {
+                hidden.add(name, family.kind);
             }
-            parts.extend(parts_of(family.kind).iter().map(|part| format!("{name}{part}")));
-            family.write(
-                name,
-                |number| self.applications.get(&number).map_or(("", ""), |a| (&a.job, &a.instance)),
-                out,
-            );
+            if !parts.contains(*name) && !is_taken(out, name, kind) {
+                parts.extend(parts_of(kind).iter().map(|part| format!("{name}{part}")));
+                let together = Together { name, kind, families: &families };
+                together.write(None, |number| names_of(&self.applications, number), out);
+            } else if !(is_shared(name, kind) && out.has_family(name)) {
+                for family in families {
+                    hidden.add(name, family.kind);
+                }
+            }
         }
-        super::own::write(self, hidden, out);
+        let count = hidden.end();
+        self.hidden = hidden;
+        super::own::write(self, count, out);
+    }
+
+    /// Writes a family of this process, a number without labels, together with those of this name that applications have.
+    pub fn write_with(&mut self, now: Instant, (desc, value): (&Desc<'_>, Value<'_>), out: &mut dyn Sink) {
+        self.expire_if_due(self.millis(now));
+        let families: Vec<&Family> = self.families.numbers(desc.name).collect();
+        if families.is_empty() {
+            return single(out, desc, value);
+        }
+        let together = Together { name: desc.name, kind: desc.kind, families: &families };
+        together.write(Some((desc.help, value)), |number| names_of(&self.applications, number), out);
+    }
+
+    /// Whether a family was left out of the last page.
+    pub fn hides(&self, name: &str, kind: Kind) -> bool {
+        self.hidden.has(name, kind)
     }
 
     fn count(&mut self, application: u32, before: (usize, usize), after: (usize, usize)) {
@@ -408,6 +447,10 @@ impl Store {
     fn millis(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.begun).as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+fn names_of(applications: &HashMap<u32, Application>, number: u32) -> (&str, &str) {
+    applications.get(&number).map_or(("", ""), |a| (&a.job, &a.instance))
 }
 
 fn application_bytes(job: &str, instance: &str) -> usize {

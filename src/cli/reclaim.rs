@@ -66,7 +66,7 @@ impl Args {
             let body = serde_json::to_vec(&asked)?;
             let answer = optimizer.call(Method::POST, "reclaim", Some(body))?;
             let Queued { run } = serde_json::from_slice(&answer)?;
-            (Way::Api(optimizer), run)
+            (Way::Api(Box::new(optimizer)), run)
         };
         if self.no_wait {
             writeln!(out, "{run}")?;
@@ -108,7 +108,7 @@ impl Args {
 /// Who carries out the run.
 enum Way {
     /// The running optimizer.
-    Api(Optimizer),
+    Api(Box<Optimizer>),
     /// This process.
     Here(Here),
 }

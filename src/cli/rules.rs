@@ -126,7 +126,7 @@ fn write(directory: &Path, files: &[(String, String)], force: bool) -> Result<St
     // All are looked at before one is written.
     for (name, text) in files {
         let path = directory.join(name);
-        if !force && std::fs::read_to_string(&path).is_ok_and(|there| there != *text) {
+        if !force && there(&path)?.is_some_and(|there| there != text.as_bytes()) {
             bail!("{} is there and differs; --force replaces it", path.display());
         }
     }
@@ -139,6 +139,15 @@ fn write(directory: &Path, files: &[(String, String)], force: bool) -> Result<St
     Ok(written.concat())
 }
 
+/// What a file holds; `None` only if there is none.
+fn there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| path.display().to_string()),
+    }
+}
+
 fn generate(common: &Common, output: Option<&Path>, force: bool) -> Result<String> {
     let services = load(common, &|_| ())?.services;
     if services.is_empty() {
@@ -148,7 +157,7 @@ fn generate(common: &Common, output: Option<&Path>, force: bool) -> Result<Strin
     let Some(directory) = output else { return Ok(text) };
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let path = directory.join(FILE);
-    if !force && std::fs::read_to_string(&path).is_ok_and(|there| !there.starts_with(HEAD)) {
+    if !force && there(&path)?.is_some_and(|there| !there.starts_with(HEAD.as_bytes())) {
         bail!("{} is there and was not made by this command; --force replaces it", path.display());
     }
     std::fs::write(&path, text).with_context(|| path.display().to_string())?;
@@ -274,6 +283,14 @@ mod tests {
         write(dir.path(), &own, false).unwrap();
         assert!(write(dir.path(), &other, false).unwrap_err().to_string().contains("--force"));
         write(dir.path(), &other, true).unwrap();
+        // What is no text is somebody's as well, and so is what cannot be read.
+        let path = dir.path().join("thresholds.yml");
+        std::fs::write(&path, b"\xff").unwrap();
+        assert!(write(dir.path(), &own, false).unwrap_err().to_string().contains("--force"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"\xff");
+        assert_eq!(there(&path).unwrap().as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(there(&dir.path().join("none")).unwrap(), None);
+        assert!(there(dir.path()).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::apps::probe::board::Board;
 use crate::apps::probe::prober::Prober;
 use crate::apps::scrape::fetch::Scraping;
 use crate::apps::statsd::listener::Statsd;
+use crate::client::names::Names;
 use crate::collect::applications::Source;
 use crate::collect::{Scraper, own};
 use crate::config::Config;
@@ -114,6 +115,8 @@ pub(super) struct Service {
     /// What is known of probed components, and who asks them.
     health: Board,
     prober: Prober,
+    /// Who looks up the names of what is probed and fetched.
+    names: Names,
     statsd: Option<Statsd>,
     scraping: Option<Scraping>,
     /// What sends the samples by itself.
@@ -147,6 +150,7 @@ impl Service {
             applications: None,
             health: Board::default(),
             prober: Prober::default(),
+            names: Names::default(),
             statsd: None,
             scraping: None,
             exports: Exports::default(),
@@ -230,12 +234,13 @@ impl Service {
             options.enabled.push("applications".into());
             options.applications = Source::new(Arc::new(applications.clone()));
         }
+        let shown = options.applications.clone();
         let mut scraper = Scraper::new(config.host(), &options).context("exporter.collectors")?;
         if config.exporter.disable_exporter_metrics {
             scraper = scraper.without_own_costs();
             scraper.add("own", own::collector_of_others(self.registry.clone()));
         } else {
-            scraper.add("own", own::collector(self.registry.clone()));
+            scraper.add("own", own::collector_with(self.registry.clone(), shown));
         }
         Ok(scraper)
     }

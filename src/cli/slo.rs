@@ -17,8 +17,9 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// The exit code where an objective is critical.
+/// The exit code where an objective is critical, and that where of a service nothing is known.
 const FINDING: u8 = 1;
+const UNKNOWN: u8 = 2;
 /// Windows of the table.
 const SHOWN: [&str; 4] = ["1h", "6h", "1d", "3d"];
 
@@ -34,6 +35,9 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Exit with 0 also if no objective of a service is known
+    #[arg(long)]
+    allow_unknown: bool,
     #[command(flatten)]
     over: Over,
     #[command(flatten)]
@@ -71,7 +75,7 @@ impl Args {
         }
         let text = if self.json { serde_json::to_string(&report)? + "\n" } else { report.text() };
         io::stdout().write_all(text.as_bytes())?;
-        Ok(if report.standings.iter().any(|s| s.state == State::Critical) { FINDING } else { 0 })
+        Ok(code(&report.standings, self.allow_unknown))
     }
 
     fn prometheus(&self, config: &Config) -> Result<Prometheus> {
@@ -88,6 +92,21 @@ impl Args {
         };
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         Ok(Prometheus { url, call })
+    }
+}
+
+/// What the exit code says: that an objective is critical, or that of some service none is known.
+fn code(standings: &[Standing], allow_unknown: bool) -> u8 {
+    let is_unknown = |one: &Standing| {
+        let mut of_service = standings.iter().filter(|standing| standing.service == one.service);
+        of_service.all(|standing| standing.state == State::Unknown)
+    };
+    if standings.iter().any(|standing| standing.state == State::Critical) {
+        FINDING
+    } else if !allow_unknown && (standings.is_empty() || standings.iter().any(is_unknown)) {
+        UNKNOWN
+    } else {
+        0
     }
 }
 
@@ -240,6 +259,29 @@ fn with_unit(value: f64, unit: Unit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_of_which_nothing_is_known_is_not_fine() {
+        let services: Vec<Service> =
+            serde_yaml::from_str("[{name: a, latency: {histogram: h}}, {name: b, latency: {histogram: h}}]")
+                .unwrap();
+        let of = |p95: &[Option<f64>], allow| {
+            let standing = |(service, p95): (&Service, &Option<f64>)| {
+                let current = p95.map(|value| ("p95".to_owned(), value)).into_iter().collect();
+                standings(service, &Measured { current, ..Measured::default() })
+            };
+            code(&services.iter().zip(p95).flat_map(standing).collect::<Vec<_>>(), allow)
+        };
+        for (p95, allow, want) in [
+            (&[Some(0.1), Some(0.1)], false, 0),
+            (&[Some(0.1), None], false, UNKNOWN),
+            (&[None, None], false, UNKNOWN),
+            (&[None, None], true, 0),
+            (&[None, Some(9.0)], false, FINDING),
+        ] {
+            assert_eq!(of(p95, allow), want, "{p95:?}");
+        }
+    }
 
     #[test]
     fn what_buckets_cannot_tell_is_told() {

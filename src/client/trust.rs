@@ -6,7 +6,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// The largest file of certificates that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -28,6 +29,49 @@ pub struct Files {
     pub cert_file: Option<PathBuf>,
     /// its key.
     pub key_file: Option<PathBuf>,
+}
+
+impl Files {
+    fn authorities(&self) -> Option<PathBuf> {
+        let system = || SYSTEM.iter().map(PathBuf::from).find(|path| path.exists());
+        self.ca_file.clone().or_else(system)
+    }
+
+    fn all(&self) -> impl Iterator<Item = PathBuf> {
+        [self.authorities(), self.cert_file.clone(), self.key_file.clone()].into_iter().flatten()
+    }
+}
+
+/// A file that holds a secret or certificates and is to be read again and again: it must be a plain one, which nobody has to
+/// write to before it can be read, and no longer than so many bytes. When it was changed last.
+pub fn plain(path: &Path, bytes_max: u64) -> Result<SystemTime, TrustError> {
+    let about = std::fs::metadata(path).map_err(|e| wrong(path, e))?;
+    if !about.is_file() {
+        return Err(wrong(path, "no regular file"));
+    }
+    if about.len() > bytes_max {
+        return Err(wrong(path, format!("longer than {bytes_max} bytes")));
+    }
+    about.modified().map_err(|e| wrong(path, e))
+}
+
+/// What was made of files, until one of them changes.
+#[derive(Debug, Default)]
+pub struct Kept(Mutex<Option<(Vec<SystemTime>, Trust)>>);
+
+impl Kept {
+    /// Reads the files if they are others than last time. It may block for long.
+    pub fn get(&self, files: &Files) -> Result<Trust, TrustError> {
+        let changed: Result<Vec<_>, _> = files.all().map(|path| plain(&path, FILE_BYTES_MAX)).collect();
+        let changed = changed?;
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, trust)) = kept.as_ref().filter(|(before, _)| *before == changed) {
+            return Ok(trust.clone());
+        }
+        let trust = Trust::new(files)?;
+        *kept = Some((changed, trust.clone()));
+        Ok(trust)
+    }
 }
 
 /// A file of certificates that cannot be used.
@@ -52,9 +96,8 @@ impl Trust {
     /// Reads the files.
     pub fn new(files: &Files) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
-        let system = || SYSTEM.iter().map(PathBuf::from).find(|path| path.exists());
-        let authorities = files.ca_file.clone().or_else(system);
-        let path = authorities
+        let path = files
+            .authorities()
             .ok_or_else(|| wrong(Path::new("ca_file"), "none given, and the system's were not found"))?;
         for certificate in certificates(&path)? {
             // The system's file may hold what rustls does not take; one that was named must be good.
@@ -111,4 +154,29 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError>
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
     let all = all.map_err(|e| wrong(path, format!("no certificates in PEM form: {e}")))?;
     if all.is_empty() { Err(wrong(path, "no certificate in PEM form")) } else { Ok(all) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_again_only_when_they_change_and_only_plain_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca_file = dir.path().join("ca.pem");
+        let certificate = || rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem();
+        std::fs::write(&ca_file, certificate()).unwrap();
+        let files = Files { ca_file: Some(ca_file.clone()), ..Files::default() };
+        let kept = Kept::default();
+        let first = kept.get(&files).unwrap();
+        assert!(Arc::ptr_eq(&first.0, &kept.get(&files).unwrap().0));
+        std::fs::write(&ca_file, certificate()).unwrap();
+        let later = SystemTime::now() + std::time::Duration::from_secs(7);
+        std::fs::File::options().write(true).open(&ca_file).unwrap().set_modified(later).unwrap();
+        assert!(!Arc::ptr_eq(&first.0, &kept.get(&files).unwrap().0));
+        std::fs::remove_file(&ca_file).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &ca_file, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(kept.get(&files).unwrap_err().to_string().contains("no regular file"));
+        assert!(plain(dir.path(), 10).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{CollectError, Collector, Entry};
 use crate::host::Host;
-use crate::metric::Sink;
+use crate::metric::{Desc, Sink, Value, single};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ pub const ENTRY: Entry = Entry {
 pub trait Shown: Send + Sync {
     /// Writes all samples; a family whose name the sink has already is left out.
     fn write(&self, out: &mut dyn Sink);
+
+    /// Writes a number of this process, without labels, together with those that it holds under the same name.
+    fn write_with(&self, desc: &Desc<'_>, value: Value<'_>, out: &mut dyn Sink);
 }
 
 /// What is shown, if there is anything. It is no key of the configuration: whoever starts the inputs sets it.
@@ -27,6 +30,14 @@ impl Source {
     /// A source of samples.
     pub fn new(shown: Arc<dyn Shown>) -> Self {
         Self(Some(shown))
+    }
+
+    /// Writes a number of this process, and what is shown under the same name.
+    pub(super) fn write_with<'v>(&self, desc: &Desc<'_>, value: impl Into<Value<'v>>, out: &mut dyn Sink) {
+        match &self.0 {
+            Some(shown) => shown.write_with(desc, value.into(), out),
+            None => single(out, desc, value),
+        }
     }
 }
 

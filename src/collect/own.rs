@@ -2,6 +2,7 @@
 
 mod process;
 
+use super::applications::Source;
 use super::{CollectError, Collector};
 use crate::host::Host;
 use crate::metric::{Desc, Histogram, Kind, Sink, Summary, Value};
@@ -11,12 +12,23 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 /// Makes the collector of this process and of the families that are registered in `registry`.
 pub fn collector(registry: Registry) -> Box<dyn Collector> {
-    Box::new(Own { process: Some(Process::new()), registry })
+    collector_with(registry, Source::default())
+}
+
+/// The same, with what applications say of their processes under the same names.
+pub fn collector_with(registry: Registry, applications: Source) -> Box<dyn Collector> {
+    Box::new(Own { process: Some(Process::new()), registry, applications })
 }
 
 /// The same without what is about the exporter itself: its process, and the requests that it answers.
 pub fn collector_of_others(registry: Registry) -> Box<dyn Collector> {
-    Box::new(Own { process: None, registry })
+    Box::new(Own { process: None, registry, applications: Source::default() })
+}
+
+/// Whether a family of numbers is one that this process shares with applications.
+pub fn is_shared(name: &str, kind: Kind) -> bool {
+    process::ALL.iter().any(|desc| desc.name == name)
+        && matches!(kind, Kind::Counter | Kind::Gauge | Kind::Untyped)
 }
 
 /// What the families about the exporter's own requests begin with: the counterpart of `promhttp_`.
@@ -25,6 +37,7 @@ const OF_REQUESTS: &str = "headroom_http_";
 struct Own {
     process: Option<Process>,
     registry: Registry,
+    applications: Source,
 }
 
 impl Collector for Own {
@@ -32,7 +45,7 @@ impl Collector for Own {
         let process = self.process.as_mut().map(Process::read).transpose()?;
         let families = self.registry.gather();
         if let Some(process) = &process {
-            process.write(out);
+            process.write(&self.applications, out);
         }
         for family in &families {
             if process.is_some() || !family.name().starts_with(OF_REQUESTS) {

@@ -390,7 +390,7 @@ fn scrape_loop(inbox: &Mutex<Inbox>, rings: &Receiver<()>, left: &AtomicBool) {
     let mut footprint = Footprint::new();
     while rung(inbox, rings) {
         while let Some((scraper, want, besides)) = lock(inbox, Inbox::begin) {
-            let mut written = pages.make(&scraper, &want, left, besides);
+            let mut written = pages.make(&scraper, &want, left, &besides);
             let mut made = Vec::new();
             loop {
                 let served = lock(inbox, |inbox| {

@@ -37,6 +37,9 @@ impl Objective {
 
 /// A number as PromQL writes it.
 pub(super) fn number(value: f64) -> String {
+    if value != 0.0 && value.abs() < 1e-6 {
+        return format!("{value:e}");
+    }
     // Sums of decimal fractions: what a float cannot hold is not to be seen.
     let text = format!("{value:.9}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -231,6 +234,20 @@ impl Service {
 mod tests {
     use super::super::tests::services;
     use super::*;
+
+    #[test]
+    fn a_number_that_is_not_nothing_is_never_written_as_nothing() {
+        for (value, want) in [
+            (0.0, "0"),
+            (1e-11, "1e-11"),
+            (-2.5e-7, "-2.5e-7"),
+            (1e-6, "0.000001"),
+            (0.1 + 0.2, "0.3"),
+            (1000.0, "1000"),
+        ] {
+            assert_eq!(number(value), want);
+        }
+    }
 
     #[test]
     fn expressions_select_what_was_said() {

@@ -44,6 +44,11 @@ pub fn device_number(_: BorrowedFd<'_>, _: &str) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Not known: other kernels count that for all sockets together.
+pub fn dropped(_: BorrowedFd<'_>) -> Option<u32> {
+    None
+}
+
 /// Refused: devices are not asked that way.
 pub fn device_socket() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())

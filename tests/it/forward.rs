@@ -5,6 +5,7 @@ use headroom::client::{Call, send_blocking};
 use hyper::Method;
 use hyper::header::HeaderValue;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,11 +28,13 @@ impl Network {
         let mut names = Vec::new();
         for machine in 1..=machines {
             let (name, end) = (format!("hr{number}-{machine}"), format!("hrv{number}-{machine}"));
-            script += &format!(
+            write!(
+                script,
                 "ip netns add {name}\nip link add {end} type veth peer name eth0 netns {name}\nip link set {end} master {bridge} up\n\
                  ip -n {name} link set lo up\nip -n {name} address add 10.213.{number}.{machine}/24 dev eth0\n\
                  ip -n {name} link set eth0 up\n"
-            );
+            )
+            .unwrap();
             names.push(name);
         }
         let network = Self { number, names };

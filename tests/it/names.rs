@@ -103,10 +103,10 @@ fn known_later() -> String {
 
 /// What is said of pages that are fetched, once one was there and one was not.
 fn of_scraping(registry: &prometheus::Registry) {
-    use headroom::apps::scrape::metrics::{Metrics, Went};
+    use headroom::apps::scrape::metrics::{Metrics, Samples, Went};
     let metrics = Metrics::new(registry).unwrap();
     metrics.tell(["a", "b"], Went { seconds: 1.0, samples: Err("timeout") });
-    metrics.tell(["a", "b"], Went { seconds: 1.0, samples: Ok((1, 1)) });
+    metrics.tell(["a", "b"], Went { seconds: 1.0, samples: Ok(Samples::default()) });
 }
 
 /// What StatsD's receiver says of itself, once something came and something was refused.
@@ -115,6 +115,7 @@ fn of_statsd(registry: &prometheus::Registry) {
     let (now, stale_after) = (std::time::Instant::now(), std::time::Duration::from_mins(5));
     let metrics = Metrics::new(registry).unwrap();
     metrics.packets("udp");
+    metrics.lost("udp");
     let mut store =
         headroom::apps::store::Store::new(headroom::apps::limits::Limits::default(), stale_after, now);
     Engine::new(&Options::default(), stale_after, metrics).packet(b"bad", &mut store, now);

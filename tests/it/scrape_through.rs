@@ -47,7 +47,7 @@ impl Application {
 fn pages_of_applications_are_on_ours_and_a_dead_one_costs_its_own_samples() {
     let (shop, other, dead, page) =
         (Application::start(), Application::start(), free_address(), free_address());
-    shop.show("200 OK", "text/plain", "# TYPE hits counter\nhits 5\ngone 1\n# TYPE t histogram\nt_bucket{le=\"1\"} 1\nt_bucket{le=\"+Inf\"} 2\nt_sum 3\nt_count 2\ngo_x 1\n");
+    shop.show("200 OK", "text/plain", "# TYPE hits counter\nhits 5\ngone 1\n# TYPE t histogram\nt_bucket{le=\"1\"} 1\nt_bucket{le=\"+Inf\"} 2\nt_sum 3\nt_count 2\ngo_x 1\nprocess_open_fds 3\n");
     let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     other.show(
         "200 OK",
@@ -88,10 +88,16 @@ fn pages_of_applications_are_on_ours_and_a_dead_one_costs_its_own_samples() {
     assert_eq!(metric(&text, &format!("t_sum{{job=\"shop\",instance=\"{}\"}}", shop.address)), 3.0);
     assert_eq!(
         metric(&text, &format!("headroom_scrape_samples_scraped{}", labels("shop", shop.address))),
-        7.0
+        8.0
     );
     let kept = format!("headroom_scrape_samples_post_metric_relabeling{}", labels("shop", shop.address));
-    assert_eq!(metric(&text, &kept), 6.0);
+    assert_eq!(metric(&text, &kept), 7.0);
+    // What an application says of its process stands with the exporter's own.
+    assert_eq!(
+        metric(&text, &format!("process_open_fds{{job=\"shop\",instance=\"{}\"}}", shop.address)),
+        3.0
+    );
+    assert!(metric(&text, "process_open_fds") > 3.0 && text.matches("# TYPE process_open_fds ").count() == 1);
     assert_eq!(metric(&text, &up("shop", shop.address)), 1.0);
     let asked = shop.heads.lock().unwrap()[0].clone();
     for part in [

@@ -28,6 +28,12 @@ const FAILURES: Desc<'static> = Desc::counter(
     &["component", "reason"],
 );
 
+const DELAYS: Desc<'static> = Desc::counter(
+    "headroom_health_delays_total",
+    "Tries of commands that had to wait because too many others ran, by component.",
+    &["component"],
+);
+
 /// The wall clock, in milliseconds since the epoch.
 pub type Clock = fn() -> i64;
 
@@ -45,6 +51,7 @@ pub(super) struct Component {
     pub(super) last_success_millis: Option<i64>,
     pub(super) failure: Option<Failure>,
     probes: u64,
+    pub(super) delays: u64,
     failures: BTreeMap<Reason, u64>,
 }
 
@@ -57,6 +64,7 @@ impl Component {
             last_success_millis: None,
             failure: None,
             probes: 0,
+            delays: 0,
             failures: Reason::of(probe).iter().map(|reason| (*reason, 0)).collect(),
         }
     }
@@ -112,6 +120,13 @@ impl Board {
         Some((before, component.state(tried.now)))
     }
 
+    /// Counts a try that has to wait for others.
+    pub(super) fn delay(&self, probe: &Probe) {
+        if let Some(component) = self.lock().get_mut(probe.component.as_str()) {
+            component.delays += 1;
+        }
+    }
+
     /// Whether nothing is watched.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
@@ -147,6 +162,9 @@ impl Board {
         each(out, &DURATION, &|c| c.duration.map(|took| Value::F64(took.as_secs_f64())));
         each(out, &LAST, &|c| c.last_success_millis.map(|at| Value::F64(seconds(at))));
         each(out, &PROBES, &|c| Some(Value::U64(c.probes)));
+        if components.iter().any(|c| !c.probe.command.is_empty()) {
+            each(out, &DELAYS, &|c| (!c.probe.command.is_empty()).then_some(Value::U64(c.delays)));
+        }
         out.family(&FAILURES);
         for component in &components {
             for (reason, count) in &component.failures {

@@ -1,6 +1,7 @@
 //! A command that says by its exit code how a component is: without a shell and without rights, ended as a whole.
 
 use super::ask::{Failure, Reason, late};
+use crate::client::apart::{Apart, Place};
 use crate::sys;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -19,15 +20,22 @@ const READS_MAX: usize = 64;
 /// Where it finds programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Runs a command to its end, or to the end of its time.
+/// Runs a command to its end, or to the end of its time. It has the place of `apart` until it is reaped: while one hangs in
+/// the kernel, no other is started.
 pub(super) async fn run(
     command: &[String],
     login: Option<(u32, u32)>,
     timeout: Duration,
+    apart: &Apart,
 ) -> Result<(), Failure> {
+    let (begun, words) = (Instant::now(), command.to_vec());
+    // To start a program takes as long as the disk does on which it is.
+    let starting = apart.run(move |place| start(&words, login, place));
+    let started = tokio::time::timeout(timeout, starting).await;
+    let Ok(started) = started else { return Err(Failure::new(Reason::Timeout, &late(timeout))) };
     let (running, mut output) =
-        start(command, login).map_err(|e| Failure::new(Reason::Start, &e.to_string()))?;
-    let (begun, mut look, mut kept) = (Instant::now(), LOOK_FIRST, Vec::new());
+        started.and_then(|started| started).map_err(|e| Failure::new(Reason::Start, &e.to_string()))?;
+    let (mut look, mut kept) = (LOOK_FIRST, Vec::new());
     while !running.has_ended() {
         if begun.elapsed() >= timeout {
             return Err(Failure::new(Reason::Timeout, &late(timeout)));
@@ -42,10 +50,10 @@ pub(super) async fn run(
         return Ok(());
     }
     let said = String::from_utf8_lossy(&kept);
-    Err(Failure::new(Reason::Exit, &format!("{status}; it said: {}", said.trim())))
+    Err(Failure::new(Reason::Exit, &status.to_string()).with_words(said.trim()))
 }
 
-fn start(command: &[String], login: Option<(u32, u32)>) -> io::Result<(Running, PipeReader)> {
+fn start(command: &[String], login: Option<(u32, u32)>, place: Place) -> io::Result<(Running, PipeReader)> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let (output, writer) = io::pipe()?;
     let flags = fcntl_getfl(&output)?;
@@ -63,17 +71,22 @@ fn start(command: &[String], login: Option<(u32, u32)>) -> io::Result<(Running, 
         .stderr(writer.try_clone()?)
         .stdout(writer);
     let child = command.spawn()?;
-    Ok((Running(Some(child)), output))
+    Ok((Running(Some((child, place))), output))
 }
 
-/// A running command. When it is dropped, for whatever reason, its whole group is killed and it is reaped.
-struct Running(Option<Child>);
+/// A running command, and its place. When it is dropped, for whatever reason, its whole group is killed and it is reaped.
+struct Running(Option<(Child, Place)>);
 
 impl Running {
     /// Whether it has ended. It is left unreaped, so that its group's number stays its own.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        match self.0.as_ref().and_then(number).map(|pid| waitid(WaitId::Pid(pid), options)) {
+        match self
+            .0
+            .as_ref()
+            .and_then(|(child, _)| number(child))
+            .map(|pid| waitid(WaitId::Pid(pid), options))
+        {
             Some(Ok(None) | Err(rustix::io::Errno::INTR)) => false,
             Some(Ok(Some(_)) | Err(_)) | None => true,
         }
@@ -81,7 +94,7 @@ impl Running {
 
     /// Ends what it left behind, and takes its status.
     fn end(mut self) -> io::Result<ExitStatus> {
-        let mut child = self.0.take().ok_or(io::ErrorKind::NotFound)?;
+        let (mut child, _place) = self.0.take().ok_or(io::ErrorKind::NotFound)?;
         kill_group(&child);
         child.wait()
     }
@@ -89,12 +102,15 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else { return };
+        let Some((mut child, place)) = self.0.take() else { return };
         kill_group(&child);
         // A process in a call of a dead disk ends only after that; nobody is to wait for it here.
         if !matches!(child.try_wait(), Ok(Some(_))) {
             let reaper = std::thread::Builder::new().name("reaper".into());
-            let _unreaped_until_our_end = reaper.spawn(move || child.wait());
+            let _unreaped_until_our_end = reaper.spawn(move || {
+                let _place = place;
+                child.wait()
+            });
         }
     }
 }
@@ -128,10 +144,14 @@ mod tests {
     use super::*;
 
     fn run(command: &[&str], timeout: Duration) -> Result<(), Failure> {
+        run_at(command, timeout, &Apart::new(1))
+    }
+
+    fn run_at(command: &[&str], timeout: Duration, apart: &Apart) -> Result<(), Failure> {
         let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let root = rustix::process::geteuid().is_root();
-        runtime.block_on(super::run(&command, root.then_some((65534, 65534)), timeout))
+        runtime.block_on(super::run(&command, root.then_some((65534, 65534)), timeout, apart))
     }
 
     const LONG: Duration = Duration::from_mins(1);
@@ -141,9 +161,9 @@ mod tests {
         assert_eq!(run(&["true"], LONG), Ok(()));
         let failed = run(&["sh", "-c", "echo disk is gone >&2; exit 3"], LONG).unwrap_err();
         assert_eq!(failed.reason, Reason::Exit);
-        assert!(failed.why.contains("exit status: 3") && failed.why.contains("disk is gone"), "{failed:?}");
+        assert_eq!((failed.why.as_str(), failed.said.as_str()), ("exit status: 3", "disk is gone"));
         let much = run(&["sh", "-c", "yes | head -c 3000000; exit 1"], LONG).unwrap_err();
-        assert!(much.reason == Reason::Exit && much.why.len() <= 200, "{much:?}");
+        assert!(much.reason == Reason::Exit && much.said.len() == 200, "{much:?}");
         assert_eq!(run(&["/nonexistent/program"], LONG).unwrap_err().reason, Reason::Start);
     }
 
@@ -164,6 +184,23 @@ mod tests {
             assert!(Instant::now() < deadline, "a child of the command still runs");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    #[test]
+    fn while_one_is_not_reaped_no_other_is_started() {
+        let apart = Apart::new(1);
+        assert_eq!(run_at(&["true"], LONG, &apart), Ok(()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let words = ["sleep".to_owned(), "1000".to_owned()];
+        let (hung, _output) =
+            runtime.block_on(apart.run(move |place| start(&words, None, place))).unwrap().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("begun");
+        let touch = format!("touch {}", file.display());
+        let failed = run_at(&["sh", "-c", &touch], Duration::from_millis(100), &apart).unwrap_err();
+        assert_eq!((failed.reason, file.exists()), (Reason::Timeout, false));
+        drop(hung);
+        assert_eq!(run_at(&["true"], LONG, &apart), Ok(()), "it was killed and reaped");
     }
 
     #[test]

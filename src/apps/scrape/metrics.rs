@@ -11,6 +11,8 @@ pub struct Metrics {
     duration: GaugeVec,
     scraped: IntGaugeVec,
     kept: IntGaugeVec,
+    refused: IntGaugeVec,
+    hidden: IntGaugeVec,
     failures: IntCounterVec,
 }
 
@@ -19,8 +21,27 @@ pub struct Metrics {
 pub struct Went {
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// How many samples the page had, and how many the rules left; or why there are none.
-    pub samples: Result<(usize, usize), &'static str>,
+    /// What became of the page's samples; or why there are none.
+    pub samples: Result<Samples, &'static str>,
+}
+
+/// What became of a page's samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Samples {
+    /// All that it had.
+    pub scraped: usize,
+    /// Those that the rules left.
+    pub kept: usize,
+    /// Series that the store refused.
+    pub refused: usize,
+    /// Series of families that were left out of the last page of ours.
+    pub hidden: usize,
+}
+
+impl Samples {
+    fn counts(self) -> [usize; 4] {
+        [self.scraped, self.kept, self.refused, self.hidden]
+    }
 }
 
 impl Metrics {
@@ -58,6 +79,14 @@ impl Metrics {
                 "headroom_scrape_samples_post_metric_relabeling",
                 "Samples on an application's page that relabelling left.",
             )?,
+            refused: gauges(
+                "headroom_scrape_series_refused",
+                "Series on an application's page that were not taken: over a limit, or of another kind than before.",
+            )?,
+            hidden: gauges(
+                "headroom_scrape_series_hidden",
+                "Series on an application's page that are not shown because others have the family's name.",
+            )?,
             failures,
         })
     }
@@ -68,26 +97,30 @@ impl Metrics {
         self.up.with_label_values(&target).set(i64::from(went.samples.is_ok()));
         self.duration.with_label_values(&target).set(went.seconds);
         match went.samples {
-            Ok((scraped, kept)) => {
-                let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-                self.scraped.with_label_values(&target).set(whole(scraped));
-                self.kept.with_label_values(&target).set(whole(kept));
+            Ok(samples) => {
+                for (gauges, count) in self.counts().into_iter().zip(samples.counts()) {
+                    gauges.with_label_values(&target).set(i64::try_from(count).unwrap_or(i64::MAX));
+                }
             }
             Err(reason) => {
                 // How many there were is not known of a page that was not taken.
-                let _absent = self.scraped.remove_label_values(&target);
-                let _absent = self.kept.remove_label_values(&target);
+                for gauges in self.counts() {
+                    let _absent = gauges.remove_label_values(&target);
+                }
                 self.failures.with_label_values(&[job, instance, reason]).inc();
             }
         }
+    }
+
+    fn counts(&self) -> [&IntGaugeVec; 4] {
+        [&self.scraped, &self.kept, &self.refused, &self.hidden]
     }
 
     /// Forgets all targets.
     pub fn reset(&self) {
         self.up.reset();
         self.duration.reset();
-        self.scraped.reset();
-        self.kept.reset();
+        self.counts().into_iter().for_each(prometheus::core::MetricVec::reset);
         self.failures.reset();
     }
 }

@@ -7,10 +7,10 @@ mod types;
 
 use super::relabel::{Labels, Relabelling};
 use crate::collect::textfile::line::{Line, Sample, any_line};
-use crate::collect::textfile::parse::count;
+use crate::collect::textfile::parse;
 use crate::metric::{Exemplar, Histogram, Kind, Summary};
 use std::collections::HashMap;
-use types::{Owner, Part, Types};
+use types::{FAMILIES_MAX, Owner, Part, Types};
 
 /// The form of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub enum PageError {
     /// There are too many samples.
     #[error("more than {0} samples (sample_limit)")]
     TooMany(usize),
+    /// Families are named without end.
+    #[error("more than {FAMILIES_MAX} families")]
+    Families,
 }
 
 /// How a page is read.
@@ -132,6 +135,9 @@ pub fn read(text: &str, reading: &Reading<'_>) -> Result<Page, PageError> {
                 continue;
             }
         }
+        if types.is_full() {
+            return Err(PageError::Families);
+        }
         if types.comment(raw, reading.form) {
             continue;
         }
@@ -201,10 +207,10 @@ impl Page {
             // NaN stands for a number that did not come; one that did is the same.
             (Number::Histogram(to), Part::Sum, _) if to.sum.is_none() => to.sum = Some(value),
             (Number::Summary(to), Part::Sum, _) if to.sum.is_nan() => to.sum = value,
-            (Number::Histogram(to), Part::Count, _) => to.count = count(value).ok()?,
-            (Number::Summary(to), Part::Count, _) => to.count = count(value).ok()?,
+            (Number::Histogram(to), Part::Count, _) => to.count = count(value)?,
+            (Number::Summary(to), Part::Count, _) => to.count = count(value)?,
             (Number::Histogram(to), Part::Bucket, Some(bound)) => {
-                to.buckets.push((bound, count(value).ok()?));
+                to.buckets.push((bound, count(value)?));
             }
             (Number::Summary(to), Part::Quantile, Some(quantile)) => to.quantiles.push((quantile, value)),
             _ => return None,
@@ -266,6 +272,11 @@ impl Page {
         }
         self.places = HashMap::new();
     }
+}
+
+/// A number of observations; a part of one cannot be shown.
+fn count(value: f64) -> Option<u64> {
+    parse::count(value).ok().filter(|_| value.fract() == 0.0)
 }
 
 impl Reading<'_> {

@@ -120,6 +120,9 @@ impl Rule {
             {
                 Err("`regex` alone for labeldrop and labelkeep")
             }
+            Action::Replace if !is_name(&filled(&self.target_label)) => {
+                Err("a `target_label` that is the name of a label, with $1 and ${name} in it")
+            }
             _ if !is_free && !self.target_label.is_empty() && !is_name(&self.target_label) => {
                 Err("a `target_label` that is the name of a label")
             }
@@ -184,6 +187,23 @@ fn put(labels: &mut Labels, name: String, value: String) {
     }
 }
 
+/// A template with a letter in place of each group.
+fn filled(template: &str) -> String {
+    let mut parts = template.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let rest = match part.strip_prefix('{').and_then(|part| part.split_once('}')) {
+            Some((name, rest)) if !name.is_empty() && name.chars().all(good) => rest,
+            _ if part.starts_with(good) => part.trim_start_matches(good),
+            _ => return String::new(),
+        };
+        out.push('_');
+        out.push_str(rest);
+    }
+    out
+}
+
 fn is_name(text: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty() && text.chars().all(good) && !text.starts_with(|c: char| c.is_ascii_digit())
@@ -223,7 +243,6 @@ mod tests {
             ("source_labels: [__name__], regex: 'up|down', action: keep", Some("a=foo,b=bar,c=baz")),
             ("regex: 'f|b', target_label: b, replacement: ''", Some("a=foo,b=bar,c=baz")),
             ("target_label: b, replacement: ''", Some("a=foo,c=baz")),
-            ("target_label: 'x-y', replacement: 'z'", Some("a=foo,b=bar,c=baz")),
             (
                 "source_labels: [a], regex: '(f).*', target_label: '${1}_x', replacement: 'z'",
                 Some("a=foo,b=bar,c=baz,f_x=z"),
@@ -258,6 +277,10 @@ mod tests {
             "action: dropequal, target_label: a, regex: b",
             "action: labeldrop, source_labels: [a], regex: b",
             "action: uppercase, target_label: 'a-b'",
+            "target_label: 'x-y', replacement: 'z'",
+            "target_label: 'x-$1'",
+            "target_label: 'x_${1'",
+            "target_label: '1x'",
             "action: keep, regex: '('",
         ] {
             let rules: Vec<Rule> = serde_yaml::from_str(&format!("[{{{rule}}}]")).unwrap();

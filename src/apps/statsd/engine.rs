@@ -67,6 +67,7 @@ impl Engine {
         (self.job, self.instance) = (options.job.clone(), options.instance.clone());
         (self.stale_after, self.set_interval) = (stale_after, options.set_interval);
         self.mapping = Arc::clone(&options.mapping);
+        self.kept.generation += 1;
         self.kept.bytes_max = usize::try_from(options.memory.as_u64()).unwrap_or(usize::MAX);
         self.metrics.rules.set(i64::try_from(self.mapping.len()).unwrap_or(i64::MAX));
         for key in &self.mapping.unused {
@@ -115,8 +116,9 @@ impl Engine {
 
     /// Shows the quantiles of what was observed.
     pub fn flush(&mut self, store: &mut Store, now: Instant) {
-        let Some(sender) = self.sender(store, now) else { return };
+        // First: where the store has no room for the application, it is not asked again at once.
         self.flushed_at = Some(now);
+        let Some(sender) = self.sender(store, now) else { return };
         self.kept.flush(|key, kept, may_grow| show(store, &sender, (key, kept), may_grow));
         self.tell();
     }
@@ -263,7 +265,7 @@ impl Taking<'_> {
                     self.note(series, Kind::Summary, || {
                         Keeping::Summary(Box::new(Window::new(options, now)))
                     })?;
-                    self.engine.kept.observe(&self.engine.key, now, (value, times));
+                    self.engine.kept.observe(&self.engine.key, now, (value, times), options);
                     Ok(())
                 }
             },
@@ -301,6 +303,9 @@ impl Taking<'_> {
         // Room for its time to live first: without it a series would stay for another time than it should.
         if series.rule.ttl.is_some() {
             self.note(series, kind, || Keeping::Nothing)?;
+        } else if self.engine.kept.has_numbers() {
+            self.write_key(series, kind);
+            self.engine.kept.outlive(&self.engine.key, self.sender.now);
         }
         let _counted = self.store.put(&self.sender, &about, point);
         Ok(())
@@ -308,16 +313,20 @@ impl Taking<'_> {
 
     /// Takes note of a series of which more is kept than its value.
     fn note(&mut self, series: &Series<'_>, kind: Kind, make: impl FnOnce() -> Keeping) -> Result<(), Wrong> {
+        self.write_key(series, kind);
         let engine = &mut *self.engine;
-        let mut labels: Vec<(&str, &str)> = series.labels.to_vec();
-        labels.sort_unstable();
-        write_key(kind, series.name, &labels, &mut engine.key);
         let when = (self.sender.now, series.rule.ttl);
         engine
             .kept
             .note(&engine.key, when, &series.rule.help, make)
             .map(|_| ())
             .map_err(|NoRoom| Wrong::Memory)
+    }
+
+    fn write_key(&mut self, series: &Series<'_>, kind: Kind) {
+        let mut labels: Vec<(&str, &str)> = series.labels.to_vec();
+        labels.sort_unstable();
+        write_key(kind, series.name, &labels, &mut self.engine.key);
     }
 }
 

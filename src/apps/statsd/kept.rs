@@ -1,5 +1,6 @@
 //! Series of which more is kept than their value: quantiles, the members of sets, and times to live of their own.
 
+use super::mapping::Summary;
 use super::quantiles::Window;
 use crate::apps::store::Labels;
 use crate::metric::Kind;
@@ -22,6 +23,8 @@ pub(super) struct Kept {
     pub(super) what: What,
     /// Whether it was observed since it was last shown.
     is_dirty: bool,
+    /// Under which mappings it was observed last.
+    generation: u64,
     bytes: usize,
 }
 
@@ -39,6 +42,10 @@ pub(super) enum What {
 pub(super) struct All {
     series: HashMap<Box<[u8]>, Kept>,
     dirty: Vec<Box<[u8]>>,
+    /// How many of them are no summaries: only these may be numbers' as well.
+    numbers: usize,
+    /// Counts the mappings that there were.
+    pub(super) generation: u64,
     bytes: usize,
     pub(super) bytes_max: usize,
     hashes: RandomState,
@@ -51,7 +58,7 @@ pub(super) struct NoRoom;
 impl All {
     pub(super) fn new(bytes_max: usize) -> Self {
         let (series, hashes) = (HashMap::new(), RandomState::new());
-        Self { series, dirty: Vec::new(), bytes: 0, bytes_max, hashes }
+        Self { series, dirty: Vec::new(), numbers: 0, generation: 0, bytes: 0, bytes_max, hashes }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -77,7 +84,9 @@ impl All {
                 return Err(NoRoom);
             }
             self.bytes += bytes;
-            let kept = Kept { seen: now, ttl, help: Arc::clone(help), what, is_dirty: false, bytes };
+            self.numbers += usize::from(what.is_number());
+            let (help, generation) = (Arc::clone(help), self.generation);
+            let kept = Kept { seen: now, ttl, help, what, is_dirty: false, generation, bytes };
             self.series.insert(key.into(), kept);
         }
         let kept = self.series.get_mut(key).ok_or(NoRoom)?;
@@ -85,11 +94,35 @@ impl All {
         Ok(kept)
     }
 
-    /// Observes a value; it shows with the next [`All::take_dirty`].
-    pub(super) fn observe(&mut self, key: &[u8], now: Instant, (value, times): (f64, u64)) {
+    /// Whether a number's series may be among them.
+    pub(super) fn has_numbers(&self) -> bool {
+        self.numbers > 0
+    }
+
+    /// Takes note of a number whose mapping gives it no time to live: one that it had is forgotten.
+    pub(super) fn outlive(&mut self, key: &[u8], now: Instant) {
+        let Some(kept) = self.series.get_mut(key) else { return };
+        if !matches!(kept.what, What::Nothing) {
+            (kept.seen, kept.ttl) = (now, None);
+        } else if let Some(kept) = self.series.remove(key) {
+            (self.bytes, self.numbers) = (self.bytes - kept.bytes, self.numbers - 1);
+        }
+    }
+
+    /// Observes a value; it shows with the next [`All::flush`]. After a reload the options may be others.
+    pub(super) fn observe(
+        &mut self,
+        key: &[u8],
+        now: Instant,
+        (value, times): (f64, u64),
+        options: &Summary,
+    ) {
         let may_grow = self.bytes < self.bytes_max;
         let Some(kept) = self.series.get_mut(key) else { return };
         if let What::Summary(window) = &mut kept.what {
+            if std::mem::replace(&mut kept.generation, self.generation) != self.generation {
+                window.fit(options, now);
+            }
             window.turn(now);
             window.observe(value, times, may_grow);
             if !std::mem::replace(&mut kept.is_dirty, true) {
@@ -104,6 +137,10 @@ impl All {
         let hash = self.hashes.hash_one(member);
         let is_full = self.bytes >= self.bytes_max;
         let Some(kept) = self.series.get_mut(key) else { return Err(NoRoom) };
+        if let What::Nothing = kept.what {
+            // A gauge with a time to live becomes a set.
+            kept.what = What::Set(HashSet::new());
+        }
         if let What::Set(members) = &mut kept.what {
             if is_full && !members.contains(&hash) {
                 return Err(NoRoom);
@@ -128,22 +165,30 @@ impl All {
             kept.measure(&key, &mut self.bytes);
             if !stays && let Some(kept) = self.series.remove(&key) {
                 self.bytes -= kept.bytes;
+                self.numbers -= usize::from(kept.what.is_number());
             }
         }
     }
 
     /// Goes through all series; those that `stays` says no to are forgotten.
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&[u8], &mut Kept) -> bool) {
-        let bytes = &mut self.bytes;
+        let (bytes, numbers) = (&mut self.bytes, &mut self.numbers);
         self.series.retain(|key, kept| {
             let stays = stays(key, kept);
             kept.measure(key, bytes);
             if !stays {
                 *bytes -= kept.bytes;
+                *numbers -= usize::from(kept.what.is_number());
             }
             stays
         });
         self.dirty.retain(|key| self.series.contains_key(key));
+    }
+}
+
+impl What {
+    fn is_number(&self) -> bool {
+        !matches!(self, Self::Summary(_))
     }
 }
 

@@ -6,8 +6,10 @@ use std::borrow::Cow;
 
 /// The most tags of a line: each is compared with those before.
 const TAGS_MAX: usize = 256;
-/// The most parts of a sample, as in statsd_exporter.
-const PARTS_MAX: usize = 6;
+/// The most parts of a sample: those of statsd_exporter, and what newer clients of DogStatsD add.
+const PARTS_MAX: usize = 9;
+/// The most that one sample may stand for.
+const WEIGHT_MAX: f64 = 1e6;
 
 /// What a sample does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,6 +131,7 @@ fn parts(name: &str, rest: &str, forms: &[Tags], to: &mut impl Take) -> Result<(
     let mut labels = Labels::new();
     let name = name_and_tags(name, forms, &mut labels, to)?;
     let is_tagged_behind = rest.contains("|#");
+    let is_one = is_tagged_behind || has_fields(rest);
     if is_tagged_behind && !labels.is_empty() {
         return Err(Wrong::MixedTags);
     }
@@ -142,7 +145,7 @@ fn parts(name: &str, rest: &str, forms: &[Tags], to: &mut impl Take) -> Result<(
         for value in values.split(':') {
             sample(&name, (value, behind), &mut labels, (forms, to));
         }
-    } else if is_tagged_behind {
+    } else if is_one {
         sample(&name, (values, behind), &mut labels, (forms, to));
     } else {
         for one in rest.split(':') {
@@ -153,6 +156,20 @@ fn parts(name: &str, rest: &str, forms: &[Tags], to: &mut impl Take) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether there are parts of DogStatsD, as `c:` and `e:`, behind value and type: then a colon begins no other sample. The
+/// first part with a colon says so.
+fn has_fields(rest: &str) -> bool {
+    let mut parts = rest.split('|').skip(1);
+    let kind_is_plain = parts.next().is_some_and(|kind| !kind.contains(':'));
+    kind_is_plain && parts.find(|part| part.contains(':')).is_some_and(is_field)
+}
+
+/// A part that letters and a colon begin.
+fn is_field(part: &str) -> bool {
+    part.split_once(':')
+        .is_some_and(|(name, _)| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphabetic()))
 }
 
 /// The name without the tags that stand in it, or behind it.
@@ -252,18 +269,19 @@ fn what<'l>(
                     1.0
                 }
                 Ok(0.0) => 1.0,
-                Ok(rate) if rate > 0.0 && rate.is_finite() => rate,
+                Ok(rate) if rate >= 1.0 / WEIGHT_MAX && rate.is_finite() => rate,
                 Ok(_) => return Err(Wrong::Factor),
             };
         } else if let Some(list) = part.strip_prefix('#') {
             if forms.contains(&Tags::Dogstatsd) {
                 tags(list, ':', labels, to)?;
             }
-        } else if let Some(container) = part.strip_prefix('c') {
-            let id = container.strip_prefix(':').filter(|id| !id.is_empty()).ok_or(Wrong::Container)?;
+        } else if let Some(id) = part.strip_prefix("c:") {
+            let id = Some(id).filter(|id| !id.is_empty()).ok_or(Wrong::Container)?;
             put(labels, Cow::Borrowed("container_id"), id)?;
-        } else if !part.starts_with('T') {
-            // `T` is the time of a sample, which only samples that somebody else aggregated have.
+        } else if !part.starts_with('T') && !is_field(part) {
+            // `T` is the time of a sample, which only samples that somebody else aggregated have; what other letters say
+            // (`e:` where it came from, `card:` how exactly) changes nothing of it.
             return Err(Wrong::Factor);
         }
     }
@@ -333,6 +351,10 @@ mod tests {
             ("a:1|c|@0.5|#x:a:b", "a{x=a:b} Count(2.0)"),
             ("a:1|c|#x:1|c:ci-1|T1656581400", "a{x=1,container_id=ci-1} Count(1.0)"),
             ("a,x=1,x=2:1|c", "a{x=2} Count(1.0)"),
+            ("a:1|c|@0.5|#x:1|c:ci-1|e:it-false,cn-b|card:low", "a{x=1,container_id=ci-1} Count(2.0)"),
+            ("a:1|c|c:ci-1|T1", "a{container_id=ci-1} Count(1.0)"),
+            ("a:1|g|e:it-false", "a{} Gauge(1.0)"),
+            ("a:2|h|@0.000001", "a{} Observe(2.0, 1000000)"),
             ("a#x=1:1|c", "a{x=1} Count(1.0)"),
             ("a[x=1].b:1|c", "a.b{x=1} Count(1.0)"),
             ("a:Inf|g", "a{} Gauge(inf)"),
@@ -348,6 +370,9 @@ mod tests {
             seen("a:1|c:2|g:3|ms").samples,
             ["a{} Count(1.0)", "a{} Gauge(2.0)", "a{} Observe(0.003, 1)"]
         );
+        let counts = ["a{} Count(10.0)", "a{} Count(2.0)", "a{} Count(3.0)"];
+        assert_eq!(seen("a:1|c|@0.1:2|c:3|c").samples, counts);
+        assert_eq!(seen("a:10|c:2|c:3|c").samples, counts);
         let packed = seen("a:1:2:x:3|d|#t:1");
         assert_eq!(packed.samples.len(), 3);
         assert_eq!(
@@ -365,11 +390,13 @@ mod tests {
             ("a,x=1:1|c|#y:1", "mixed_tagging_styles"),
             ("a:1:2|c", "invalid_extended_aggregate_type"),
             ("a:1|c|", "malformed_component"),
-            ("a:1|c|@1|@1|@1|@1|@1", "malformed_component"),
+            ("a:1|c|@1|@1|@1|@1|@1|@1|@1|@1", "malformed_component"),
             ("a:x|c", "malformed_value"),
             ("a:1e999|g", "malformed_value"),
             ("a:1|x", "illegal_event"),
             ("a:1|c|@-1", "invalid_sample_factor"),
+            ("a:1|h|@1e-30", "invalid_sample_factor"),
+            ("a:1|c|@0.0000009", "invalid_sample_factor"),
             ("a:1|c|@nan", "invalid_sample_factor"),
             ("a:1|c|what", "invalid_sample_factor"),
             ("a:1|c|#x:1|c:", "malformed_container_id"),

@@ -2,20 +2,24 @@
 
 use super::Options;
 use super::engine::{Engine, PACKET_BYTES_MAX};
+use super::metrics::Metrics;
 use crate::apps::Applications;
 use crate::serve::addresses::Addresses;
 use crate::serve::local::{Access, Local};
+use crate::sys;
 use prometheus::IntCounter;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::sync::watch;
 
-/// So many datagrams are taken at once, before others may use the thread.
+/// So many datagrams are taken at once, before others may use the thread; and so many bytes, but for the last of them.
 const BATCH: usize = 200;
+const BATCH_BYTES: usize = 64 << 10;
 /// The time between two looks at what time brings.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -42,13 +46,16 @@ impl Sockets {
         for address in options.udp.iter().flat_map(Addresses::iter) {
             let socket = UdpSocket::bind(address).await;
             let error = |source| BindError { on: address.to_string(), key: "udp", source };
-            out.udp.push(socket.map_err(error)?);
+            let socket = socket.map_err(error)?;
+            widen(&socket, options).map_err(error)?;
+            out.udp.push(socket);
         }
         if let Some(path) = &options.unix {
             let error = |source| BindError { on: path.display().to_string(), key: "unix", source };
             let access = Access { mode: options.mode().unwrap_or(0o660), user: None, group: None };
             let file = Local::bind_datagrams(path, access).map_err(error)?;
             let socket = file.datagrams().try_clone().and_then(UnixDatagram::from_std).map_err(error)?;
+            widen(&socket, options).map_err(error)?;
             out.unix = Some((socket, file, path.clone()));
         }
         Ok(out)
@@ -58,6 +65,13 @@ impl Sockets {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.udp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
+}
+
+/// Gives a socket the buffer that is wanted; the kernel has a limit of its own (net.core.rmem_max), and says nothing of it.
+fn widen(socket: impl AsFd, options: &Options) -> io::Result<()> {
+    let Some(bytes) = options.receive_buffer else { return Ok(()) };
+    let bytes = usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX);
+    Ok(rustix::net::sockopt::set_socket_recv_buffer_size(socket, bytes)?)
 }
 
 /// The engine with its store, for all sockets.
@@ -93,14 +107,14 @@ impl Statsd {
             if let Ok(address) = socket.local_addr() {
                 tracing::info!(listener = "statsd", %address, "listening");
             }
-            let packets = self.lock().metrics().packets("udp");
-            out.push(tokio::spawn(self.clone().empty(Socket::Udp(socket), packets, stopped.clone())));
+            let counts = Counts::new(self.lock().metrics(), "udp");
+            out.push(tokio::spawn(self.clone().empty(Socket::Udp(socket), counts, stopped.clone())));
         }
         if let Some((socket, file, path)) = sockets.unix {
             tracing::info!(listener = "statsd", path = %path.display(), "listening");
-            let packets = self.lock().metrics().packets("unixgram");
+            let counts = Counts::new(self.lock().metrics(), "unixgram");
             let socket = Socket::Unix(socket, file);
-            out.push(tokio::spawn(self.clone().empty(socket, packets, stopped.clone())));
+            out.push(tokio::spawn(self.clone().empty(socket, counts, stopped.clone())));
         }
         out
     }
@@ -112,7 +126,7 @@ impl Statsd {
         }
     }
 
-    async fn empty(self, socket: Socket, packets: IntCounter, mut stopped: watch::Receiver<bool>) {
+    async fn empty(self, socket: Socket, mut counts: Counts, mut stopped: watch::Receiver<bool>) {
         let mut buffer = vec![0; PACKET_BYTES_MAX + 1];
         loop {
             let flush_at = self.lock().flush_at(Instant::now());
@@ -130,23 +144,50 @@ impl Statsd {
                     return;
                 }
             }
-            self.batch(&socket, &packets, &mut buffer);
+            self.batch(&socket, &counts, &mut buffer);
+            counts.lose(sys::dropped(socket.as_fd()));
             // A flood must not keep the pages waiting.
             tokio::task::yield_now().await;
         }
     }
 
     /// Takes what is there, but no more than a batch.
-    fn batch(&self, socket: &Socket, packets: &IntCounter, buffer: &mut [u8]) {
+    fn batch(&self, socket: &Socket, counts: &Counts, buffer: &mut [u8]) {
         let now = Instant::now();
         let (mut engine, mut store) = (self.lock(), self.applications.lock());
+        let mut bytes = 0;
         for _ in 0..BATCH {
             let Ok(length) = socket.try_recv(buffer) else { break };
-            packets.inc();
+            counts.packets.inc();
             engine.packet(buffer.get(..length).unwrap_or_default(), &mut store, now);
+            bytes += length;
+            if bytes >= BATCH_BYTES {
+                break;
+            }
         }
         if engine.flush_at(now).is_some_and(|at| at <= now) {
             engine.flush(&mut store, now);
+        }
+    }
+}
+
+/// What is counted of a socket.
+struct Counts {
+    packets: IntCounter,
+    lost: IntCounter,
+    lost_before: u32,
+}
+
+impl Counts {
+    fn new(metrics: &Metrics, transport: &str) -> Self {
+        Self { packets: metrics.packets(transport), lost: metrics.lost(transport), lost_before: 0 }
+    }
+
+    /// Takes the kernel's count, which begins again behind its largest number.
+    fn lose(&mut self, count: Option<u32>) {
+        if let Some(count) = count {
+            self.lost.inc_by(count.wrapping_sub(self.lost_before).into());
+            self.lost_before = count;
         }
     }
 }
@@ -168,10 +209,63 @@ impl Socket {
         }
     }
 
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Udp(socket) => socket.try_recv(buffer),
             Self::Unix(socket, _) => socket.try_recv(buffer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apps;
+    use prometheus::Registry;
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_and_what_the_kernel_drops_is_counted() {
+        let options = Options {
+            udp: Some(serde_yaml::from_str("'127.0.0.1:0'").unwrap()),
+            receive_buffer: Some(bytesize::ByteSize::kib(400)),
+            ..Options::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let sockets = Sockets::bind(&options).await.unwrap();
+            let to = sockets.addresses()[0];
+            let size = rustix::net::sockopt::socket_recv_buffer_size(&sockets.udp[0]).unwrap();
+            // The kernel doubles it, up to a limit that some machines have below.
+            assert!(size >= 200 << 10, "{size}");
+            let metrics = Metrics::new(&Registry::new()).unwrap();
+            let engine = Engine::new(&options, Duration::from_mins(5), metrics.clone());
+            let statsd = Statsd::new(engine, apps::Applications::new(&apps::Options::default()));
+            let from = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let sent: u64 = 64;
+            (0..sent).for_each(|_| assert!(from.send_to(&vec![b'\n'; 60_000], to).is_ok()));
+            let socket = Socket::Udp(sockets.udp.into_iter().next().unwrap());
+            let mut counts = Counts::new(&metrics, "udp");
+            let mut buffer = vec![0; PACKET_BYTES_MAX + 1];
+            socket.readable().await.unwrap();
+            statsd.batch(&socket, &counts, &mut buffer);
+            assert_eq!(counts.packets.get(), 2, "more than 64 KiB with the second");
+            for _ in 0..sent {
+                statsd.batch(&socket, &counts, &mut buffer);
+            }
+            counts.lose(sys::dropped(socket.as_fd()));
+            assert!(counts.lost.get() > 0);
+            assert_eq!(counts.packets.get() + counts.lost.get(), sent);
+            counts.lose(None);
+            counts.lost_before = u32::MAX;
+            counts.lose(Some(1));
+            assert_eq!(counts.packets.get() + counts.lost.get(), sent + 2, "it began again");
+        });
     }
 }

@@ -7,6 +7,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 #[derive(Clone, Debug)]
 pub struct Metrics {
     packets: IntCounterVec,
+    lost: IntCounterVec,
     pub(super) lines: IntCounter,
     pub(super) mapped: IntCounter,
     pub(super) unmapped: IntCounter,
@@ -41,6 +42,11 @@ impl Metrics {
             "Datagrams of StatsD that came, by transport.",
             &["transport"],
         )?;
+        let lost = counters(
+            "headroom_statsd_packets_lost_total",
+            "Datagrams of StatsD that the kernel dropped because they came faster than they were read, by transport.",
+            &["transport"],
+        )?;
         let refused = counters(
             "headroom_statsd_refused_total",
             "Lines, samples and tags of StatsD that were not taken, by reason.",
@@ -49,6 +55,7 @@ impl Metrics {
         let with = |result: &str| samples.with_label_values(&[result]);
         Ok(Self {
             packets,
+            lost,
             lines,
             mapped: with("mapped"),
             unmapped: with("unmapped"),
@@ -65,6 +72,11 @@ impl Metrics {
     /// The counter of a transport's datagrams.
     pub fn packets(&self, transport: &str) -> IntCounter {
         self.packets.with_label_values(&[transport])
+    }
+
+    /// The counter of those that the kernel dropped.
+    pub fn lost(&self, transport: &str) -> IntCounter {
+        self.lost.with_label_values(&[transport])
     }
 
     #[cfg(test)]

@@ -33,7 +33,11 @@ struct Sketch {
 
 impl Sketch {
     fn observe(&mut self, value: f64, times: f64, targets: &[(f64, f64)], may_grow: bool) {
-        self.buffer.push((value, times));
+        // The first of several stands by itself: a rank among them is not one of the value below.
+        self.buffer.push((value, 1.0));
+        if times > 1.0 {
+            self.buffer.push((value, times - 1.0));
+        }
         if self.buffer.len() >= BUFFER_MAX || (!may_grow && self.buffer.len() >= POINTS_MIN) {
             self.merge(targets, may_grow);
         }
@@ -54,7 +58,7 @@ impl Sketch {
 
     fn merge(&mut self, targets: &[(f64, f64)], may_grow: bool) {
         let most = if may_grow { POINTS_MAX } else { self.points.len().max(POINTS_MIN) };
-        self.buffer.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        self.buffer.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let mut fresh = self.buffer.drain(..).peekable();
         let mut merged: Vec<Point> = Vec::with_capacity(self.points.len() + fresh.len());
         let (mut rank, mut old) = (0.0, self.points.iter().copied().peekable());
@@ -184,7 +188,7 @@ pub(super) struct Window {
     oldest: usize,
     step: Duration,
     next_at: Instant,
-    targets: Box<[(f64, f64)]>,
+    options: Summary,
     /// The sum and the count of all that was ever observed.
     pub(super) sum: f64,
     pub(super) count: u64,
@@ -194,8 +198,15 @@ impl Window {
     pub(super) fn new(options: &Summary, now: Instant) -> Self {
         let step = options.max_age / options.age_buckets.max(1);
         let sketches = (0..options.age_buckets.max(1)).map(|_| Sketch::default()).collect();
-        let targets = options.quantiles.clone().into();
-        Self { sketches, oldest: 0, step, next_at: now + step, targets, sum: 0.0, count: 0 }
+        let options = options.clone();
+        Self { sketches, oldest: 0, step, next_at: now + step, options, sum: 0.0, count: 0 }
+    }
+
+    /// Begins anew with other options, if they are others; sum and count go on.
+    pub(super) fn fit(&mut self, options: &Summary, now: Instant) {
+        if self.options != *options {
+            *self = Self { sum: self.sum, count: self.count, ..Self::new(options, now) };
+        }
     }
 
     /// Forgets what is too old; whether anything was.
@@ -223,19 +234,19 @@ impl Window {
         self.sum += value * times as f64;
         self.count = self.count.saturating_add(times);
         for sketch in &mut self.sketches {
-            sketch.observe(value, times as f64, &self.targets, may_grow);
+            sketch.observe(value, times as f64, &self.options.quantiles, may_grow);
         }
     }
 
     /// Each quantile with its value; NaN if nothing was observed lately, as in Prometheus's clients.
     pub(super) fn quantiles(&mut self, may_grow: bool) -> Vec<(f64, f64)> {
-        let targets = &self.targets;
+        let targets = &self.options.quantiles;
         self.sketches.get_mut(self.oldest).map(|s| s.values(targets, may_grow)).unwrap_or_default()
     }
 
     pub(super) fn bytes(&self) -> usize {
         let sketches: usize = self.sketches.iter().map(|s| size_of::<Sketch>() + s.bytes()).sum();
-        size_of::<Self>() + sketches + 16 * self.targets.len()
+        size_of::<Self>() + sketches + 16 * self.options.quantiles.capacity()
     }
 }
 
@@ -281,6 +292,36 @@ mod tests {
         window.observe(2.0, 9, true);
         assert_eq!(window.quantiles(true), [(0.5, 2.0), (0.9, 2.0), (0.99, 2.0)]);
         assert_eq!((window.sum, window.count), (19.0, 10));
+    }
+
+    #[test]
+    fn many_observations_of_different_weights_are_within_the_error() {
+        // (value, weight) in this order; each quantile is to be the value of some rank within its error.
+        let mixed = |i: u64| (((i * 7919) % 500) as f64, [1, 1, 7, 1, 40, 1000][(i % 6) as usize]);
+        let rare: Vec<(f64, u64)> = (0..70).map(|_| (1.0, 1)).chain([(10_000.0, 1000)]).collect();
+        let early = [(5.0, 300)].into_iter().chain((0..100).map(|i| (f64::from(i), 1)));
+        for all in [rare, (0..500).map(mixed).collect(), early.collect()] {
+            let mut window = Window::new(&options(), Instant::now());
+            for (value, times) in &all {
+                window.observe(*value, *times, true);
+            }
+            let mut sorted = all.clone();
+            sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let count: u64 = all.iter().map(|(_, times)| times).sum();
+            for ((quantile, got), (_, error)) in window.quantiles(true).into_iter().zip(TARGETS) {
+                // The share of observations that are below the value, and that are not above it.
+                let share = |within: &dyn Fn(f64) -> bool| {
+                    let ranks = sorted.iter().filter(|(value, _)| within(*value)).map(|(_, times)| times);
+                    ranks.sum::<u64>() as f64 / count as f64
+                };
+                let (below, up_to) = (share(&|value| value < got), share(&|value| value <= got));
+                let slack = error + 1.0 / count as f64;
+                assert!(
+                    below <= quantile + slack && up_to >= quantile - slack,
+                    "{quantile}: {got}, {below} to {up_to}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -7,10 +7,7 @@ impl Store {
     /// Takes a series as seen, without a value: its sender knows that it is still there. Whether it is held.
     pub fn touch(&mut self, sender: &Sender, about: &About<'_>, labels: &Labels<'_>) -> bool {
         let now_millis = self.millis(sender.now);
-        let Some(family) = self.families.get_mut(about.name).filter(|family| family.kind == about.kind)
-        else {
-            return false;
-        };
+        let Some(family) = self.families.get_mut(about.name, about.kind) else { return false };
         let Ok(key) = Key::new(about.kind, Some(family), labels, &self.limits) else { return false };
         let mut bytes = Vec::new();
         key.write(sender.application, &mut bytes);

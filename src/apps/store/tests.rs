@@ -181,6 +181,53 @@ fn a_family_that_another_collector_has_is_left_out() {
 }
 
 #[test]
+fn nobody_takes_a_name_from_others_by_another_kind() {
+    let mut bench = Bench::new(Limits::default());
+    bench.put("first", "x", Kind::Counter, &Point::new(&[("a", "1")], Value::U64(1))).unwrap();
+    bench.put("first", "x", Kind::Counter, &Point::new(&[("c", "1")], Value::U64(1))).unwrap();
+    bench.gauge("second", "x", &[("b", "2"), ("a", "3")], 2.0).unwrap();
+    assert_eq!(bench.gauge("first", "x", &[("z", "1")], 1.0), Err(Refusal::Kind), "one kind for each");
+    let summary = crate::metric::Summary { count: 1, ..Default::default() };
+    bench.put("third", "x", Kind::Summary, &Point::new(&[], Value::Summary(&summary))).unwrap();
+    let page = bench.page_in(Scheme::Underscores);
+    assert_eq!(page.matches("# TYPE x ").count(), 1, "{page}");
+    for line in [
+        "# TYPE x untyped",
+        "x{job=\"first\",instance=\"i\",a=\"1\"} 1",
+        "x{job=\"first\",instance=\"i\",c=\"1\"} 1",
+        "x{job=\"second\",instance=\"i\",a=\"3\",b=\"2\"} 2",
+        "headroom_apps_families_hidden 1",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} is not in\n{page}");
+    }
+    assert!(!page.contains("third"), "what cannot be one with most of them is left out: {page}");
+    assert!(bench.store.hides("x", Kind::Summary) && !bench.store.hides("x", Kind::Gauge));
+    bench.now += STALE + Duration::from_secs(1);
+    bench.gauge("first", "x", &[], 1.0).unwrap();
+    assert!(bench.page_in(Scheme::Underscores).contains("# TYPE x gauge\n"), "nobody else has it any more");
+}
+
+#[test]
+fn what_applications_say_of_their_processes_stands_with_this_ones() {
+    let mut bench = Bench::new(Limits::default());
+    let resident = Desc::gauge("process_resident_memory_bytes", "R.", &[]);
+    bench.gauge("a", resident.name, &[("x", "y")], 5.0).unwrap();
+    bench.put("b", resident.name, Kind::Untyped, &Point::new(&[], Value::F64(6.0))).unwrap();
+    let mut out = TextEncoder::default();
+    bench.store.write_with(bench.now, (&resident, Value::U64(7)), &mut out);
+    bench.store.write_with(bench.now, (&Desc::gauge("process_open_fds", "O.", &[]), Value::U64(8)), &mut out);
+    bench.store.write(bench.now, &mut out);
+    let page = String::from_utf8(out.page().to_vec()).unwrap();
+    let want = "# HELP process_resident_memory_bytes R.\n# TYPE process_resident_memory_bytes gauge\n\
+        process_resident_memory_bytes 7\n\
+        process_resident_memory_bytes{job=\"a\",instance=\"i\",x=\"y\"} 5\n\
+        process_resident_memory_bytes{job=\"b\",instance=\"i\"} 6\n";
+    assert!(page.starts_with(want), "{page}");
+    assert!(page.contains("\nprocess_open_fds 8\n") && page.contains("families_hidden 0\n"), "{page}");
+    assert_eq!(page.matches("process_resident_memory_bytes{").count(), 2, "{page}");
+}
+
+#[test]
 fn a_gauge_and_a_counter_that_are_one_family_to_openmetrics_are_not_both_there() {
     use crate::encode::openmetrics::OpenMetricsEncoder;
     let mut bench = Bench::new(Limits::default());
@@ -433,7 +480,7 @@ proptest! {
         }
         // Each application is charged for its series and for what it was the first to send, and no other is.
         let mut charged: HashMap<u32, usize> = HashMap::new();
-        for (name, family) in &bench.store.families {
+        for (name, family) in bench.store.families.iter() {
             for (key, series) in &family.series {
                 *charged.entry(u32::from_be_bytes(key[..4].try_into().unwrap())).or_default() += series.bytes;
             }
@@ -447,7 +494,7 @@ proptest! {
         let all = charged.values().sum::<usize>() + bench.store.applications.values().map(own).sum::<usize>();
         prop_assert_eq!(all, bench.store.bytes);
         // What is counted is what is there.
-        let all = || bench.store.families.values().flat_map(|family| family.series.values());
+        let all = || bench.store.families.iter().flat_map(|(_, family)| family.series.values());
         prop_assert_eq!(all().map(|s| s.held.series()).sum::<usize>(), bench.store.series);
         bench.now += STALE * 2;
         bench.page();

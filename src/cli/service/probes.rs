@@ -16,6 +16,6 @@ impl Service {
     /// Asks these components from now on, and no others. What is known of those that did not change stays.
     pub(super) fn probe(&mut self, probes: Vec<Ready>) {
         self.health.show(&self.config.applications.probes);
-        self.prober = Prober::start(probes, &self.health, now_millis);
+        self.prober = Prober::start(probes, &self.health, self.names.clone(), now_millis);
     }
 }

@@ -65,7 +65,7 @@ impl Service {
         let targets = &self.config.applications.scrape;
         if !targets.is_empty() {
             let metrics = ScrapeMetrics::new(&self.registry)?;
-            self.scraping = Some(Scraping::start(targets, applications.clone(), metrics));
+            self.scraping = Some(Scraping::start(targets, applications.clone(), metrics, self.names.clone()));
         }
         let Receivers { grpc, http, token, statsd } = receivers;
         if let Some(sockets) = statsd {

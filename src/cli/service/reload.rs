@@ -39,6 +39,10 @@ pub(super) fn only_at_start(old: &Config, new: &Config) -> impl Iterator<Item = 
         ("applications.otlp", old.applications.otlp != new.applications.otlp),
         ("applications.statsd.udp", old.applications.statsd.udp != new.applications.statsd.udp),
         ("applications.statsd.unix", old.applications.statsd.unix != new.applications.statsd.unix),
+        (
+            "applications.statsd.receive_buffer",
+            old.applications.statsd.receive_buffer != new.applications.statsd.receive_buffer,
+        ),
         // Other targets are taken; the first ones are not.
         ("applications.scrape", old.applications.scrape.is_empty() && !new.applications.scrape.is_empty()),
         ("optimizer.listen", o.listen != p.listen),

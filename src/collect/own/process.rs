@@ -1,8 +1,9 @@
 //! The process that runs: its time, memory and files, under the names that all client libraries use.
 
+use crate::collect::applications::Source;
 use crate::host::proc::{self, OpenFiles, Stat};
 use crate::host::{Host, HostError, Kept, Tree};
-use crate::metric::{Desc, Sink, single};
+use crate::metric::{Desc, Sink};
 
 const CPU: Desc<'static> =
     Desc::counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", &[]);
@@ -20,6 +21,9 @@ const RESIDENT: Desc<'static> =
     Desc::gauge("process_resident_memory_bytes", "Resident memory size in bytes.", &[]);
 const START: Desc<'static> =
     Desc::gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", &[]);
+
+/// All of them.
+pub(super) const ALL: [Desc<'static>; 7] = [CPU, OPEN_FDS, MAX_FDS, VIRTUAL, VIRTUAL_MAX, RESIDENT, START];
 
 /// Reads /proc/self: the real one, for the host's, mounted elsewhere, may be of another name space.
 pub(super) struct Process {
@@ -63,23 +67,23 @@ impl Process {
 }
 
 impl Reading {
-    pub(super) fn write(&self, out: &mut dyn Sink) {
+    pub(super) fn write(&self, with: &Source, out: &mut dyn Sink) {
         let ticks = proc::clock_ticks_per_second() as f64;
         if let Some(stat) = &self.stat {
-            single(out, &CPU, (stat.user_ticks + stat.system_ticks) as f64 / ticks);
-            single(out, &VIRTUAL, stat.virtual_bytes);
+            with.write_with(&CPU, (stat.user_ticks + stat.system_ticks) as f64 / ticks, out);
+            with.write_with(&VIRTUAL, stat.virtual_bytes, out);
             // Without a limit all client libraries say the largest number there is.
-            single(out, &VIRTUAL_MAX, self.max_virtual_bytes);
-            single(out, &RESIDENT, stat.resident_bytes);
+            with.write_with(&VIRTUAL_MAX, self.max_virtual_bytes, out);
+            with.write_with(&RESIDENT, stat.resident_bytes, out);
             if let Some(boot) = self.boot_seconds {
-                single(out, &START, boot as f64 + stat.start_ticks as f64 / ticks);
+                with.write_with(&START, boot as f64 + stat.start_ticks as f64 / ticks, out);
             }
         }
         if let Some(count) = self.open_fds {
-            single(out, &OPEN_FDS, count);
+            with.write_with(&OPEN_FDS, count, out);
         }
         if let Some(count) = self.max_fds {
-            single(out, &MAX_FDS, count);
+            with.write_with(&MAX_FDS, count, out);
         }
     }
 }

@@ -53,16 +53,19 @@ pub(crate) const BLANK: [char; 2] = [' ', '\t'];
 
 fn comment(text: &str) -> Result<Line<'_>, Wrong> {
     let (word, rest) = text.split_once(BLANK).unwrap_or((text, ""));
+    if !matches!(word, "HELP" | "TYPE") {
+        return Ok(Line::Nothing);
+    }
     let (name, rest) = any_name(rest.trim_start_matches(BLANK), true)?;
     let behind = rest.strip_prefix(BLANK);
     let is_name = !name.is_empty() && (behind.is_some() || rest.is_empty());
     let rest = behind.unwrap_or_default();
     match word {
-        "HELP" | "TYPE" if !is_name => Err("the name of a family behind HELP or TYPE"),
+        _ if !is_name => Err("the name of a family behind HELP or TYPE"),
         // A help without a text says nothing.
         "HELP" if rest.is_empty() && !text.ends_with(BLANK) => Ok(Line::Nothing),
         "HELP" => Ok(Line::Help(name, unescaped(rest.trim_start_matches(BLANK), false)?)),
-        "TYPE" => {
+        _ => {
             let kind = match rest.trim_matches(BLANK).to_ascii_lowercase().as_str() {
                 "counter" => Kind::Counter,
                 "gauge" => Kind::Gauge,
@@ -73,7 +76,6 @@ fn comment(text: &str) -> Result<Line<'_>, Wrong> {
             };
             Ok(Line::Type(name, kind))
         }
-        _ => Ok(Line::Nothing),
     }
 }
 

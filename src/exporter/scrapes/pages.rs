@@ -34,7 +34,7 @@ impl Pages {
         scraper: &Scraper,
         want: &Want,
         left: &AtomicBool,
-        besides: Besides,
+        besides: &Besides,
     ) -> Written<'_> {
         let Self { encoders, compressor } = self;
         let at = encoders.iter().position(|(syntax, _)| *syntax == want.syntax);

@@ -123,6 +123,25 @@ fn what_is_no_page_is_told_with_its_line() {
     let text = "# TYPE h histogram\nh_bucket 1\nh_bucket{le=\"x\"} 1\nh_count -1\nh 1\na 1\na 2\n";
     let page = page(text, Form::Text, "[]").unwrap();
     assert_eq!((page.odd, page.kept), (4, 6), "numbers that make no sense cost themselves");
+    let parts = "# TYPE h histogram\nh_bucket{le=\"1\"} 0.5\nh_bucket{le=\"+Inf\"} 1e3\nh_count 1000.5\n";
+    let page = super::tests::page(parts, Form::Text, "[]").unwrap();
+    assert_eq!((page.odd, &*shown(&page)[0]), (2, "Histogram h{} [(inf, 1000)] NaN 1000"));
+}
+
+#[test]
+fn a_remark_may_be_of_any_letters() {
+    let text = "# from \"C:\\temp\" and more\n# \"open\n#\n# HELP a x\na 1\n";
+    assert_eq!(shown(&page(text, Form::Text, "[]").unwrap()), ["Untyped a{} 1"]);
+}
+
+#[test]
+fn families_without_samples_are_bounded_and_so_is_a_help() {
+    let types =
+        |count: usize| (0..count).map(|i| format!("# TYPE n{i} gauge\n")).collect::<Vec<_>>().concat();
+    assert!(page(&types(FAMILIES_MAX), Form::Text, "[]").is_ok());
+    assert_eq!(page(&types(FAMILIES_MAX + 2), Form::Text, "[]").unwrap_err(), PageError::Families);
+    let long = page(&format!("# HELP a {}\na 1\n", "é".repeat(100_000)), Form::Text, "[]").unwrap();
+    assert_eq!(long.families[0].help.len(), 1024);
 }
 
 #[test]

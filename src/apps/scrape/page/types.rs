@@ -5,6 +5,11 @@ use crate::metric::Kind;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+/// The most families of a page, with samples or without.
+pub(super) const FAMILIES_MAX: usize = 20_000;
+/// What is kept of a help: the store shows no more.
+const HELP_BYTES_MAX: usize = 1024;
+
 /// Which of a family's numbers a sample holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -36,7 +41,13 @@ pub(super) struct Types(HashMap<String, Type>);
 
 impl Types {
     pub(super) fn help(&mut self, name: &str, help: &str) {
+        let help = help.get(..help.floor_char_boundary(HELP_BYTES_MAX)).unwrap_or(help);
         help.clone_into(&mut self.0.entry(name.to_owned()).or_default().help);
+    }
+
+    /// Whether there are more than a page may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() > FAMILIES_MAX
     }
 
     pub(super) fn kind(&mut self, name: &str, kind: Kind) {

@@ -82,7 +82,7 @@ fn bad_lines_are_counted_and_harm_no_others() {
         ("malformed_value", 1.0),
     ];
     assert_eq!(rig.refused(), want.map(|(reason, count)| (reason.to_owned(), count)));
-    // Another kind under the same name is the store's to refuse.
+    // Another kind under the same name is the store's to refuse: an application has one.
     rig.send("a:1|g\na:3|ms");
     assert_eq!(rig.shown(), ["a 2"]);
     let long = format!("a:1|c\n{}", "b".repeat(70_000));
@@ -169,4 +169,71 @@ fn what_is_kept_has_a_limit_and_what_is_over_is_counted() {
         rig.send(&format!("t0:{i}|ms"));
     }
     assert!(rig.engine.kept.bytes() <= 32 << 10, "{}", rig.engine.kept.bytes());
+}
+
+#[test]
+fn a_time_to_live_goes_with_the_rule_that_gave_it() {
+    let file = "mappings:\n- {match: a, name: x, ttl: 10s}\n- {match: b, name: x}\n- {match: c, name: y, ttl: 10s}\n";
+    let mut rig = Rig::new(file, |_| ());
+    rig.send("a:1|c\nc:5|g");
+    rig.later(8);
+    rig.send("b:1|c");
+    // The same series without a time to live after a reload.
+    let mapping = Arc::new(Mapping::parse("mappings: [{match: c, name: y}]").unwrap());
+    rig.engine.replace(&Options { mapping, ..Options::default() }, Duration::from_mins(5));
+    rig.send("c:6|g");
+    assert!(rig.engine.kept.is_empty() && rig.engine.kept.bytes() == 0);
+    for _ in 0..3 {
+        rig.later(8);
+        rig.send("c:+1|g");
+    }
+    assert_eq!(rig.shown(), ["x 2", "y 9"]);
+    rig.later(301);
+    assert!(rig.shown().is_empty());
+}
+
+#[test]
+fn other_quantiles_are_taken_by_series_that_live() {
+    let mapping = |quantile: &str| {
+        let text = format!(
+            "mappings: [{{match: t, name: t, summary_options: {{quantiles: [{{quantile: {quantile}, error: 0.01}}]}}}}]"
+        );
+        Arc::new(Mapping::parse(&text).unwrap())
+    };
+    let mut rig = Rig::new("", |options| options.mapping = mapping("0.5"));
+    rig.send("t:1|h");
+    let other = Options { mapping: mapping("0.9"), ..Options::default() };
+    rig.engine.replace(&other, Duration::from_mins(5));
+    rig.send("t:3|h");
+    assert_eq!(rig.shown(), ["t{quantile=\"0.9\"} 3", "t_sum 4", "t_count 2"]);
+    rig.send("t:1|h");
+    rig.engine.replace(&other, Duration::from_mins(5));
+    rig.send("t:2|h");
+    assert_eq!(
+        rig.shown(),
+        ["t{quantile=\"0.9\"} 3", "t_sum 7", "t_count 4"],
+        "the same options change nothing"
+    );
+}
+
+#[test]
+fn a_store_that_refuses_the_application_is_not_asked_again_at_once() {
+    let mut rig = Rig::new("", |_| ());
+    rig.engine.packet(b"t:1|h", &mut rig.store, rig.now);
+    let none = Limits { applications: 0, ..Limits::default() };
+    rig.store = Store::new(none, Duration::from_mins(5), rig.now);
+    rig.engine.flush(&mut rig.store, rig.now);
+    assert_eq!(rig.engine.flush_at(rig.now), Some(rig.now + FLUSH_EVERY));
+}
+
+#[test]
+fn a_set_takes_the_place_of_a_gauge_with_a_time_to_live() {
+    let mut rig = Rig::new("mappings: [{match: x, name: x, ttl: 1h}]", |_| ());
+    rig.later(1);
+    rig.send("x:5|g\nx:ann|s\nx:bob|s");
+    assert_eq!(rig.shown(), ["x 5"]);
+    rig.later(10);
+    assert_eq!(rig.shown(), ["x 2"]);
+    rig.later(3700);
+    assert_eq!((rig.engine.kept.bytes(), rig.engine.kept.has_numbers()), (0, false));
 }
