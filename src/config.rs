@@ -21,12 +21,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Prometheus is not made for shorter scrape intervals.
-const UP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -250,22 +247,20 @@ impl Config {
         if bare && !levels.contains(&self.log.level.to_lowercase().as_str()) {
             return error("log.level".into(), unknown(&self.log.level, &levels));
         }
-        if self.up.interval < UP_INTERVAL_MIN {
-            return error("up.interval".into(), "at least 1s".into());
-        }
         if let Some(why) = exporter::bad_telemetry_path(&self.exporter.telemetry_path) {
             return error("exporter.telemetry_path".into(), why.into());
         }
-        self.applications.check().map_err(|(key, why)| (format!("applications.{key}"), why))?;
         if let Some(why) = self.otlp.bad_endpoint() {
             return error("otlp.endpoint".into(), why);
         }
-        self.export.check().map_err(|(key, why)| (format!("export.{key}"), why))?;
-        self.monitor.check().map_err(|(key, why)| (format!("monitor.{key}"), why))?;
-        self.log.otlp.check().map_err(|(key, why)| (format!("log.otlp.{key}"), why))?;
-        if self.exporter.trace_ratio.is_some_and(|ratio| !(0.0..=1.0).contains(&ratio)) {
-            return error("exporter.trace_ratio".into(), "a share from 0 to 1, such as 0.01".into());
-        }
+        let under =
+            |section: &'static str| move |(key, why): (String, String)| (format!("{section}.{key}"), why);
+        self.up.check().map_err(under("up"))?;
+        self.applications.check().map_err(under("applications"))?;
+        self.export.check().map_err(under("export"))?;
+        self.monitor.check().map_err(under("monitor"))?;
+        self.log.otlp.check().map_err(under("log.otlp"))?;
+        exporter::check_ratio(self.exporter.trace_ratio).map_err(under("exporter"))?;
         if let Some(Err(e)) = self.optimizer.grafana.as_ref().map(|g| client::check(&g.url)) {
             return error("optimizer.grafana.url".into(), e.to_string());
         }

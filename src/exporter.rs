@@ -68,6 +68,16 @@ impl Default for Options {
     }
 }
 
+/// Whether this can be a share of scrapes; or the key that is wrong, and why.
+pub fn check_ratio(ratio: Option<f64>) -> Result<(), (String, String)> {
+    match ratio {
+        Some(ratio) if !(0.0..=1.0).contains(&ratio) => {
+            Err(("trace_ratio".into(), "a share from 0 to 1, such as 0.01".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Why a path cannot be that of the samples, if it cannot.
 pub fn bad_telemetry_path(path: &str) -> Option<&'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);

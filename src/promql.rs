@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod binary;
+mod bounds;
 mod call;
 mod error;
 mod eval;
@@ -28,8 +29,8 @@ use std::collections::HashMap;
 
 /// Who keeps series.
 pub trait Source {
-    /// The series that all matchers fit, with their points within a window.
-    fn select(&self, matchers: &[Matcher], window: Window) -> Vec<Series>;
+    /// The series that all matchers fit, with their points within a window; nothing if these were more than so many.
+    fn select(&self, matchers: &[Matcher], window: Window, points_max: usize) -> Option<Vec<Series>>;
 }
 
 /// An expression that was read.
@@ -41,7 +42,7 @@ pub struct Query {
 impl Query {
     /// Reads an expression, and refuses what could not be evaluated.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let expr = parser::parse(text).map_err(Error::Syntax)?;
+        let expr = tree(text)?;
         supported::check(&expr)?;
         Ok(Self { expr })
     }
@@ -69,6 +70,9 @@ impl Query {
         let mut out = Gathered::default();
         let mut at = window.from;
         while at <= window.to {
+            if out.points > limits.answer_max {
+                return Err(Error::TooMuch(format!("{} points of an answer", limits.answer_max)));
+            }
             match evaluation.answer(at)? {
                 Value::Scalar(value) => out.take(Labels::default(), at, value),
                 Value::Vector(samples) => {
@@ -84,13 +88,23 @@ impl Query {
             }
             at += step;
         }
+        // Prometheus's order.
+        out.series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(out.series)
     }
 }
 
+fn tree(text: &str) -> Result<Expr, Error> {
+    bounds::check(text)?;
+    // What the parser does not expect must cost this expression alone.
+    std::panic::catch_unwind(|| parser::parse(text))
+        .unwrap_or_else(|_| Err("the parser gave up".to_owned()))
+        .map_err(Error::Syntax)
+}
+
 /// The matchers of a selector, such as `up{job="node"}`.
 pub fn matchers(selector: &str) -> Result<Vec<Matcher>, Error> {
-    match parser::parse(selector).map_err(Error::Syntax)? {
+    match tree(selector)? {
         Expr::VectorSelector(selector) => {
             supported::check(&Expr::VectorSelector(selector.clone()))?;
             Ok(all_matchers(&selector))
@@ -110,11 +124,13 @@ fn all_matchers(selector: &VectorSelector) -> Vec<Matcher> {
 struct Gathered {
     series: Vec<Series>,
     places: HashMap<Labels, usize>,
+    points: usize,
 }
 
 impl Gathered {
     fn take(&mut self, labels: Labels, at: i64, value: f64) {
         let point = Point { at, value };
+        self.points += 1;
         if let Some(series) = self.places.get(&labels).and_then(|place| self.series.get_mut(*place)) {
             series.points.push(point);
             return;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 const PROMETHEUS_PORT: u16 = 9090;
 const ALERTMANAGER_PORT: u16 = 9093;
+/// More often, a scrape takes a noticeable part of the time.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// Options of `headroom up`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -27,6 +29,13 @@ pub struct Options {
     /// The longest that a rule's condition must hold before it fires; `None` leaves the rules as they are.
     #[serde(with = "humantime_serde")]
     pub for_max: Option<Duration>,
+}
+
+impl Options {
+    /// What is wrong with the options, by key, if anything is.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        if self.interval < INTERVAL_MIN { Err(("interval".into(), "at least 1s".into())) } else { Ok(()) }
+    }
 }
 
 /// A server that is started if its program is there.

@@ -116,6 +116,7 @@ HOST = [
         "absent({name})",
     ),
     (r"node_bonding_active", "no interfaces are bonded", "absent({name})"),
+    (r"headroom_monitor_.*", "no monitor runs, or nothing of this kind has happened to it", "absent({name})"),
     (r"prometheus_.*", "no Prometheus is scraped", 'absent(up{job="prometheus"})'),
     (r"alertmanager_.*", "no Alertmanager is scraped", 'absent(up{job="alertmanager"})'),
     (

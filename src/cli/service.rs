@@ -127,6 +127,8 @@ pub(super) struct Service {
     /// The counters of this process; the pages of both listeners show them.
     registry: Registry,
     http: HttpMetrics,
+    /// Whether rules were made of `services`, which a reload does not make anew.
+    pub(super) has_rules: bool,
     reloaded: IntGauge,
     reloaded_at: Gauge,
 }
@@ -159,6 +161,7 @@ impl Service {
             tokens: None,
             registry,
             http,
+            has_rules: false,
             reloaded,
             reloaded_at,
         };
@@ -405,8 +408,10 @@ impl Service {
             Some(_) => Some((settings(&next)?, tokens(&next)?)),
             None => None,
         };
-        for key in reload::only_at_start(&self.config, &next).chain(state_dir_changed.then_some("state_dir"))
-        {
+        let rules_changed = self.has_rules && self.config.services != next.services;
+        let besides = state_dir_changed.then_some("state_dir").into_iter();
+        let besides = besides.chain(rules_changed.then_some("services (their rules)"));
+        for key in reload::only_at_start(&self.config, &next).chain(besides) {
             tracing::warn!(key, "this key is used from the next start on, not by a reload");
         }
         if let (Some(thread), Some(scraper)) = (&self.scrapes, scraper) {

@@ -87,6 +87,7 @@ impl Stack {
             }
         }
         let mut service = Service::start(config, Parts { exporter: true, optimizer: true }, loader).await?;
+        service.has_rules = true;
         let token_file = absolute(&service.token_file()?)?;
         let config = service.config();
         let rules = services::rules::text(&config.services).map_err(|why| anyhow!(why))?;
@@ -109,13 +110,24 @@ impl Stack {
         }
         let (prometheus, alertmanager) = (prometheus.is_some(), alertmanager.is_some());
         let mut monitor = None;
-        if !prometheus && service.config().monitor.enabled {
+        // Where Prometheus was switched off by hand, another one may watch this machine: two would act on one trouble twice.
+        let wanted = service.config().monitor.enabled.unwrap_or(service.config().up.prometheus.enabled);
+        if !prometheus && wanted {
             let to = if alertmanager {
                 To::Alertmanager { address: options.alertmanager.listen }
             } else {
                 To::Optimizer { address: service.config().optimizer.listen, token_file: token_file.clone() }
             };
-            monitor = Some(watch_alone(&mut service, &options, &generated, to).await?);
+            let alone =
+                Alone { options: &options, generated: &generated, to, told: state.join("monitor-told.json") };
+            match alone.watch(&mut service).await {
+                Ok(started) => monitor = Some(started),
+                // Exporter and optimizer are worth having without it.
+                Err(e) if service.config().monitor.enabled.is_none() => {
+                    tracing::error!(error = %format!("{e:#}"), "nobody evaluates rules here (monitor.enabled: false silences this)");
+                }
+                Err(e) => return Err(e),
+            }
         }
         Ok(Self { service, prometheus, alertmanager, monitor, token_file, state })
     }
@@ -157,28 +169,35 @@ impl Stack {
     }
 }
 
-/// Starts the monitor, and its pages where Prometheus's would be.
-async fn watch_alone(
-    service: &mut Service,
-    options: &Options,
-    generated: &Generated,
+/// What the monitor is made of besides the service.
+struct Alone<'a> {
+    options: &'a Options,
+    generated: &'a Generated,
     to: To,
-) -> Result<Monitor> {
-    let config = service.config();
-    let monitor = Monitor::start(monitor::Parts {
-        options: &config.monitor,
-        interval: options.interval,
-        rules: &generated.rules,
-        scrapes: service.scrapes().context("there is no exporter")?.clone(),
-        exporter: config.exporter.listen.first(),
-        optimizer: config.optimizer.listen,
-        to,
-        now_millis,
-        registry: service.registry(),
-    })?;
-    let api = Api::new(Arc::clone(monitor.shared()));
-    service.serve(options.prometheus.listen, PROMETHEUS_KEY, api).await?;
-    Ok(monitor)
+    told: PathBuf,
+}
+
+impl Alone<'_> {
+    /// Starts the monitor, and its pages where Prometheus's would be.
+    async fn watch(self, service: &mut Service) -> Result<Monitor> {
+        let listen = self.options.prometheus.listen;
+        free(listen, PROMETHEUS_KEY)?;
+        let config = service.config();
+        let monitor = Monitor::start(monitor::Parts {
+            options: &config.monitor,
+            interval: self.options.interval,
+            rules: &self.generated.rules,
+            scrapes: service.scrapes().context("there is no exporter")?.clone(),
+            exporter: config.exporter.listen.first(),
+            optimizer: config.optimizer.listen,
+            to: self.to,
+            told: self.told,
+            now_millis,
+            registry: service.registry(),
+        })?;
+        service.serve(listen, PROMETHEUS_KEY, Api::new(Arc::clone(monitor.shared()))).await?;
+        Ok(monitor)
+    }
 }
 
 /// A port that somebody else has would make the child end again and again, and its address show a stranger.

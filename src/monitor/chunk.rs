@@ -56,6 +56,21 @@ impl Chunk {
         Window { from: self.from, to: self.to }
     }
 
+    /// No less than its points within a window, without unpacking them.
+    pub(super) fn points_at_most(&self, window: Window) -> usize {
+        if self.to < window.from || self.from > window.to {
+            return 0;
+        }
+        let all = usize::try_from(self.count).unwrap_or(usize::MAX);
+        match self.times {
+            Times::Every(step) if step > 0 => {
+                let within = self.to.min(window.to) - self.from.max(window.from);
+                usize::try_from(within / i64::from(step)).unwrap_or(usize::MAX).saturating_add(1).min(all)
+            }
+            _ => all,
+        }
+    }
+
     /// What it costs besides itself, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let times = if let Times::Each(bytes) = &self.times { bytes.len() } else { 0 };

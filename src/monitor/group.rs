@@ -112,8 +112,8 @@ impl Group {
 
 impl Evaluated {
     fn evaluate(&mut self, rule: &Rule, around: &Around<'_>, at: i64) -> Result<(), String> {
-        let answer = rule.query.instant(around.history, at, around.limits);
-        let samples = match answer.map_err(|e| e.to_string())? {
+        let query = rule.query.as_ref().map_err(ToString::to_string)?;
+        let samples = match query.instant(around.history, at, around.limits).map_err(|e| e.to_string())? {
             Value::Vector(samples) => samples,
             Value::Scalar(value) => vec![Sample { labels: Labels::default(), value }],
             Value::Matrix(_) | Value::Text(_) => return Err("the expression says no samples".to_owned()),

@@ -38,7 +38,7 @@ impl Metrics {
             samples: IntCounter::new("headroom_monitor_samples_total", "Samples that were kept.")?,
             refused: vector(
                 "headroom_monitor_samples_refused_total",
-                "Samples that were not kept: not newer than the series' last one (late), or of one series too many (over).",
+                "Samples that were not kept: not newer than the series' last one (late), of one series too many (over), or of a time that is yet to come (ahead).",
                 &["reason"],
             )?,
             notifications: vector(
@@ -57,8 +57,12 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// For who tells alerts.
-    pub(super) fn notifications(&self) -> notify::Counts {
+    /// For who tells alerts to `to`.
+    pub(super) fn notifications(&self, to: &str) -> notify::Counts {
+        // There from the start, so that the first failure is an increase.
+        for result in ["ok", "failed"] {
+            self.notifications.with_label_values(&[to, result]);
+        }
         notify::Counts(self.notifications.clone())
     }
 
@@ -72,5 +76,11 @@ impl Metrics {
         to(&self.samples, counts.points);
         to(&self.refused.with_label_values(&["late"]), counts.late);
         to(&self.refused.with_label_values(&["over"]), counts.over);
+        to(&self.refused.with_label_values(&["ahead"]), counts.ahead);
+    }
+
+    /// A pass that ended badly.
+    pub(super) fn panicked(&self) {
+        self.failures.inc();
     }
 }

@@ -7,10 +7,11 @@ use crate::serve::token::Token;
 use hyper::Method;
 use jiff::Timestamp;
 use prometheus::IntCounterVec;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const REPEAT_ALERTMANAGER: i64 = 60 * 1000;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Alerts of one call to the optimizer, which takes no more.
 const ALERTS_MAX: usize = 500;
+/// After a start, rates want a minute of samples before it is known that a trouble is over, in milliseconds.
+const GRACE: i64 = 2 * 60 * 1000;
 
 /// Who is told.
 #[derive(Clone, Debug)]
@@ -64,19 +67,46 @@ struct Newest {
     ends: bool,
 }
 
-/// What was told of an alert.
-#[derive(Clone, Copy, PartialEq)]
+/// An episode that somebody was told of, and not that it is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Told {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     fired_at: i64,
-    is_over: bool,
+    /// When it was told last.
     at: i64,
+    /// Whether that was before this process began.
+    #[serde(skip, default = "yes")]
+    before: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What is to be told: an episode, and when it ended if it did.
+#[derive(Clone, Debug, PartialEq)]
+struct News {
+    told: Told,
+    ended: Option<i64>,
+}
+
+/// Who is told, how often there is something to tell, and where it is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Telling {
+    pub(super) to: To,
+    /// Between two evaluations.
+    pub(super) interval: Duration,
+    /// The file with what is told and not over.
+    pub(super) file: PathBuf,
 }
 
 impl Notifier {
-    /// Starts the thread; `interval` is the time between two evaluations.
-    pub(super) fn start(to: To, interval: Duration, counts: Counts) -> std::io::Result<Self> {
+    /// Starts the thread.
+    pub(super) fn start(telling: Telling, now: i64, counts: Counts) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let mut teller = Teller { to, interval, counts, told: HashMap::new() };
+        let told = restored(&telling.file);
+        let mut teller = Teller { telling, counts, told, begun: now };
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new().name("notify".into()).spawn(move || {
             while let Some((at, alerts)) = theirs.next() {
@@ -91,6 +121,23 @@ impl Notifier {
         self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner).alerts = Some((at, alerts));
         self.shared.news.notify_one();
     }
+}
+
+/// What another process told and did not end. A file that cannot be read costs a second run of a trouble that goes on.
+fn restored(file: &Path) -> HashMap<Labels, Told> {
+    let text = match std::fs::read(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return HashMap::new(),
+        Err(e) => {
+            tracing::warn!(path = %file.display(), error = %e, "what was told before is not known");
+            return HashMap::new();
+        }
+    };
+    let all: Vec<Told> = serde_json::from_slice(&text).unwrap_or_else(|e| {
+        tracing::warn!(path = %file.display(), error = %e, "what was told before is not known");
+        Vec::new()
+    });
+    all.into_iter().map(|told| (Labels::new(told.labels.iter()), told)).collect()
 }
 
 impl Drop for Notifier {
@@ -116,62 +163,102 @@ impl Shared {
 }
 
 struct Teller {
-    to: To,
-    interval: Duration,
+    telling: Telling,
     counts: Counts,
+    /// What goes on, as far as they know.
     told: HashMap<Labels, Told>,
+    begun: i64,
 }
 
 impl Teller {
     fn tell(&mut self, at: i64, alerts: &[Alert]) {
-        let news: Vec<(&Alert, Told)> =
-            alerts.iter().filter_map(|alert| Some((alert, self.news(alert, at)?))).collect();
-        let known: std::collections::HashSet<&Labels> = alerts.iter().map(|alert| &alert.labels).collect();
-        self.told.retain(|labels, _| known.contains(labels));
+        let (news, name) = (self.news(at, alerts), self.telling.to.name());
         for part in news.chunks(ALERTS_MAX) {
             let result = self.send(at, part);
-            self.counts
-                .0
-                .with_label_values(&[self.to.name(), if result.is_ok() { "ok" } else { "failed" }])
-                .inc();
-            match result {
-                Ok(()) => self.told.extend(part.iter().map(|(alert, told)| (alert.labels.clone(), *told))),
+            self.counts.0.with_label_values(&[name, if result.is_ok() { "ok" } else { "failed" }]).inc();
+            if let Err(why) = result {
                 // The next evaluation tries again.
-                Err(why) => tracing::warn!(
-                    to = self.to.name(),
-                    alerts = part.len(),
-                    error = why,
-                    "alerts could not be told"
-                ),
+                tracing::warn!(to = name, alerts = part.len(), error = why, "alerts could not be told");
+                continue;
             }
+            for one in part {
+                let labels = Labels::new(one.told.labels.iter());
+                match one.ended {
+                    Some(_) => drop(self.told.remove(&labels)),
+                    None => drop(self.told.insert(labels, one.told.clone())),
+                }
+            }
+            self.keep();
         }
     }
 
-    /// What is to be told of an alert, if anything is.
-    fn news(&self, alert: &Alert, at: i64) -> Option<Told> {
-        let fired_at = alert.fired_at?;
-        let now = Told { fired_at, is_over: alert.state == State::Inactive, at };
-        let (repeat, concerns) = match self.to {
-            To::Optimizer { .. } => (REPEAT_OPTIMIZER, !alert.labels.get(ACTION).is_empty()),
+    /// What is to be told now. Ends come first: what fires anew has ended before.
+    fn news(&self, at: i64, alerts: &[Alert]) -> Vec<News> {
+        let (repeat, all) = match self.telling.to {
+            To::Optimizer { .. } => (REPEAT_OPTIMIZER, false),
             To::Alertmanager { .. } => (REPEAT_ALERTMANAGER, true),
         };
-        let is_news = match self.told.get(&alert.labels).filter(|told| told.fired_at == fired_at) {
-            // Of what nobody was told, nobody is told that it is over.
-            None => !now.is_over,
-            Some(told) => told.is_over != now.is_over || (!now.is_over && at - told.at >= repeat),
-        };
-        (concerns && is_news).then_some(now)
+        let concerns = |alert: &&Alert| all || !alert.labels.get(ACTION).is_empty();
+        let firing: HashMap<&Labels, (&Alert, i64)> = alerts
+            .iter()
+            .filter(|alert| alert.state == State::Firing)
+            .filter(concerns)
+            .filter_map(|alert| Some((&alert.labels, (alert, alert.fired_at?))))
+            .collect();
+        let mut out = Vec::new();
+        for (labels, told) in &self.told {
+            // A trouble from before this process began is the same one, if it is still there once enough is known.
+            let goes_on = match firing.get(labels) {
+                Some((_, fired_at)) => told.before || *fired_at == told.fired_at,
+                None => told.before && at - self.begun < GRACE,
+            };
+            if !goes_on {
+                let known = alerts.iter().find(|alert| alert.labels == *labels);
+                let ended = known.and_then(|alert| alert.resolved_at).unwrap_or(at);
+                out.push(News { told: told.clone(), ended: Some(ended) });
+            }
+        }
+        for (labels, (alert, fired_at)) in firing {
+            let known = self.told.get(labels).filter(|told| told.before || told.fired_at == fired_at);
+            if known.is_some_and(|told| at - told.at < repeat) {
+                continue;
+            }
+            let told = Told {
+                labels: labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                annotations: alert.annotations.clone(),
+                fired_at: known.map_or(fired_at, |told| told.fired_at),
+                at,
+                before: known.is_some_and(|told| told.before),
+            };
+            out.push(News { told, ended: None });
+        }
+        out
     }
 
-    fn send(&self, at: i64, part: &[(&Alert, Told)]) -> Result<(), String> {
-        let (address, path, authorization) = match &self.to {
+    /// Writes down what is told and not over.
+    fn keep(&self) {
+        let file = &self.telling.file;
+        let all: Vec<&Told> = self.told.values().collect();
+        let written = serde_json::to_vec(&all).map_err(std::io::Error::from).and_then(|text| {
+            // Whole under another name first: a crash leaves the one or the other.
+            let whole = file.with_extension("new");
+            std::fs::write(&whole, text)?;
+            std::fs::rename(&whole, file)
+        });
+        if let Err(e) = written {
+            tracing::warn!(path = %file.display(), error = %e, "what was told cannot be kept over a restart");
+        }
+    }
+
+    fn send(&self, at: i64, part: &[News]) -> Result<(), String> {
+        let (address, path, authorization) = match &self.telling.to {
             To::Optimizer { address, token_file } => {
                 let token = Token::from_file(token_file).map_err(|e| e.to_string())?;
                 (address, "/api/v1/alerts", token.header())
             }
             To::Alertmanager { address } => (address, "/api/v2/alerts", None),
         };
-        let body = match &self.to {
+        let body = match &self.telling.to {
             To::Optimizer { .. } => notification(part),
             To::Alertmanager { .. } => self.alerts(at, part),
         };
@@ -188,15 +275,15 @@ impl Teller {
     }
 
     /// As Prometheus tells Alertmanager: what fires is over by itself if it is not told again in time.
-    fn alerts(&self, at: i64, part: &[(&Alert, Told)]) -> Value {
-        let interval = i64::try_from(self.interval.as_millis()).unwrap_or(REPEAT_ALERTMANAGER);
+    fn alerts(&self, at: i64, part: &[News]) -> Value {
+        let interval = i64::try_from(self.telling.interval.as_millis()).unwrap_or(REPEAT_ALERTMANAGER);
         let valid = at + 4 * interval.max(REPEAT_ALERTMANAGER);
-        let one = |(alert, told): &(&Alert, Told)| {
+        let one = |news: &News| {
             json!({
-                "labels": pairs(&alert.labels),
-                "annotations": alert.annotations,
-                "startsAt": time(told.fired_at),
-                "endsAt": time(alert.resolved_at.filter(|_| told.is_over).unwrap_or(valid)),
+                "labels": news.told.labels,
+                "annotations": news.told.annotations,
+                "startsAt": time(news.told.fired_at),
+                "endsAt": time(news.ended.unwrap_or(valid)),
             })
         };
         part.iter().map(one).collect()
@@ -204,7 +291,8 @@ impl Teller {
 }
 
 impl To {
-    fn name(&self) -> &'static str {
+    /// As metrics call it.
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Optimizer { .. } => "optimizer",
             Self::Alertmanager { .. } => "alertmanager",
@@ -213,24 +301,24 @@ impl To {
 }
 
 /// Alertmanager's webhook, version 4.
-fn notification(part: &[(&Alert, Told)]) -> Value {
+fn notification(part: &[News]) -> Value {
     let status = |is_over: bool| if is_over { "resolved" } else { "firing" };
-    let one = |(alert, told): &(&Alert, Told)| {
+    let one = |news: &News| {
         json!({
-            "status": status(told.is_over),
-            "labels": pairs(&alert.labels),
-            "annotations": alert.annotations,
-            "startsAt": time(told.fired_at),
-            "endsAt": alert.resolved_at.filter(|_| told.is_over).map_or_else(|| "0001-01-01T00:00:00Z".into(), time),
+            "status": status(news.ended.is_some()),
+            "labels": news.told.labels,
+            "annotations": news.told.annotations,
+            "startsAt": time(news.told.fired_at),
+            "endsAt": news.ended.map_or_else(|| "0001-01-01T00:00:00Z".into(), time),
             "generatorURL": "",
-            "fingerprint": format!("{:016x}", fingerprint(&alert.labels)),
+            "fingerprint": format!("{:016x}", fingerprint(&news.told.labels)),
         })
     };
     json!({
         "version": "4",
         "groupKey": "headroom",
         "truncatedAlerts": 0,
-        "status": status(part.iter().all(|(_, told)| told.is_over)),
+        "status": status(part.iter().all(|news| news.ended.is_some())),
         "receiver": "headroom-optimizer",
         "groupLabels": {},
         "commonLabels": {},
@@ -240,21 +328,13 @@ fn notification(part: &[(&Alert, Told)]) -> Value {
     })
 }
 
-fn pairs(labels: &Labels) -> Value {
-    labels
-        .iter()
-        .map(|(name, value)| (name.to_owned(), Value::from(value)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
 fn time(millis: i64) -> String {
     Timestamp::from_millisecond(millis).unwrap_or_default().to_string()
 }
 
 /// The number by which Alertmanager knows an alert: FNV-1a over its labels.
 /// Source: `LabelSet.Fingerprint` of prometheus/common.
-fn fingerprint(labels: &Labels) -> u64 {
+fn fingerprint(labels: &BTreeMap<String, String>) -> u64 {
     let bytes =
         labels.iter().flat_map(|(name, value)| name.bytes().chain([0xff]).chain(value.bytes()).chain([0xff]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -263,7 +343,6 @@ fn fingerprint(labels: &Labels) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn alert(action: &str, state: State, fired_at: Option<i64>) -> Alert {
         Alert {
@@ -278,56 +357,96 @@ mod tests {
         }
     }
 
-    fn teller(to: To) -> Teller {
+    fn teller(to: To, file: &Path) -> Teller {
         let opts = prometheus::Opts::new("n", "N.");
         let counts = Counts(IntCounterVec::new(opts, &["to", "result"]).unwrap());
-        Teller { to, interval: Duration::from_secs(5), counts, told: HashMap::new() }
+        let telling = Telling { to, interval: Duration::from_secs(5), file: file.to_owned() };
+        Teller { told: restored(file), telling, counts, begun: 0 }
+    }
+
+    fn optimizer() -> To {
+        To::Optimizer { address: nowhere(), token_file: PathBuf::new() }
     }
 
     fn nowhere() -> SocketAddr {
         "127.0.0.1:1".parse().unwrap()
     }
 
+    /// What is news, as beginnings and ends; it is taken as told.
+    fn told(teller: &mut Teller, at: i64, alerts: &[Alert]) -> Vec<(i64, Option<i64>)> {
+        let news = teller.news(at, alerts);
+        for one in &news {
+            let labels = Labels::new(one.told.labels.iter());
+            match one.ended {
+                Some(_) => drop(teller.told.remove(&labels)),
+                None => drop(teller.told.insert(labels, one.told.clone())),
+            }
+        }
+        teller.keep();
+        news.iter().map(|one| (one.told.fired_at, one.ended)).collect()
+    }
+
     #[test]
     fn each_firing_is_told_once_and_then_its_end() {
-        let mut teller = teller(To::Optimizer { address: nowhere(), token_file: PathBuf::new() });
-        let firing = alert("reclaim", State::Firing, Some(5));
-        let told = teller.news(&firing, 5).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut teller = teller(optimizer(), &dir.path().join("told"));
+        let firing = |at| alert("reclaim", State::Firing, Some(at));
         assert_eq!(
-            teller.news(&alert("", State::Firing, Some(5)), 5).map(|_| ()),
-            None,
+            told(&mut teller, 5, &[alert("", State::Firing, Some(5))]),
+            [],
             "nothing for the optimizer"
         );
-        assert_eq!(teller.news(&alert("reclaim", State::Pending, None), 5).map(|_| ()), None);
+        assert_eq!(told(&mut teller, 5, &[alert("reclaim", State::Pending, None)]), []);
+        assert_eq!(told(&mut teller, 5, &[alert("reclaim", State::Inactive, Some(5))]), [], "never told");
+        assert_eq!(told(&mut teller, 5, &[firing(5)]), [(5, None)]);
+        assert_eq!(told(&mut teller, 6, &[firing(5)]), []);
+        assert_eq!(told(&mut teller, 5 + REPEAT_OPTIMIZER, &[firing(5)]), [(5, None)]);
+        assert_eq!(told(&mut teller, 9, &[alert("reclaim", State::Inactive, Some(5))]), [(5, Some(9))]);
+        assert_eq!(told(&mut teller, 10, &[alert("reclaim", State::Inactive, Some(5))]), []);
+        assert_eq!(told(&mut teller, 20, &[firing(20)]), [(20, None)], "it fires anew");
+        // The end was not heard before it fired once more, or was pending and went.
+        assert_eq!(told(&mut teller, 30, &[firing(30)]), [(20, Some(30)), (30, None)]);
+        assert_eq!(told(&mut teller, 40, &[]), [(30, Some(40))]);
+    }
+
+    #[test]
+    fn a_trouble_that_outlives_this_process_is_one_and_ends_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("told");
+        told(&mut teller(optimizer(), &file), 5, &[alert("reclaim", State::Firing, Some(5))]);
+        let mut next = teller(optimizer(), &file);
         assert_eq!(
-            teller.news(&alert("reclaim", State::Inactive, Some(5)), 5).map(|_| ()),
-            None,
-            "never told"
+            told(&mut next, 30, &[alert("reclaim", State::Pending, None)]),
+            [],
+            "nothing is known yet"
         );
-        teller.told.insert(firing.labels.clone(), told);
-        assert!(teller.news(&firing, 6).is_none());
-        assert!(teller.news(&firing, 5 + REPEAT_OPTIMIZER).is_some());
-        let over = alert("reclaim", State::Inactive, Some(5));
-        let told = teller.news(&over, 9).unwrap();
-        teller.told.insert(over.labels.clone(), told);
-        assert!(teller.news(&over, 10).is_none());
-        assert!(teller.news(&alert("reclaim", State::Firing, Some(20)), 20).is_some(), "it fires anew");
+        assert_eq!(told(&mut next, 60, &[alert("reclaim", State::Firing, Some(60))]), [], "the same");
+        let later = 60 + REPEAT_OPTIMIZER;
+        assert_eq!(told(&mut next, later, &[alert("reclaim", State::Firing, Some(60))]), [(5, None)]);
+        let mut third = teller(optimizer(), &file);
+        assert_eq!(told(&mut third, GRACE, &[]), [(5, Some(GRACE))], "it ended meanwhile");
+        std::fs::write(&file, "no JSON").unwrap();
+        assert!(teller(optimizer(), &file).told.is_empty());
     }
 
     #[test]
     fn what_could_not_be_told_is_told_by_the_next_evaluation() {
-        let mut teller = teller(To::Alertmanager { address: nowhere() });
+        let dir = tempfile::tempdir().unwrap();
+        let mut teller = teller(To::Alertmanager { address: nowhere() }, &dir.path().join("told"));
         let all = [alert("", State::Firing, Some(5))];
         teller.tell(5, &all);
         assert_eq!(teller.counts.0.with_label_values(&["alertmanager", "failed"]).get(), 1);
-        assert!(teller.told.is_empty() && teller.news(&all[0], 6).is_some());
+        assert!(teller.told.is_empty() && teller.news(6, &all).len() == 1);
     }
 
     #[test]
     fn the_fingerprint_is_alertmanagers() {
-        // From prometheus/common's tests: the fingerprint of no labels is the hash's beginning.
-        assert_eq!(fingerprint(&Labels::default()), 0xcbf2_9ce4_8422_2325);
-        let labels = Labels::new([("first", "one"), ("second", "two")]);
-        assert_ne!(fingerprint(&labels), fingerprint(&Labels::new([("first", "onesecond"), ("t", "wo")])));
+        let labels = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        // A real Alertmanager said so of these.
+        let of = labels(&[("alertname", "A"), ("instance", "web1:9177")]);
+        assert_eq!(format!("{:016x}", fingerprint(&of)), "0a0824e67344adab");
+        assert_eq!(fingerprint(&labels(&[])), 0xcbf2_9ce4_8422_2325);
     }
 }

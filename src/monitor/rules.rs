@@ -1,7 +1,7 @@
 //! Prometheus's rule files: what is in them, and what of it cannot be evaluated here, by file, rule and place.
 
 use super::template::Template;
-use crate::promql::Query;
+use crate::promql::{Error, Query};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,8 +26,8 @@ pub struct Rule {
     pub name: String,
     /// The expression, as it is written.
     pub text: String,
-    /// The expression.
-    pub query: Query,
+    /// The expression; or what of it cannot be evaluated here, of which the rule fails and no other does.
+    pub query: Result<Query, Error>,
     /// Labels that are set, with places in those of alerts.
     pub labels: BTreeMap<String, Template>,
     /// What makes an alert of it; a recording rule without.
@@ -133,7 +133,12 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Group>, RuleError> {
 
 /// A rule; else what of it is wrong, and why.
 fn read_rule(rule: WrittenRule) -> Result<Rule, (String, String)> {
-    let query = Query::parse(&rule.expr).map_err(|e| (format!("`{}`", rule.expr.trim()), e.to_string()))?;
+    let query = match Query::parse(&rule.expr) {
+        Err(e) if !matches!(e, Error::Unsupported(_)) => {
+            return Err((format!("`{}`", rule.expr.trim()), e.to_string()));
+        }
+        read => read,
+    };
     let duration = |key: &str, text: Option<&str>| {
         let duration = text.map(duration).transpose().map_err(|why| (key.to_owned(), why))?;
         Ok::<Duration, (String, String)>(duration.unwrap_or_default())
@@ -206,13 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_wants_what_is_not_built_costs_itself_alone() {
+        let text = "groups: [{name: g, rules: [{record: a, expr: 'limitk(1, up)'}, {record: b, expr: up}]}]";
+        let rules = read("r.yml", text).unwrap().remove(0).rules;
+        assert_eq!(
+            rules[0].query.as_ref().unwrap_err().to_string(),
+            "not supported here: the aggregation limitk"
+        );
+        assert!(rules[1].query.is_ok());
+    }
+
+    #[test]
     fn what_cannot_be_used_is_told_with_its_place() {
         let rule = |rule: &str| format!("groups: [{{name: g, rules: [{{{rule}}}]}}]");
         assert!(why("groups: {").starts_with("r.yml: "), "{}", why("groups: {"));
         assert!(why("grups: []").contains("grups"), "{}", why("grups: []"));
         for (text, said) in [
             ("alert: A, expr: 'sum(', for: 1m", "r.yml: group `g`: alert `A`: `sum(`: not an expression"),
-            ("alert: A, expr: 'limitk(1, up)'", "not supported here: the aggregation limitk"),
             ("alert: A, expr: up, for: soon", "alert `A`: for: "),
             (
                 "alert: A, expr: up, annotations: {a: '{{ tmpl 1 }}'}",

@@ -1,6 +1,7 @@
 //! The parts of this process as Prometheus would scrape them: their samples taken, and whether they answer.
 
 use super::history::History;
+use super::lock;
 use crate::client::{self, Call};
 use crate::export::passes::Passes;
 use crate::exporter::scrapes::{Recorded, ScrapeThread};
@@ -9,6 +10,7 @@ use crate::metric::batch::Batch;
 use crate::promql::{NAME, Point, is_stale};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// The jobs of the scrape configuration, whose names rules and dashboards know.
@@ -62,7 +64,7 @@ impl Targets {
         &mut self,
         history: &History,
         share: Duration,
-        families: &mut Families,
+        families: &Mutex<Families>,
         time: &dyn Fn(Instant) -> i64,
     ) -> [Target; 2] {
         let recorded = self.scrapes.record(share, PATIENCE);
@@ -93,15 +95,16 @@ impl Targets {
         targets
     }
 
-    fn keep(&mut self, history: &History, recorded: Recorded, at: i64, families: &mut Families) -> usize {
+    fn keep(&mut self, history: &History, recorded: Recorded, now: i64, families: &Mutex<Families>) -> usize {
         let mut about = |name: &str, kind: Kind, help: &str| {
+            let mut families = lock(families);
             if !families.contains_key(name) {
                 families.insert(name.to_owned(), (kind, help.to_owned()));
             }
         };
         let mut samples = 0;
-        self.passes.next(recorded, at, &mut about, &mut |(labels, value, at)| {
-            history.append([(labels, Point { at, value })]);
+        self.passes.next(recorded, now, &mut about, &mut |(labels, value, at)| {
+            history.append_foreign(now, [(labels, Point { at, value })]);
             samples += usize::from(!is_stale(value));
         });
         samples

@@ -13,6 +13,8 @@ pub enum Error {
     Evaluation(String),
     /// It wants more than the limit.
     TooMuch(String),
+    /// It took too long.
+    Late,
 }
 
 impl fmt::Display for Error {
@@ -22,6 +24,7 @@ impl fmt::Display for Error {
             Self::Unsupported(what) => write!(f, "not supported here: {what}"),
             Self::Evaluation(why) => f.write_str(why),
             Self::TooMuch(what) => write!(f, "more than the limit: {what}"),
+            Self::Late => f.write_str("it took too long"),
         }
     }
 }

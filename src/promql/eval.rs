@@ -6,6 +6,7 @@ use super::window::{self, Window, millis};
 use super::{Gathered, Source, aggregate, all_matchers, binary, call};
 use promql_parser::parser::{Expr, MatrixSelector, SubqueryExpr, VectorSelector};
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 /// What an evaluation may take, and how it looks at time.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +17,24 @@ pub struct Limits {
     pub interval: i64,
     /// Points that one evaluation may fetch.
     pub points_max: usize,
+    /// Points of an answer, and of a subquery's.
+    pub answer_max: usize,
     /// Steps of a query over a time, or of a subquery.
     pub steps_max: i64,
+    /// When it is given up.
+    pub until: Option<Instant>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { lookback: 300_000, interval: 60_000, points_max: 20_000_000, steps_max: 11_000 }
+        Self {
+            lookback: 300_000,
+            interval: 60_000,
+            points_max: 20_000_000,
+            answer_max: 5_000_000,
+            steps_max: 11_000,
+            until: None,
+        }
     }
 }
 
@@ -79,12 +91,12 @@ impl<'a> Evaluation<'a> {
         let mut fetched = HashMap::new();
         let mut points = 0;
         for (selector, window) in wanted {
-            let mut series = source.select(&all_matchers(selector), window);
+            let left = limits.points_max.saturating_sub(points);
+            let Some(mut series) = source.select(&all_matchers(selector), window, left) else {
+                return Err(Error::TooMuch(format!("{} points", limits.points_max)));
+            };
             series.sort_by(|a, b| a.labels.cmp(&b.labels));
             points += series.iter().map(|s| s.points.len()).sum::<usize>();
-            if points > limits.points_max {
-                return Err(Error::TooMuch(format!("{} points", limits.points_max)));
-            }
             fetched.insert(std::ptr::from_ref(selector), series);
         }
         Ok(Self { expr, whole, limits, fetched })
@@ -110,6 +122,9 @@ impl<'a> Evaluation<'a> {
     }
 
     pub(super) fn value(&self, expr: &Expr, at: i64) -> Result<Value, Error> {
+        if self.limits.until.is_some_and(|until| Instant::now() > until) {
+            return Err(Error::Late);
+        }
         match expr {
             Expr::NumberLiteral(number) => Ok(Value::Scalar(number.val)),
             Expr::StringLiteral(text) => Ok(Value::Text(text.val.clone())),
@@ -233,6 +248,9 @@ impl<'a> Evaluation<'a> {
         }
         let mut out = Gathered::default();
         while then <= window.to {
+            if out.points > self.limits.answer_max {
+                return Err(Error::TooMuch(format!("{} points of a subquery", self.limits.answer_max)));
+            }
             match self.value(&subquery.expr, then)? {
                 Value::Scalar(value) => out.take(Labels::default(), then, value),
                 Value::Vector(samples) => {

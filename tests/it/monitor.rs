@@ -46,13 +46,13 @@ fn samples() -> Vec<Series> {
             value,
             at,
         )| {
-            history.append([(labels, Point { at, value })]);
+            history.append_foreign(at, [(labels, Point { at, value })]);
         });
         for group in groups.iter_mut().filter(|group| group.is_due(at)) {
             assert_eq!(group.evaluate(&around, at), 0);
         }
     }
-    let mut all = history.select(&[], ALL);
+    let mut all = history.select(&[], ALL, usize::MAX).unwrap();
     all.retain(|series| !series.points.iter().any(|p| is_stale(p.value)));
     // Sample times of text files are their own; Prometheus would want them in order.
     all.retain(|series| series.points.iter().all(|p| (p.at - BEGIN) % EVERY == 0));
@@ -209,7 +209,7 @@ fn up(dir: &Path) -> (Running, String) {
     let config = format!(
         "state_dir: {}\nexporter: {{listen: '{exporter}'}}\noptimizer: {{listen: '{optimizer}', targets: [{{name: self, process_group: self}}]}}\n\
          process_groups: [{{name: self, cmdline: ['{}'], memory_budget: 64GiB}}]\n\
-         up: {{interval: 1s, prometheus: {{listen: '{monitor}', enabled: false}}, alertmanager: {{enabled: false}}}}\n",
+         up: {{interval: 1s, prometheus: {{listen: '{monitor}', enabled: false}}, alertmanager: {{enabled: false}}}}\nmonitor: {{enabled: true}}\n",
         state.display(),
         dir.display()
     );
@@ -283,8 +283,34 @@ fn the_api_answers_as_prometheus_does() {
         );
     }
     assert_eq!(get(&format!("{url}/api/v1/nothing")).unwrap().0, 404);
+    hostile(&url);
     running.signal(Signal::TERM);
     assert!(running.end(20).success());
+}
+
+/// Questions that are too deep, too dear or too long cost themselves alone.
+fn hostile(url: &str) {
+    let deep = format!("{}1{}", "(".repeat(3000), ")".repeat(3000));
+    let signs = format!("{}1", "-".repeat(3000));
+    for text in [&deep, &signs, "up[1e30]"] {
+        let (status, body) = get(&format!("{url}/api/v1/query?query={text}")).unwrap();
+        assert!(status == 400 && body.contains("bad_data"), "{status} {body}");
+    }
+    // Four that would work for ages, more than there are places for; then the next one is answered all the same.
+    let inner = "max_over_time(max_over_time(max_over_time(vector(1)[10000s:1s])[10000s:1s])[10000s:1s])";
+    let ask = |timeout: &str| get(&format!("{url}/api/v1/query?timeout={timeout}&query={inner}"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let (status, body) = ask("1s").unwrap();
+                assert!(status == 503 && body.contains("timeout"), "{status} {body}");
+            });
+        }
+    });
+    assert!(ask_if_there(url, "query?query=1").is_some());
+    // Without a step, a subquery has that of the evaluations.
+    let points = ask_if_there(url, "query?query=count_over_time(vector(1)[20s:])&time=1700000000").unwrap();
+    assert_eq!(points["result"][0]["value"][1], "21", "{points}");
 }
 
 #[test]

@@ -95,14 +95,15 @@ const AGGREGATIONS: [&str; 8] = ["sum", "avg", "min", "max", "count", "group", "
 pub(crate) struct Memory(pub(crate) Vec<Series>);
 
 impl Source for Memory {
-    fn select(&self, matchers: &[Matcher], window: Window) -> Vec<Series> {
+    fn select(&self, matchers: &[Matcher], window: Window, points_max: usize) -> Option<Vec<Series>> {
         let fits = |s: &&Series| matchers.iter().all(|m| m.is_match(s.labels.get(&m.name)));
         let within = |p: &&Point| p.at >= window.from && p.at <= window.to;
         let cut = |s: &Series| Series {
             labels: s.labels.clone(),
             points: s.points.iter().filter(within).copied().collect(),
         };
-        self.0.iter().filter(fits).map(cut).filter(|s| !s.points.is_empty()).collect()
+        let all: Vec<Series> = self.0.iter().filter(fits).map(cut).filter(|s| !s.points.is_empty()).collect();
+        (all.iter().map(|s| s.points.len()).sum::<usize>() <= points_max).then_some(all)
     }
 }
 

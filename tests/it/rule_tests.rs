@@ -288,7 +288,8 @@ fn what_is_told_is_found() {
     let mut inputs =
         Inputs { series: vec![(labels("m{a=\"b\"}"), samples("1+1x3"))], interval: 5000, told: 0 };
     inputs.tell(&history, 7000);
-    let found: Vec<Series> = history.select(&[], Window { from: 0, to: i64::MAX });
+    let window = Window { from: 0, to: i64::MAX };
+    let found: Vec<Series> = history.select(&[], window, usize::MAX).unwrap();
     assert_eq!(found[0].labels.get(NAME), "m");
     assert_eq!(found[0].points.len(), 2);
 }

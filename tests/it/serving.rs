@@ -223,8 +223,12 @@ fn what_up_and_the_demonstration_keep_is_for_nobody_else() {
 
     let kept = dir.path().join("kept");
     std::fs::create_dir(&kept).unwrap();
-    let demo = Command::new(HEADROOM).arg("demo").env("PATH", "").env("TMPDIR", &kept).output().unwrap();
-    assert_eq!(demo.status.code(), Some(2), "without servers there is nothing to show");
+    // A Prometheus that has nobody to tell.
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink("/bin/false", bin.join("prometheus")).unwrap();
+    let demo = Command::new(HEADROOM).arg("demo").env("PATH", &bin).env("TMPDIR", &kept).output().unwrap();
+    assert_eq!(demo.status.code(), Some(2), "{}", String::from_utf8_lossy(&demo.stderr));
     let left: Vec<_> = std::fs::read_dir(&kept).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(left.iter().map(|path| mode(path)).collect::<Vec<_>>(), [0o700]);
 }

@@ -1,9 +1,11 @@
-//! Answers in the form of Prometheus's API.
+//! Answers in the form of Prometheus's API, written without a tree of values in between: they may be long.
 
-use crate::promql::{Error, Labels, Point, Series, Value};
+use crate::promql::{self, Error, Labels, Point, Series};
 use crate::serve::Answer;
 use hyper::StatusCode;
-use serde_json::{Map, Value as Json, json};
+use serde::ser::{SerializeMap, SerializeStruct};
+use serde::{Serialize, Serializer};
+use serde_json::json;
 
 /// Why there is no answer, in Prometheus's words.
 pub(super) struct Failure {
@@ -18,17 +20,32 @@ impl Failure {
         let why = format!("invalid parameter {parameter:?}: {why}");
         Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", why }
     }
+
+    /// A mistake of ours.
+    pub(super) fn internal() -> Self {
+        let why = "the query ended badly; see the log".to_owned();
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", why }
+    }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, kind: "execution", why: error.to_string() }
+        let (status, kind) = match error {
+            Error::Late => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+        };
+        Self { status, kind, why: error.to_string() }
     }
 }
 
 /// The answer that says what was asked for.
-pub(super) fn succeeded(page: &'static str, data: &Json) -> Answer {
-    Answer::json(page, &json!({ "status": "success", "data": data }))
+pub(super) fn succeeded(data: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    #[derive(Serialize)]
+    struct Whole<'a, T> {
+        status: &'static str,
+        data: &'a T,
+    }
+    serde_json::to_vec(&Whole { status: "success", data }).map_err(|_| Failure::internal())
 }
 
 /// The answer that says why there is none.
@@ -37,34 +54,98 @@ pub(super) fn failed(page: &'static str, failure: &Failure) -> Answer {
     Answer { status: failure.status, ..Answer::json(page, &body) }
 }
 
-/// What an expression says at one time.
-pub(super) fn value(value: &Value, at: i64) -> Json {
-    let (kind, result) = match value {
-        Value::Scalar(value) => ("scalar", point(Point { at, value: *value })),
-        Value::Text(text) => ("string", json!([seconds(at), text])),
-        Value::Matrix(all) => return matrix(all),
-        Value::Vector(samples) => {
-            let one = |sample: &crate::promql::Sample| json!({ "metric": labels(&sample.labels), "value": point(Point { at, value: sample.value }) });
-            ("vector", samples.iter().map(one).collect())
-        }
-    };
-    json!({ "resultType": kind, "result": result })
+/// What an expression says at one time, or over a time.
+pub(super) struct Value<'a> {
+    pub(super) value: &'a promql::Value,
+    pub(super) at: i64,
 }
 
-/// Series over a time.
-pub(super) fn matrix(all: &[Series]) -> Json {
-    let one = |series: &Series| json!({ "metric": labels(&series.labels), "values": series.points.iter().copied().map(point).collect::<Json>() });
-    json!({ "resultType": "matrix", "result": all.iter().map(one).collect::<Json>() })
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut out = to.serialize_struct("data", 2)?;
+        match self.value {
+            promql::Value::Scalar(value) => {
+                out.serialize_field("resultType", "scalar")?;
+                out.serialize_field("result", &Pair(Point { at: self.at, value: *value }))?;
+            }
+            promql::Value::Text(text) => {
+                out.serialize_field("resultType", "string")?;
+                out.serialize_field("result", &(Seconds(self.at), text))?;
+            }
+            promql::Value::Vector(samples) => {
+                let one = |sample: &promql::Sample| Sample(sample.clone(), self.at);
+                out.serialize_field("resultType", "vector")?;
+                out.serialize_field("result", &samples.iter().map(one).collect::<Vec<_>>())?;
+            }
+            promql::Value::Matrix(all) => {
+                out.serialize_field("resultType", "matrix")?;
+                out.serialize_field("result", &all.iter().map(Line).collect::<Vec<_>>())?;
+            }
+        }
+        out.end()
+    }
 }
 
 /// Labels as an object.
-pub(super) fn labels(labels: &Labels) -> Json {
-    labels.iter().map(|(name, value)| (name.to_owned(), Json::from(value))).collect::<Map<_, _>>().into()
+pub(super) struct Metric<'a>(pub(super) &'a Labels);
+
+impl Serialize for Metric<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut out = to.serialize_map(None)?;
+        for (name, value) in self.0.iter() {
+            out.serialize_entry(name, value)?;
+        }
+        out.end()
+    }
+}
+
+struct Sample(promql::Sample, i64);
+
+impl Serialize for Sample {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut out = to.serialize_struct("sample", 2)?;
+        out.serialize_field("metric", &Metric(&self.0.labels))?;
+        out.serialize_field("value", &Pair(Point { at: self.1, value: self.0.value }))?;
+        out.end()
+    }
+}
+
+struct Line<'a>(&'a Series);
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        struct Points<'a>(&'a [Point]);
+        impl Serialize for Points<'_> {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_seq(self.0.iter().copied().map(Pair))
+            }
+        }
+        let mut out = to.serialize_struct("series", 2)?;
+        out.serialize_field("metric", &Metric(&self.0.labels))?;
+        out.serialize_field("values", &Points(&self.0.points))?;
+        out.end()
+    }
+}
+
+struct Pair(Point);
+
+impl Serialize for Pair {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (Seconds(self.0.at), number(self.0.value)).serialize(to)
+    }
 }
 
 /// A time in seconds, whole where it is.
-pub(super) fn seconds(at: i64) -> Json {
-    if at % 1000 == 0 { json!(at / 1000) } else { json!(at as f64 / 1000.0) }
+struct Seconds(i64);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if self.0 % 1000 == 0 {
+            to.serialize_i64(self.0 / 1000)
+        } else {
+            to.serialize_f64(self.0 as f64 / 1000.0)
+        }
+    }
 }
 
 /// A number as Prometheus writes it: all its digits, and never an exponent.
@@ -74,8 +155,4 @@ pub(super) fn number(value: f64) -> String {
         f64::NEG_INFINITY => "-Inf".to_owned(),
         _ => value.to_string(),
     }
-}
-
-fn point(point: Point) -> Json {
-    json!([seconds(point.at), number(point.value)])
 }

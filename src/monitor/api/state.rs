@@ -4,7 +4,7 @@ use super::super::alerts::{Alert, State};
 use super::super::group::{Evaluated, Group};
 use super::super::rules::Rule;
 use super::super::{Shared, lock};
-use super::answer::{labels, number};
+use super::answer::{Failure, Metric, number};
 use super::parameters::Parameters;
 use crate::metric::Kind;
 use jiff::Timestamp;
@@ -15,8 +15,11 @@ use std::collections::BTreeMap;
 const LIKE: &str = "2.42.0";
 
 /// The rules; `type=alert` or `record` for some of them.
-pub(super) fn rules(shared: &Shared, asked: &Parameters) -> Json {
+pub(super) fn rules(shared: &Shared, asked: &Parameters) -> Result<Json, Failure> {
     let kind = asked.first("type");
+    if let Some(other) = kind.as_deref().filter(|kind| !["alert", "record"].contains(kind)) {
+        return Err(Failure::bad("type", &format!("not supported value {other:?}")));
+    }
     let wanted = |rule: &Rule| match kind.as_deref() {
         Some("alert") => rule.alert.is_some(),
         Some("record") => rule.alert.is_none(),
@@ -35,7 +38,7 @@ pub(super) fn rules(shared: &Shared, asked: &Parameters) -> Json {
             "lastEvaluation": time(group.last),
         })
     };
-    json!({ "groups": groups.iter().map(one).collect::<Json>() })
+    Ok(json!({ "groups": groups.iter().map(one).collect::<Json>() }))
 }
 
 fn rule(written: &Rule, known: &Evaluated) -> Json {
@@ -91,7 +94,7 @@ fn holds(alert: &Alert) -> bool {
 
 fn one_alert(alert: &Alert) -> Json {
     let mut out = json!({
-        "labels": labels(&alert.labels),
+        "labels": Metric(&alert.labels),
         "annotations": alert.annotations,
         "state": alert.state,
         "activeAt": time(Some(alert.active_at)),
