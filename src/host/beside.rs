@@ -41,10 +41,9 @@ fn rests(text: &str) -> Option<Rests> {
 
 /// Runs `work` on that processor; wherever it is, if this thread may not go there.
 pub fn on<T>(processor: Option<usize>, work: impl FnOnce() -> T) -> T {
-    let stay = processor.and_then(|processor| sys::stay_on(processor).ok());
-    let done = work();
-    drop(stay);
-    done
+    // Kept to the end.
+    let _stay = processor.and_then(|processor| sys::stay_on(processor).ok());
+    work()
 }
 
 #[cfg(test)]
