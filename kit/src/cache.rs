@@ -42,6 +42,7 @@ impl Default for Options {
 /// A cache by key, safe for threads; clones are the same one. With the last of them its memory is gone.
 ///
 /// Values come out of it shared: one that somebody still has stays in memory all the same.
+#[must_use = "it is no part any more when this is dropped"]
 pub struct Cache<K, V> {
     inner: Arc<Inner<K, V>>,
 }
@@ -144,9 +145,12 @@ where
         entry.map(|entry| self.inner.used(entry.value()))
     }
 
-    /// Keeps a value, if there is room for it.
-    pub fn put(&self, key: K, value: V) {
-        self.inner.entries.insert(key, self.inner.entry(value));
+    /// Keeps a value, if there is room for it, and gives it back; it counts neither as a hit nor as a miss.
+    pub fn put(&self, key: K, value: V) -> Arc<V> {
+        let entry = self.inner.entry(value);
+        let value = Arc::clone(&entry.value);
+        self.inner.entries.insert(key, entry);
+        value
     }
 
     /// Takes a value out; it counts neither as a hit nor as a miss.

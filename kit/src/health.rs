@@ -84,6 +84,8 @@ enum Source {
 #[derive(Clone, Default)]
 pub struct Health {
     components: Arc<Mutex<BTreeMap<String, Source>>>,
+    /// Who asks: one after the other, so that a check that runs for one is not taken for one that hangs by another.
+    looks: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Health {
@@ -95,11 +97,7 @@ impl std::fmt::Debug for Health {
 impl Health {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let health = Self::default();
-        let opts = Opts::new(
-            "headroom_kit_health_status",
-            "1 for the state that a component is in, 0 for the others.",
-        );
-        let shown = IntGaugeVec::new(opts, &["component", "state"]).and_then(|states| {
+        let shown = IntGaugeVec::new(opts(), &["component", "state"]).and_then(|states| {
             metrics.registry().register(Box::new(Shown { health: health.clone(), states }))
         });
         if let Err(error) = shown {
@@ -134,6 +132,7 @@ impl Health {
 
     /// How all are now. A check that hangs is unhealthy, and is not asked again before it is back.
     pub fn report(&self) -> Report {
+        let _alone = lock(&self.looks);
         let sources: Vec<_> =
             lock(&self.components).iter().map(|(name, source)| (name.clone(), source.clone())).collect();
         let mut caller = Caller::default();
@@ -162,6 +161,10 @@ fn asked(caller: &mut Caller, check: Arc<Check>, away: &Away) -> (State, String)
     (State::Unhealthy, why)
 }
 
+fn opts() -> Opts {
+    Opts::new("headroom_kit_health_status", "1 for the state that a component is in, 0 for the others.")
+}
+
 /// States when the page is made.
 struct Shown {
     health: Health,
@@ -174,14 +177,15 @@ impl Collector for Shown {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.states.reset();
+        // Fresh ones: two pages may be made at the same time.
+        let Ok(states) = IntGaugeVec::new(opts(), &["component", "state"]) else { return Vec::new() };
         for component in self.health.report().components {
             for state in State::ALL {
                 let holds = i64::from(component.state == state);
-                self.states.with_label_values(&[component.component.as_str(), state.as_str()]).set(holds);
+                states.with_label_values(&[component.component.as_str(), state.as_str()]).set(holds);
             }
         }
-        self.states.collect()
+        states.collect()
     }
 }
 

@@ -113,6 +113,7 @@ impl Hook {
 
 /// A hook that is served; dropped, it ends.
 #[derive(Debug)]
+#[must_use = "the hook ends when this is dropped"]
 pub struct Serving {
     address: String,
     stop: Option<oneshot::Sender<()>>,

@@ -48,6 +48,7 @@ impl<T> Default for Options<T> {
 }
 
 /// A value with a loader; clones are the same one.
+#[must_use = "it is no part any more when this is dropped"]
 pub struct Lazy<T> {
     inner: Arc<Inner<T>>,
 }
@@ -205,6 +206,7 @@ impl<T: Send + Sync> Part for Inner<T> {
 }
 
 /// The value, in use: it is not unloaded before this is dropped.
+#[must_use = "it counts as in use while this is held"]
 pub struct InUse<T> {
     value: Arc<T>,
     _user: User<T>,

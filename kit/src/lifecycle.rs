@@ -31,6 +31,7 @@ pub struct StartError {
 /// Components in the order in which they begin; they end in the opposite one.
 ///
 /// Each is a component of the [`Kit`]'s health: unknown until it is started, healthy until it is to stop.
+#[must_use = "its components are stopped when this is dropped"]
 pub struct Lifecycle {
     kit: Kit,
     waiting: Vec<Entry>,

@@ -196,6 +196,7 @@ impl Timer {
 
 /// A measurement that goes on; to drop it ends it.
 #[derive(Debug)]
+#[must_use = "the time ends when this is dropped"]
 pub struct Clock {
     histogram: Histogram,
     begun: Instant,

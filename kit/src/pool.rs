@@ -49,6 +49,7 @@ impl Default for Options {
 }
 
 /// A pool; clones are the same one.
+#[must_use = "it is no part any more when this is dropped"]
 pub struct Pool<M: Manager> {
     inner: Arc<Inner<M>>,
 }
@@ -90,7 +91,11 @@ impl<M: Manager + 'static> Pool<M> {
         let about = About::new(name, &options.kind, options.cost);
         about.check().map_err(RegisterError::About)?;
         let mut config = PoolConfig::new(options.objects_max);
-        config.timeouts = Timeouts { wait: options.wait_max, create: options.create_max, recycle: None };
+        // A look whether an object is still good may hang as its making may.
+        let (wait, create) = (options.wait_max, options.create_max);
+        config.timeouts = Timeouts { wait, create, recycle: create };
+        // The one that came back last goes out first, so that under a light load the others stay idle and can go.
+        config.queue_mode = managed::QueueMode::Lifo;
         let pool =
             managed::Pool::builder(manager).config(config).runtime(deadpool::Runtime::Tokio1).build()?;
         let labels = [name, options.kind.as_str()];

@@ -157,6 +157,8 @@ impl std::fmt::Debug for Reclaim {
 
 struct Inner {
     entries: Mutex<Vec<Entry>>,
+    /// Who looks at the parts: one after the other, for each part is asked once at a time.
+    looks: Mutex<()>,
     turn: Mutex<bool>,
     turned: Condvar,
     shown: Shown,
@@ -188,6 +190,14 @@ impl Held {
             Self::Weak(part) => part.upgrade(),
         }
     }
+
+    /// Whether it is still there. Nothing is held for that, so nothing can be dropped by it.
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Strong(_) => true,
+            Self::Weak(part) => part.strong_count() > 0,
+        }
+    }
 }
 
 impl Reclaim {
@@ -196,6 +206,7 @@ impl Reclaim {
         Self {
             inner: Arc::new_cyclic(|inner| Inner {
                 entries: Mutex::default(),
+                looks: Mutex::default(),
                 turn: Mutex::new(false),
                 turned: Condvar::new(),
                 shown: Shown::new(metrics, inner.clone()),
@@ -229,7 +240,7 @@ impl Reclaim {
         let tended = part.get().and_then(|part| part.tended_every());
         {
             let mut entries = lock(&self.inner.entries);
-            entries.retain(|entry| entry.part.get().is_some());
+            entries.retain(|entry| entry.part.is_there());
             if entries.len() >= PARTS_MAX {
                 return Err(RegisterError::TooMany(about.name));
             }
@@ -308,7 +319,7 @@ impl Inner {
     /// Entries whose part is still there, in the order in which they are asked.
     fn there(&self) -> Vec<Chosen> {
         let mut entries = lock(&self.entries);
-        entries.retain(|entry| entry.part.get().is_some());
+        entries.retain(|entry| entry.part.is_there());
         let mut there: Vec<_> =
             entries.iter().filter_map(|entry| Some((entry.clone(), entry.part.get()?))).collect();
         drop(entries);
@@ -321,6 +332,7 @@ impl Inner {
     }
 
     fn state(&self) -> Vec<PartState> {
+        let _alone = lock(&self.looks);
         let deadline = Instant::now() + LOOK;
         let mut caller = Caller::default();
         let look = |(entry, part): Chosen| {

@@ -99,8 +99,12 @@ where
     }
 
     fn call(&mut self, request: Request<I>) -> Self::Future {
-        let measurement = self.requests.begin(request.method());
-        Measuring { future: self.service.call(request), measurement: Some(measurement) }
+        let mut measurement = self.requests.begin(request.method());
+        // It stays so if the service panics.
+        measurement.code = Some(FAILED.to_owned());
+        let future = self.service.call(request);
+        measurement.code = None;
+        Measuring { future, measurement: Some(measurement) }
     }
 }
 
@@ -113,8 +117,12 @@ where
     type Future = Measuring<S::Future>;
 
     fn call(&self, request: Request<I>) -> Self::Future {
-        let measurement = self.requests.begin(request.method());
-        Measuring { future: self.service.call(request), measurement: Some(measurement) }
+        let mut measurement = self.requests.begin(request.method());
+        // It stays so if the service panics.
+        measurement.code = Some(FAILED.to_owned());
+        let future = self.service.call(request);
+        measurement.code = None;
+        Measuring { future, measurement: Some(measurement) }
     }
 }
 
@@ -155,13 +163,24 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.future.poll(context));
+        if let Some(measurement) = this.measurement.as_mut() {
+            // It stays so if the service panics.
+            measurement.code = Some(FAILED.to_owned());
+        }
+        let Poll::Ready(answer) = this.future.poll(context) else {
+            if let Some(measurement) = this.measurement.as_mut() {
+                measurement.code = None;
+            }
+            return Poll::Pending;
+        };
         let mut measurement = this.measurement.take();
         if let Some(measurement) = &mut measurement {
             let status = answer.as_ref().map(|response| response.status().as_str().to_owned());
             measurement.code = Some(status.unwrap_or_else(|_| FAILED.to_owned()));
         }
-        Poll::Ready(answer.map(|response| response.map(|body| MeasuredBody { body, measurement })))
+        Poll::Ready(
+            answer.map(|response| response.map(|body| MeasuredBody { body, measurement, code: None })),
+        )
     }
 }
 
@@ -172,6 +191,8 @@ pin_project! {
         #[pin]
         body: B,
         measurement: Option<Measurement>,
+        // The status, kept here while the body is on its way: what is dropped before the body's end was cancelled.
+        code: Option<String>,
     }
 }
 
@@ -183,10 +204,19 @@ impl<B: Body> Body for MeasuredBody<B> {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.body.poll_frame(context));
-        if frame.is_none() {
-            this.measurement.take();
+        let mut this = self.project();
+        if let Some(measurement) = this.measurement.as_mut().filter(|_| this.code.is_none()) {
+            *this.code = measurement.code.take();
+        }
+        let frame = ready!(this.body.as_mut().poll_frame(context));
+        let end = match &frame {
+            Some(Err(_)) => Some(FAILED.to_owned()),
+            None => this.code.take(),
+            Some(Ok(_)) if this.body.is_end_stream() => this.code.take(),
+            Some(Ok(_)) => return Poll::Ready(frame),
+        };
+        if let Some(mut measurement) = this.measurement.take() {
+            measurement.code = end;
         }
         Poll::Ready(frame)
     }
@@ -254,6 +284,54 @@ mod tests {
             }
         }
         assert!(page.contains("http_server_active_requests 0\n"), "{page}");
+    }
+
+    /// A body that breaks off after its first part.
+    struct Breaks(bool);
+
+    impl Body for Breaks {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            let first = !std::mem::replace(&mut self.0, true);
+            Poll::Ready(Some(if first { Ok(Frame::data(Bytes::from("a"))) } else { Err("gone") }))
+        }
+    }
+
+    #[test]
+    fn a_panic_and_a_body_that_breaks_off_have_failed_and_one_that_is_dropped_was_cancelled() {
+        let metrics = Metrics::default();
+        let service = Requests::new(&metrics).unwrap().measured(service_fn(
+            |request: Request<Empty<Bytes>>| async move {
+                assert_ne!(request.uri().path(), "/panics");
+                Ok::<_, Infallible>(Response::new(Breaks(false)))
+            },
+        ));
+        let panics = std::panic::AssertUnwindSafe(|| {
+            run(async { drop(service.call(request("GET", "/panics")).await) });
+        });
+        assert!(std::panic::catch_unwind(panics).is_err());
+        run(async {
+            let broken = service.call(request("PUT", "/")).await.unwrap().into_body();
+            assert!(broken.collect().await.is_err());
+            let mut left = service.call(request("POST", "/")).await.unwrap().into_body();
+            assert!(left.frame().await.unwrap().is_ok());
+        });
+        let page = page(&metrics);
+        for labels in [
+            "code=\"failed\",method=\"GET\"",
+            "code=\"failed\",method=\"PUT\"",
+            "code=\"cancelled\",method=\"POST\"",
+        ] {
+            assert!(
+                page.contains(&format!("http_server_requests_total{{{labels}}} 1\n")),
+                "{labels}: {page}"
+            );
+        }
     }
 
     #[test]

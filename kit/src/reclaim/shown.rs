@@ -9,6 +9,9 @@ use prometheus::{CounterVec, IntCounterVec, IntGaugeVec, Opts};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, Weak};
 
+const HELD: &str = "headroom_kit_held_bytes";
+const HELD_HELP: &str = "Memory that a part says it holds.";
+
 /// Sets of labels of all times; those of parts that come later are counted as `other`.
 const NAMES_MAX: usize = 1000;
 
@@ -93,7 +96,7 @@ struct Parts {
 
 impl Parts {
     fn new(inner: Weak<Inner>) -> Result<Self, prometheus::Error> {
-        let held = Opts::new("headroom_kit_held_bytes", "Memory that a part says it holds.");
+        let held = Opts::new(HELD, HELD_HELP);
         Ok(Self { inner, held: IntGaugeVec::new(held, &PART)? })
     }
 }
@@ -105,12 +108,14 @@ impl Collector for Parts {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(inner) = self.inner.upgrade() else { return Vec::new() };
-        self.held.reset();
+        // Fresh ones: two pages may be made at the same time.
+        let opts = Opts::new(HELD, HELD_HELP);
+        let Ok(held) = IntGaugeVec::new(opts, &PART) else { return Vec::new() };
         let mut others: BTreeMap<&str, IntGaugeVec> = BTreeMap::new();
         for part in inner.state() {
             let labels = [part.name.as_str(), part.kind.as_str()];
             if let Some(bytes) = part.held_bytes {
-                self.held.with_label_values(&labels).add(signed(bytes));
+                held.with_label_values(&labels).add(signed(bytes));
             }
             for sample in part.samples {
                 let opts = Opts::new(format!("headroom_kit_{}", sample.name), sample.help);
@@ -120,6 +125,6 @@ impl Collector for Parts {
                 family.with_label_values(&labels).add(signed(sample.value));
             }
         }
-        self.held.collect().into_iter().chain(others.values().flat_map(Collector::collect)).collect()
+        held.collect().into_iter().chain(others.values().flat_map(Collector::collect)).collect()
     }
 }
