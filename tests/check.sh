@@ -42,6 +42,15 @@ ready() {
     done
 }
 
+# Ends what `pids` names and takes away the directory `work`: for `trap finish EXIT`.
+finish() {
+    for pid in ${pids:-}; do
+        kill "$pid" 2>/dev/null || :
+        wait "$pid" 2>/dev/null || :
+    done
+    rm -rf "${work:?}"
+}
+
 # python_with ROOT FILE: sets `python` to one that has the packages of the file. Without an index that is SKIPPED, by name.
 python_with() {
     status=0

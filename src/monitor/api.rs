@@ -23,6 +23,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Queries at once; more wait. One whose client has gone away keeps its place until it ends.
 const QUERIES_MAX: usize = 2;
+/// Pages that take a form, for what is too long for an address.
+const POSTED: [&str; 5] = ["query", "query_range", "series", "labels", "query_exemplars"];
 /// How long one may take, unless it asks for less (`timeout`).
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The stack of a query's thread: as deep as the deepest expression that is read.
@@ -99,7 +101,7 @@ impl Api {
         let asked = request.uri().query().unwrap_or_default().to_owned();
         match *request.method() {
             Method::GET | Method::HEAD => Ok(Parameters::new(asked)),
-            Method::POST => {
+            Method::POST if POSTED.contains(&name) => {
                 let kind = request
                     .headers()
                     .get(CONTENT_TYPE)
@@ -112,7 +114,7 @@ impl Api {
                 let body = body(name, request, self.limits).await?;
                 Ok(Parameters::new(format!("{}&{asked}", String::from_utf8_lossy(&body))))
             }
-            _ => Err(Answer::wrong_method(name, "GET, POST")),
+            _ => Err(Answer::wrong_method(name, if POSTED.contains(&name) { "GET, POST" } else { "GET" })),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::alerts::{Alert, Alerts, Said, State};
 use super::history::History;
 use super::rules::{Group as Written, Rule};
 use super::template::{About, Template};
-use crate::promql::{Builder, Labels, Limits, NAME, Point, Query, Sample, Value, stale};
+use crate::promql::{Labels, Limits, NAME, Point, Query, Sample, Value, stale};
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -123,8 +123,7 @@ impl Evaluated {
             Some(alert) => {
                 let query = |text: &str| around.query(text, at);
                 let each = |sample: Sample| said(rule, &alert.annotations, &sample, &query, around.external);
-                let all = samples.into_iter().map(each);
-                let all = all.collect::<Result<Vec<Said>, String>>()?;
+                let all: Vec<Said> = samples.into_iter().map(each).collect();
                 alone(all.iter().map(|said| &said.labels))?;
                 self.alerts.take(alert, at, all);
                 self.alerts.iter().filter(|alert| alert.state != State::Inactive).flat_map(series).collect()
@@ -165,30 +164,19 @@ fn said(
     sample: &Sample,
     query: &dyn Fn(&str) -> Result<Vec<Sample>, String>,
     external: &BTreeMap<String, String>,
-) -> Result<Said, String> {
+) -> Said {
     let about = About { labels: &sample.labels, value: sample.value, external, query };
+    // As in Prometheus, what cannot be filled says so and costs no alert.
+    let filled = |template: &Template| {
+        template.fill(&about).unwrap_or_else(|why| format!("<error expanding template: {why}>"))
+    };
     let mut labels = sample.labels.without_name().edit();
-    fill(&rule.labels, &about, &mut labels)?;
-    labels.set("alertname", &rule.name);
-    // As in Prometheus, an annotation that cannot be filled says so and costs no alert.
-    let annotations = annotations.iter().map(|(name, template)| {
-        (
-            name.clone(),
-            template.fill(&about).unwrap_or_else(|why| format!("<error expanding template: {why}>")),
-        )
-    });
-    Ok(Said { annotations: annotations.collect(), labels: labels.labels(), value: sample.value })
-}
-
-fn fill(
-    templates: &BTreeMap<String, Template>,
-    about: &About<'_>,
-    labels: &mut Builder,
-) -> Result<(), String> {
-    for (name, template) in templates {
-        labels.set(name, &template.fill(about).map_err(|why| format!("the label {name}: {why}"))?);
+    for (name, template) in &rule.labels {
+        labels.set(name, &filled(template));
     }
-    Ok(())
+    labels.set("alertname", &rule.name);
+    let annotations = annotations.iter().map(|(name, template)| (name.clone(), filled(template))).collect();
+    Said { annotations, labels: labels.labels(), value: sample.value }
 }
 
 /// No two samples of a rule may be one series.
@@ -269,6 +257,16 @@ groups:
         group.evaluate(&around(&history, &external), 20_000);
         assert_eq!(now(&history, "{__name__=~\".+\"}", 20_000), "", "everything has ended");
         assert!(!group.is_due(22_000) && group.is_due(24_990) && group.is_due(1));
+    }
+
+    #[test]
+    fn what_a_template_cannot_say_costs_no_alert() {
+        let (history, external) = (History::new(1 << 20), BTreeMap::new());
+        let text = "groups: [{name: g, rules: [{alert: A, expr: vector(1), labels: {l: '{{ $labels.x | humanize }}'}}]}]";
+        let mut group = Group::new(rules::read("r", text).unwrap().remove(0), Duration::from_secs(5));
+        assert_eq!(group.evaluate(&around(&history, &external), 5000), 0);
+        let label = group.alerts().next().unwrap().labels.get("l").to_owned();
+        assert_eq!(label, "<error expanding template: not a number: \"\">");
     }
 
     #[test]

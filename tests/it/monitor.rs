@@ -2,6 +2,7 @@
 
 use crate::promql::{Answer, Memory, ask, ours_at, prometheus, same, theirs};
 use crate::stack::{HEADROOM, Running, eventually, free_address, get, program};
+use headroom::client::{Call, send_blocking};
 use headroom::collect::{Options, Scraper};
 use headroom::export::passes::Passes;
 use headroom::exporter::scrapes::Recorded;
@@ -13,6 +14,7 @@ use headroom::monitor::history::History;
 use headroom::monitor::rules;
 use headroom::promql::{Limits, Point, Query, Series, Source, Value, Window, is_stale};
 use headroom::stack::files::RULES;
+use hyper::Method;
 use rustix::process::Signal;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -283,6 +285,12 @@ fn the_api_answers_as_prometheus_does() {
         );
     }
     assert_eq!(get(&format!("{url}/api/v1/nothing")).unwrap().0, 404);
+    let post = Call {
+        method: Method::POST,
+        body: Some(b"type=alert".to_vec()),
+        ..Call::get(format!("{url}/api/v1/rules"))
+    };
+    assert_eq!(send_blocking(post).unwrap().0, 405);
     hostile(&url);
     running.signal(Signal::TERM);
     assert!(running.end(20).success());

@@ -11,7 +11,7 @@ here=$root/tests/kubernetes
 main() {
     binary=$(built "$root" "${1:-}")
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
+    trap finish EXIT
     if python_with "$root" "$here/requirements.txt"; then
         check "Kubernetes's schemas, and that the objects belong together" objects
         if node_with "$root" "$here" operator.mjs; then

@@ -58,14 +58,6 @@ print(*(s.getsockname()[1] for s in all))')
     return "$failed"
 }
 
-finish() {
-    for pid in $pids; do
-        kill "$pid" 2>/dev/null || :
-        wait "$pid" 2>/dev/null || :
-    done
-    rm -rf "$work"
-}
-
 start_headroom() {
     printf '%s\n' "$TOKEN" >"$work/token"
     cat >"$work/headroom.yaml" <<END

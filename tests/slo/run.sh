@@ -42,14 +42,6 @@ print(*(s.getsockname()[1] for s in all))')
     return "$failed"
 }
 
-finish() {
-    for pid in $pids; do
-        kill "$pid" 2>/dev/null || :
-        wait "$pid" 2>/dev/null || :
-    done
-    rm -rf "$work"
-}
-
 start_headroom() {
     printf 'let-me-in\n' >"$work/token"
     # Whatever asks for memory here, it is the alert on the service's latency: no policy wants any other.

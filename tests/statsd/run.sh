@@ -41,14 +41,6 @@ print(*(s.getsockname()[1] for s in all))')
     return "$failed"
 }
 
-finish() {
-    for pid in $pids; do
-        kill "$pid" 2>/dev/null || :
-        wait "$pid" 2>/dev/null || :
-    done
-    rm -rf "$work"
-}
-
 start_headroom() {
     cat >"$work/headroom.yaml" <<END
 exporter: {listen: '$2', page_age_max: 0s, collectors: {disable_defaults: true}}

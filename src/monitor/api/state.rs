@@ -4,7 +4,7 @@ use super::super::alerts::{Alert, State};
 use super::super::group::{Evaluated, Group};
 use super::super::rules::Rule;
 use super::super::{Shared, lock};
-use super::answer::{Failure, Metric, number};
+use super::answer::{Failure, Metric};
 use super::parameters::Parameters;
 use crate::metric::Kind;
 use jiff::Timestamp;
@@ -98,7 +98,7 @@ fn one_alert(alert: &Alert) -> Json {
         "annotations": alert.annotations,
         "state": alert.state,
         "activeAt": time(Some(alert.active_at)),
-        "value": number(alert.value),
+        "value": scientific(alert.value),
     });
     if let (Some(since), Some(fields)) = (alert.kept_since, out.as_object_mut()) {
         fields.insert("keepFiringSince".into(), json!(time(Some(since))));
@@ -156,8 +156,30 @@ pub(super) fn build() -> Json {
     })
 }
 
+/// A number as Prometheus writes that of an alert: always with an exponent, of two digits at least.
+fn scientific(value: f64) -> String {
+    if !value.is_finite() {
+        return super::answer::number(value);
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
 /// RFC 3339; the year 1 for what has not happened.
 fn time(at: Option<i64>) -> String {
     let at = at.and_then(|at| Timestamp::from_millisecond(at).ok());
     at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_an_alert_is_written_as_prometheus_writes_it() {
+        let said = [46_080_000.0, 1.0, 0.05, -2.5e-7, 1e100, f64::INFINITY].map(scientific);
+        assert_eq!(said, ["4.608e+07", "1e+00", "5e-02", "-2.5e-07", "1e+100", "+Inf"]);
+    }
 }
