@@ -69,7 +69,7 @@ python_with() {
 }
 
 # node_with ROOT DIRECTORY SCRIPT: sets `node_at` to a directory with the packages of DIRECTORY/package.json and the script, whose
-# modules are looked for beside it. What is there already is not asked for again.
+# modules are looked for beside it; with a package-lock.json, those that it names. What is there already is not asked for again.
 node_with() {
     node_at=${CARGO_TARGET_DIR:-$1/target}/node/$(basename "$2")
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
@@ -80,7 +80,13 @@ node_with() {
         rm -rf "$node_at"
         mkdir -p "$node_at"
         cp "$2/package.json" "$node_at/package.json"
-        if ! (cd "$node_at" && npm install --silent --ignore-scripts --no-package-lock --no-audit --no-fund); then
+        how='install --no-package-lock'
+        if [ -f "$2/package-lock.json" ]; then
+            cp "$2/package-lock.json" "$node_at/package-lock.json"
+            how=ci
+        fi
+        # shellcheck disable=SC2086 # two words
+        if ! (cd "$node_at" && npm $how --silent --ignore-scripts --no-audit --no-fund); then
             rm -rf "$node_at"
             skip "packages could not be installed (npm): $3 was not tried"
             return 1

@@ -22,7 +22,7 @@ function begin() {
     const heads = ["State", "Severity", "Alert", "Since", "What it says"].map((title) => make("th", { attributes: { scope: "col" } }, title));
     body = make("tbody");
     const table = make("table", {}, make("caption", {}, "Alerts"), make("thead", {}, make("tr", {}, ...heads)), body);
-    byId("alerts-table").append(make("div", { of: "box", attributes: { tabindex: "0", role: "region", "aria-label": "Alerts" } }, table));
+    byId("alerts-table").append(make("div", { of: "box", attributes: { tabindex: "0", role: "region", "aria-label": "Alerts: table" } }, table));
 }
 
 function line(alert) {

@@ -22,7 +22,7 @@ export class Table {
         const caption = make("caption", {}, label);
         const table = make("table", {}, caption, head, this.body);
         this.count = make("p", { of: "hint count" });
-        const box = make("div", { of: "box", attributes: { tabindex: "0", role: "region", "aria-label": label } }, table);
+        const box = make("div", { of: "box", attributes: { tabindex: "0", role: "region", "aria-label": `${label}: table` } }, table);
         if (filter) parent.append(this.#field(filter));
         parent.append(box, this.count);
         this.#arrows();
