@@ -45,6 +45,7 @@ bench: setup-bench ## compare with node_exporter on this machine, in this minute
 	@$(STAGE) bench-statsd cargo bench --locked --bench statsd
 	@$(STAGE) bench-journal cargo bench --locked --bench journal
 	@$(STAGE) bench-monitor cargo bench --locked --bench monitor
+	@$(STAGE) bench-live cargo bench --locked --bench live
 	@$(STAGE) bench-webhook cargo bench --locked --bench webhook
 
 pressure: build ## the pressure laboratory: Headroom, other tools and nothing, in virtual machines: REPETITIONS each (3)

@@ -47,6 +47,8 @@ pub struct Options {
     pub page_age_max: Duration,
     /// Scrapes as traces: those whose `traceparent` says that they are sampled, and this share of the others. None without it.
     pub trace_ratio: Option<f64>,
+    /// Whether `/` is the live page, and not just a list of addresses.
+    pub live_page: bool,
     /// Which collectors run, and their options.
     pub collectors: collect::Options,
 }
@@ -63,6 +65,7 @@ impl Default for Options {
             disable_exporter_metrics: false,
             page_age_max: Duration::from_millis(10),
             trace_ratio: None,
+            live_page: true,
             collectors: collect::Options::default(),
         }
     }
@@ -84,7 +87,8 @@ pub fn bad_telemetry_path(path: &str) -> Option<&'static str> {
     if !path.starts_with('/') || !path.chars().all(plain) {
         return Some("a path that begins with `/`, of letters, digits, `/`, `_`, `-`, `.` and `~`");
     }
-    path.starts_with("/-/").then_some("the paths below /-/ are taken")
+    let taken = ["/-/", "/live/", "/api/"].iter().any(|prefix| path.starts_with(prefix));
+    taken.then_some("the paths below /-/, /live/ and /api/ are taken")
 }
 
 /// The exporter's pages.

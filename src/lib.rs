@@ -32,6 +32,8 @@ pub mod fuzzing;
 #[cfg(feature = "app")]
 pub mod host;
 #[cfg(feature = "app")]
+pub mod live;
+#[cfg(feature = "app")]
 pub mod matching;
 #[cfg(feature = "app")]
 pub mod metric;

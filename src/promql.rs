@@ -139,3 +139,41 @@ impl Gathered {
         self.series.push(Series { labels, points: vec![point] });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// One series with a point each second of an hour.
+    struct Hour;
+
+    impl Source for Hour {
+        fn select(&self, _: &[Matcher], window: Window, points_max: usize) -> Option<Vec<Series>> {
+            let points = (0..3600).map(|n| Point { at: n * 1000, value: n as f64 });
+            let points: Vec<Point> = points.filter(|p| (window.from..=window.to).contains(&p.at)).collect();
+            let labels = Labels::new([(NAME, "up")]);
+            (points.len() <= points_max).then(|| vec![Series { labels, points }])
+        }
+    }
+
+    #[test]
+    fn a_query_takes_no_more_than_it_may() {
+        let hour = Window { from: 0, to: 3_600_000 };
+        let ask = |limits: Limits| {
+            let query = Query::parse("sum_over_time(up[10m])").unwrap();
+            query.range(&Hour, hour, 1000, limits).map(|series| series.len())
+        };
+        let all = Limits::default();
+        let (past, soon) = (Instant::now(), Instant::now() + Duration::from_mins(10));
+        assert_eq!(ask(Limits { until: Some(soon), ..all }), Ok(1));
+        assert_eq!(ask(Limits { until: Some(past), ..all }), Err(Error::Late));
+        for limits in [
+            Limits { steps_max: 3600, ..all },
+            Limits { points_max: 3599, ..all },
+            Limits { answer_max: 3000, ..all },
+        ] {
+            assert!(matches!(ask(limits), Err(Error::TooMuch(_))), "{limits:?}");
+        }
+    }
+}

@@ -19,14 +19,14 @@ mod web_config;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use reply::Reply;
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// What a listener allows its clients.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +71,10 @@ pub struct Answer {
     pub body: Bytes,
     /// More headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// More of the body, as it comes, until its sender is dropped; then its length is not known.
+    pub stream: Option<mpsc::Receiver<Bytes>>,
     /// What follows the body, over HTTP/2.
-    pub trailers: Box<[(HeaderName, HeaderValue)]>,
+    pub trailers: Option<Box<HeaderMap>>,
     /// Whether somebody is refused who is known and has not this right. It is counted; other answers 403 are not.
     pub forbids: bool,
 }
@@ -91,7 +93,8 @@ impl Answer {
             content_type,
             body: body.into(),
             headers: Vec::new(),
-            trailers: Box::default(),
+            stream: None,
+            trailers: None,
             forbids: false,
         }
     }
@@ -107,7 +110,8 @@ impl Answer {
             content_type,
             body: body.into(),
             headers: Vec::new(),
-            trailers: Box::default(),
+            stream: None,
+            trailers: None,
             forbids: false,
         }
     }
@@ -161,8 +165,14 @@ impl Answer {
         self
     }
 
+    /// The answer, whose body goes on.
+    #[must_use]
+    pub fn followed_by(self, stream: mpsc::Receiver<Bytes>) -> Self {
+        Self { stream: Some(stream), ..self }
+    }
+
     fn into_response(self) -> Response<Reply> {
-        let mut response = Response::new(Reply::new(self.body, self.trailers));
+        let mut response = Response::new(Reply::new(self.body, self.stream, self.trailers));
         *response.status_mut() = self.status;
         let content_type = match self.content_type {
             Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
@@ -223,7 +233,7 @@ pub fn only_get(handler: &'static str, method: &Method) -> Option<Answer> {
 }
 
 /// Asks for the configuration to be read again; the answer says what became of it.
-pub type Reload = tokio::sync::mpsc::Sender<oneshot::Sender<Result<(), String>>>;
+pub type Reload = mpsc::Sender<oneshot::Sender<Result<(), String>>>;
 
 /// The answer of `/-/reload`, which every listener has and which is off unless it is enabled.
 pub async fn reload(way: Option<&Reload>, method: &Method) -> Answer {

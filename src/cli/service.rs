@@ -2,6 +2,7 @@
 
 mod build_info;
 mod exports;
+mod live;
 pub(super) mod probes;
 mod receivers;
 mod reload;
@@ -24,6 +25,7 @@ use crate::export::logs::Lines;
 use crate::exporter::Exporter;
 use crate::exporter::scrapes::ScrapeThread;
 use crate::host::group::Grouping;
+use crate::live::Live;
 use crate::optimize::api::access::Tokens;
 use crate::optimize::api::{Api, OwnPage, WRITERS_MAX};
 use crate::optimize::executor::{Around, Executor, Settings};
@@ -110,6 +112,7 @@ pub(super) struct Service {
     tasks: Vec<JoinHandle<()>>,
     reloads: mpsc::Receiver<oneshot::Sender<Result<(), String>>>,
     scrapes: Option<ScrapeThread>,
+    live: Option<Live>,
     /// What applications sent; none if no input is configured.
     applications: Option<Applications>,
     /// What is known of probed components, and who asks them.
@@ -149,6 +152,7 @@ impl Service {
             tasks: Vec::new(),
             reloads,
             scrapes: None,
+            live: None,
             applications: None,
             health: Board::default(),
             prober: Prober::default(),
@@ -186,14 +190,21 @@ impl Service {
             service.http.show_refusals("optimizer");
             optimizer = Some(listener(vec![socket], "optimizer", web));
         }
+        let mut api = None;
         if let Some(listener) = optimizer {
-            let api = Arc::new(service.start_optimizer(reload.clone(), !parts.exporter)?);
-            service.spawn(listener, &stopped, api)?;
+            let pages = Arc::new(service.start_optimizer(reload.clone(), !parts.exporter)?);
+            service.spawn(listener, &stopped, Arc::clone(&pages))?;
+            api = Some(pages);
         }
         if let Some(listener) = exporter {
             let receivers = service.bind_receivers(&service.http).await?;
-            let handler = Arc::new(service.start_exporter(reload)?);
-            service.spawn(listener, &stopped, handler)?;
+            let handler = service.start_exporter(reload)?;
+            if service.config.exporter.live_page {
+                let handler = service.with_live_page(handler, api)?;
+                service.spawn(listener, &stopped, Arc::new(handler))?;
+            } else {
+                service.spawn(listener, &stopped, Arc::new(handler))?;
+            }
             service.start_receivers(receivers)?;
             let exports = service.prepare_exports(&service.config)?;
             service.send_exports(exports)?;

@@ -129,6 +129,9 @@ impl Stack {
                 Err(e) => return Err(e),
             }
         }
+        if prometheus || monitor.is_some() {
+            service.alerts_at(options.prometheus.listen);
+        }
         Ok(Self { service, prometheus, alertmanager, monitor, token_file, state })
     }
 

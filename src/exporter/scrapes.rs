@@ -55,8 +55,19 @@ pub struct Recorded {
     pub begun: Instant,
 }
 
-/// The way to somebody who waits for the samples of a pass.
-type Recording = Arc<SyncSender<Arc<Recorded>>>;
+/// Somebody who waits for the samples of a pass.
+#[derive(Clone)]
+struct Recording {
+    to: Arc<SyncSender<Arc<Recorded>>>,
+    /// The families that are wanted; all of them without it.
+    only: Option<&'static [&'static str]>,
+}
+
+impl Recording {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.to, &other.to)
+    }
+}
 
 /// A page.
 #[derive(Clone, Debug)]
@@ -215,10 +226,28 @@ impl ScrapeThread {
     /// The samples of the first pass over all collectors that somebody has made within `share`; of one made for this if
     /// there is none, or if it hangs. It blocks; nobody who wants a page waits for it.
     pub fn record(&self, share: Duration, patience: Duration) -> Result<Recorded, Refusal> {
+        self.record_wanted(None, share, patience)
+    }
+
+    /// The samples of these families, of a pass made for this; perhaps those of others too.
+    pub fn record_only(
+        &self,
+        families: &'static [&'static str],
+        patience: Duration,
+    ) -> Result<Recorded, Refusal> {
+        self.record_wanted(Some(families), Duration::ZERO, patience)
+    }
+
+    fn record_wanted(
+        &self,
+        only: Option<&'static [&'static str]>,
+        share: Duration,
+        patience: Duration,
+    ) -> Result<Recorded, Refusal> {
         let (to, samples) = sync_channel(1);
-        let to = Arc::new(to);
+        let to = Recording { to: Arc::new(to), only };
         let result = self.record_to(&to, &samples, share, patience);
-        lock(&self.inbox, |inbox| inbox.recorders.retain(|other| !Arc::ptr_eq(other, &to)));
+        lock(&self.inbox, |inbox| inbox.recorders.retain(|other| !other.is(&to)));
         result.map(Arc::unwrap_or_clone)
     }
 
@@ -229,7 +258,7 @@ impl ScrapeThread {
         share: Duration,
         patience: Duration,
     ) -> Result<Arc<Recorded>, Refusal> {
-        lock(&self.inbox, |inbox| inbox.recorders.push(Arc::clone(to)));
+        lock(&self.inbox, |inbox| inbox.recorders.push(to.clone()));
         if let Ok(recorded) = samples.recv_timeout(share) {
             return Ok(recorded);
         }
@@ -238,8 +267,8 @@ impl ScrapeThread {
             // Who is not waiting any more (`reply` is gone) is not served: it is kept until the pass is over.
             let (reply, _page) = oneshot::channel();
             let waits = lock(&self.inbox, |inbox| {
-                if !inbox.recorders.iter().any(|other| Arc::ptr_eq(other, to)) {
-                    inbox.recorders.push(Arc::clone(to));
+                if !inbox.recorders.iter().any(|other| other.is(to)) {
+                    inbox.recorders.push(to.clone());
                 }
                 inbox.waiting.push_back(Waiter { want: inbox.usual.clone(), trace: None, reply });
                 inbox.ring()

@@ -98,9 +98,16 @@ pub struct Recorder {
     names: HashSet<Box<str>>,
     /// Whether samples may follow.
     open: bool,
+    /// The families that are kept; all of them without it.
+    only: Option<&'static [&'static str]>,
 }
 
 impl Recorder {
+    /// One that keeps these families alone.
+    pub fn only(names: &'static [&'static str]) -> Self {
+        Self { only: Some(names), ..Self::default() }
+    }
+
     /// What was recorded.
     pub fn finish(mut self) -> Batch {
         self.batch.families.retain(|family| !family.samples.is_empty());
@@ -110,8 +117,11 @@ impl Recorder {
 
 impl Sink for Recorder {
     fn family(&mut self, desc: &Desc<'_>) {
+        self.open = self.only.is_none_or(|names| names.contains(&desc.name));
+        if !self.open {
+            return;
+        }
         self.names.insert(desc.name.into());
-        self.open = true;
         self.batch.families.push(Family {
             name: desc.name.into(),
             help: desc.help.into(),
@@ -233,5 +243,22 @@ mod tests {
         assert_eq!(a.samples.len(), 1, "what came behind a mark has no family");
         assert_eq!(a.labels(&a.samples[0]).collect::<Vec<_>>(), [("x", "1")]);
         assert_eq!(batch.family("b").unwrap().samples[0].value.number(), Some(1.5));
+    }
+
+    #[test]
+    fn of_families_that_nobody_wants_nothing_is_kept() {
+        let (mut page, mut recorder) = (Recorder::default(), Recorder::only(&["b"]));
+        let mut out = Tee::new(&mut page, &mut recorder);
+        for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            out.family(&Desc::gauge(name, "Help.", &[]));
+            out.sample(&[], Value::U64(value));
+        }
+        let mark = out.mark();
+        out.family(&Desc::gauge("d", "D.", &[]));
+        out.rewind(mark);
+        let batch = recorder.finish();
+        assert_eq!(batch.families.len(), 1);
+        assert_eq!(batch.family("b").unwrap().samples[0].value.number(), Some(2.0));
+        assert_eq!(page.finish().families.len(), 3);
     }
 }

@@ -57,6 +57,7 @@ impl Handler for Api {
             "/api/v1/alerts" => self.webhook(request).await,
             "/api/v1/actions" => self.record(&request).await,
             "/api/v1/actions/report" => self.report(&request).await,
+            "/api/v1/targets" => self.targets(&request),
             "/api/v1/reclaim" => self.reclaim(request).await,
             "/api/v1/pause" => self.pause(request).await,
             "/metrics" => only_get("metrics", method).unwrap_or_else(|| self.metrics()),
@@ -79,6 +80,7 @@ const LANDING: &str = "Headroom optimizer\n\n\
     POST /api/v1/alerts   Alertmanager's webhook (bearer token)\n\
     GET  /api/v1/actions  the record, newest first (bearer token); limit, before, since, alertname, target, action, result\n\
     GET  /api/v1/actions/report  what each action gained and cost here, target by target (bearer token)\n\
+    GET  /api/v1/targets  what runs by hand may choose from: targets, and the actions on ladders that lead to them (bearer token)\n\
     POST /api/v1/reclaim  a run by hand (bearer token): {\"target\", \"bytes\", \"ladder\", \"dry_run\"}\n\
     PUT  /api/v1/pause    holds all actions at once (bearer token); GET says whether, DELETE ends it\n\
     GET  /metrics, /-/healthy, /-/ready";

@@ -4,6 +4,8 @@ use super::action::REGISTRY;
 use super::guard::Guard;
 use super::pressure;
 use crate::host::hand::Writers;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -177,6 +179,18 @@ impl Metrics {
                 self.actions.with_label_values(&[action.name(), result]);
             }
         }
+    }
+
+    /// A number that grows whenever a run has begun to wait, has begun, or has ended.
+    pub fn stamp(&self) -> f64 {
+        let sum = |counter: &IntCounterVec| -> f64 {
+            let families = counter.collect();
+            let all = families.iter().flat_map(MetricFamily::get_metric);
+            all.map(|metric| metric.get_counter().get_value()).sum()
+        };
+        // From waiting to acting it is one more, and from acting to an end two.
+        let (active, waiting) = (self.runs_active.get() as f64, self.runs_waiting.get() as f64);
+        4.0 * (sum(&self.runs) + sum(&self.actions)) + 2.0 * active + waiting
     }
 
     /// How many programs are connected to the sockets of a target's hooks; none if it has no such hook any more.

@@ -181,7 +181,7 @@ impl<H: Handler> Connection<H> {
     }
 
     async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
-        let _busy = Busy::new(&self);
+        let busy = Busy::new(Arc::clone(&self));
         let Shared { name, metrics, handler, door, .. } = &*self.shared;
         let head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
         let tried = request.headers().contains_key(AUTHORIZATION);
@@ -201,6 +201,8 @@ impl<H: Handler> Connection<H> {
         };
         metrics.requests.with_label_values(&[name, answer.handler, answer.status.as_str()]).inc();
         let mut response = answer.into_response();
+        // What goes on is still being answered.
+        response.body_mut().holding(busy);
         if head {
             // Over HTTP/2 hyper would send the body all the same, which is an error there.
             let length = HeaderValue::from(response.body().size_hint().lower());
@@ -215,16 +217,16 @@ impl<H: Handler> Connection<H> {
 }
 
 /// A request that is being answered.
-struct Busy<'a, H>(&'a Connection<H>);
+struct Busy<H>(Arc<Connection<H>>);
 
-impl<'a, H> Busy<'a, H> {
-    fn new(connection: &'a Connection<H>) -> Self {
+impl<H> Busy<H> {
+    fn new(connection: Arc<Connection<H>>) -> Self {
         connection.in_flight.fetch_add(1, Ordering::AcqRel);
         Self(connection)
     }
 }
 
-impl<H> Drop for Busy<'_, H> {
+impl<H> Drop for Busy<H> {
     fn drop(&mut self) {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);

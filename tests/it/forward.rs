@@ -150,3 +150,41 @@ fn an_alert_reaches_the_machine_that_it_names_and_is_recorded_once() {
     assert_eq!(recorded(&one).len(), 3);
     assert_eq!(recorded(&three).len(), 1);
 }
+
+#[test]
+fn what_was_sent_on_once_is_not_sent_on_again() {
+    use std::io::{BufRead, BufReader, Write as _};
+    let other = std::net::TcpListener::bind("127.0.0.9:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let optimizer = Optimizer::start(
+        "",
+        &format!("  instances: [web1]\n  forward: {{hosts: ['127.0.0.9/32'], port: {port}, timeout: 5s}}\n"),
+    );
+    let head = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}").unwrap();
+        head.join("\n").to_lowercase()
+    });
+    let post = |fingerprint: &str, forwarded: bool| -> Value {
+        let body = json!({"version": "4", "alerts": [about("127.0.0.9:9177", fingerprint)]});
+        let mut call = Call { method: Method::POST, ..Call::get(optimizer.url("/api/v1/alerts")) };
+        call.authorization = Some(HeaderValue::from_static("Bearer let-me-in"));
+        call.body = Some(serde_json::to_vec(&body).unwrap());
+        if forwarded {
+            call.headers.insert("x-headroom-forwarded", HeaderValue::from_static("1"));
+        }
+        let (status, answer) = send_blocking(call).unwrap();
+        assert!(status.is_success(), "{status} {}", String::from_utf8_lossy(&answer));
+        serde_json::from_slice(&answer).unwrap()
+    };
+    assert_eq!(post("a", false)["forwarded"], 1);
+    assert!(head.join().unwrap().contains("\nx-headroom-forwarded: 1"), "the other is told so");
+    let taken = post("b", true);
+    assert_eq!(
+        (&taken["forwarded"], &taken["alerts"]),
+        (&0.into(), &1.into()),
+        "it is recorded where it came"
+    );
+}

@@ -21,6 +21,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("export", &["metric", "host", "encode", "client", "otlp", "exporter"]),
     ("monitor", &["promql", "metric", "serve", "client", "export", "exporter"]),
     ("optimize", &["metric", "host", "collect", "encode", "serve", "client", "matching", "otlp"]),
+    ("live", &["metric", "serve", "client", "exporter", "optimize"]),
     ("stack", &["sys"]),
     ("services", &["matching"]),
     (

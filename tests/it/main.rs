@@ -37,6 +37,7 @@ mod kit_python;
 mod kit_rust;
 mod kubernetes_api;
 mod layers;
+mod live;
 mod machine;
 mod manual;
 mod monitor;

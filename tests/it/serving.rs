@@ -56,7 +56,7 @@ fn the_exporter_has_its_pages_and_no_others() {
     for (path, status, has) in [
         ("/metrics", 200, "node_memory_MemAvailable_bytes"),
         ("/metrics", 200, "headroom_build_info{version="),
-        ("/", 200, "href=\"/metrics\""),
+        ("/", 200, "<title>Headroom"),
         ("/-/healthy", 200, "healthy"),
         ("/-/ready", 200, "ready"),
         ("/-/reload", 403, "reload_endpoint: true"),

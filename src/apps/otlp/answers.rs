@@ -4,7 +4,7 @@ use super::request::Outcome;
 use super::wire::{put_bytes, put_key, put_varint};
 use crate::serve::Answer;
 use hyper::StatusCode;
-use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -156,7 +156,7 @@ pub(super) fn grpc(result: &Result<Outcome, Fault>) -> Answer {
             body.extend_from_slice(&u32::try_from(message.len()).unwrap_or(0).to_be_bytes());
             body.extend_from_slice(&message);
             let mut answer = Answer::page(NAME, GRPC, body);
-            answer.trailers = Box::new([(STATUS, HeaderValue::from_static("0"))]);
+            answer.trailers = Some(Box::new(HeaderMap::from_iter([(STATUS, HeaderValue::from_static("0"))])));
             answer
         }
         Err(fault) => grpc_refusal(fault.codes().1, &fault.text()),
@@ -222,7 +222,7 @@ mod tests {
         let framed = grpc(&Ok(some));
         assert_eq!(usize::from(framed.body[4]), framed.body.len() - 5);
         assert_eq!((framed.body[0], &framed.body[5..]), (0, &bytes[..]));
-        assert_eq!(*framed.trailers, [(STATUS, HeaderValue::from_static("0"))]);
+        assert_eq!(framed.trailers.unwrap().get(STATUS).unwrap(), "0");
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
             let header =
                 |wanted: &HeaderName| answer.headers.iter().find(|(n, _)| n == wanted).map(|(_, v)| v);
             assert_eq!(header(&STATUS), Some(&HeaderValue::from(u16::from(code))));
-            assert!(header(&MESSAGE).is_some() && answer.body.is_empty() && answer.trailers.is_empty());
+            assert!(header(&MESSAGE).is_some() && answer.body.is_empty() && answer.trailers.is_none());
         }
         assert_eq!(percent("a%\nü"), "a%25%0A%C3%BC");
     }

@@ -66,15 +66,25 @@ fn record(
     (encoder, timings): (&mut dyn Sink, Option<&mut Vec<Timing>>),
     to: &[Recording],
 ) {
-    let (begun, mut samples) = (Instant::now(), Recorder::default());
+    let (begun, mut samples) = (Instant::now(), recorder(to));
     scraper.scrape_timed(&Pick::All, left, (&mut Tee::new(encoder, &mut samples), timings));
     // Half a pass would look as if the other half had vanished.
     if !left.load(Ordering::Acquire) {
         let recorded = Arc::new(Recorded { batch: samples.finish(), begun });
         for to in to {
             // Who does not want it any more has gone, or has had another one.
-            let _gone = to.try_send(Arc::clone(&recorded));
+            let _gone = to.to.try_send(Arc::clone(&recorded));
         }
+    }
+}
+
+/// What keeps enough for all of them. Two who want different families get all.
+fn recorder(to: &[Recording]) -> Recorder {
+    let mut wanted = to.iter().map(|to| to.only);
+    let first = wanted.next().flatten();
+    match first {
+        Some(families) if wanted.all(|other| other == first) => Recorder::only(families),
+        _ => Recorder::default(),
     }
 }
 

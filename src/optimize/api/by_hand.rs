@@ -6,7 +6,7 @@ use crate::optimize::policy::{Policy, Rung};
 use crate::optimize::request::{Origin, Request as Wish};
 use crate::optimize::trace::Arrival;
 use crate::optimize::{Options, action};
-use crate::serve::{Answer, body};
+use crate::serve::{Answer, body, only_get};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,22 @@ pub struct Reclaim {
 pub struct Queued {
     /// The run's number in the record.
     pub run: i64,
+}
+
+/// The answer of `GET /api/v1/targets`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Targets {
+    /// All configured targets.
+    pub targets: Vec<Reachable>,
+}
+
+/// A target, and what may be asked for there.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reachable {
+    /// Its name.
+    pub name: String,
+    /// Actions on ladders that lead to it, in the order of the first that has them.
+    pub actions: Vec<String>,
 }
 
 /// The body of `PUT /api/v1/pause`, which may be empty.
@@ -115,7 +131,30 @@ fn ladders<'a>(options: &'a Options, target: &str) -> impl Iterator<Item = &'a V
     own.into_iter().chain(any).chain(stalls)
 }
 
+/// All targets with what may be asked for there.
+fn reachable(options: &Options) -> Targets {
+    let of = |name: &str| {
+        let mut actions: Vec<String> = Vec::new();
+        for rung in ladders(options, name).flatten() {
+            if !actions.contains(&rung.action) {
+                actions.push(rung.action.clone());
+            }
+        }
+        actions
+    };
+    let all = options.targets.iter();
+    Targets { targets: all.map(|t| Reachable { name: t.name.clone(), actions: of(&t.name) }).collect() }
+}
+
 impl Api {
+    pub(super) fn targets(&self, request: &Request<Incoming>) -> Answer {
+        const NAME: &str = "targets";
+        let refusal = only_get(NAME, request.method());
+        refusal
+            .or_else(|| self.refusal(NAME, request, Right::Read))
+            .unwrap_or_else(|| Answer::json(NAME, &reachable(&self.shared.settings().options)))
+    }
+
     pub(super) async fn reclaim(&self, request: Request<Incoming>) -> Answer {
         if request.method() != Method::POST {
             return Answer::wrong_method(NAME, "POST");
@@ -258,6 +297,7 @@ mod tests {
 
     #[test]
     fn only_what_is_on_a_ladder_that_may_lead_to_the_target_can_be_asked_for() {
+        use crate::optimize::policy::Target;
         use crate::optimize::pressure::{self, Rule};
         let policy = |target: Option<&str>, label: Option<&str>, rung: Rung| Policy {
             target: target.map(Into::into),
@@ -291,6 +331,14 @@ mod tests {
         };
         assert_eq!(allowed("a", &options), ["app_hook", "freeze"]);
         assert_eq!(allowed("b", &options), ["app_hook", "renice", "restart", "kill"]);
+        let target = |name: &str| Target { name: name.into(), ..Target::default() };
+        let shown = reachable(&Options { targets: vec![target("a"), target("b")], ..options.clone() });
+        let actions: Vec<_> = shown.targets.iter().map(|t| (t.name.as_str(), t.actions.join(" "))).collect();
+        // In the order in which a run would come to them.
+        assert_eq!(
+            actions,
+            [("a", "app_hook freeze".to_owned()), ("b", "kill restart app_hook renice".to_owned())]
+        );
         let none = Options { policies: vec![], ..Options::default() };
         assert!(rung("kill", &none, "a").unwrap_err().ends_with("there is none"));
         // Of two policies with the same action, the options are those of the target's own.
