@@ -43,6 +43,9 @@ export function connection() {
         await lost(tab);
         await says(tab, "#banner", /^Connection lost at \d\d:\d\d:\d\d\. What is shown is from before that\. The page tries again by itself\.$/);
         assert.ok(await isOld(tab));
+        // However far down one has read.
+        await tab.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+        assert.ok(await tab.locator("#banner p").evaluate((words) => words.getBoundingClientRect().top >= 0));
         assert.match(await tab.title(), /^Connection lost: /);
         await tab.screenshot({ path: picture("lost") });
         await startServer();

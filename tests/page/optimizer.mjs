@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
-import { api, close, expect, live, open, released, says, startApp, tokens, until, useToken } from "./stage.mjs";
+import { api, close, expect, live, open, released, says, signal, startApp, tokens, until, useToken } from "./stage.mjs";
 
 const kept = (tab) => tab.evaluate(() => [Object.values(sessionStorage), Object.keys(localStorage)]);
 const button = (tab, name) => tab.getByRole("button", { name, exact: true });
@@ -75,7 +75,7 @@ export function optimizer() {
     });
 
     it("shows an alert that fires, and the run that waits because actions are held", async () => {
-        await startApp();
+        await startApp(240);
         const alert = tab.locator("#alerts-table tbody tr").filter({ hasText: "ProcessGroupMemoryOverBudget" });
         await alert.filter({ hasText: "firing" }).waitFor();
         assert.match(await alert.textContent(), /firingwarning.*groupname=demo-cache/);
@@ -113,6 +113,8 @@ export function optimizer() {
 
     it("reclaims only after a preview of the same thing, which changes nothing", async () => {
         const act = tab.locator("#act");
+        await signal("app", "SIGKILL");
+        await startApp(100);
         const before = await released();
         await tab.getByLabel("Bytes").fill("40MiB");
         assert.ok(await act.isDisabled());

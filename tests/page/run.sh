@@ -1,7 +1,7 @@
 #!/bin/sh
 # Opens the live page of a running `headroom up` in a real Chromium, and does there what a person does.
 #   run.sh [HEADROOM]       without an argument the debug binary is built
-# Pictures of it come into target/page; with UPDATE=1 the one of the manual is written anew, too.
+# Pictures of it come into target/page; manual.png is the one of the manual, before its colours are counted down.
 # Playwright and axe come from npm, Chromium is Debian's (CHROMIUM names another); what is not there is SKIPPED, by name.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -39,7 +39,6 @@ print(*(s.getsockname()[1] for s in all))')
     HEADROOM=$binary WORK=$work PAGE=http://127.0.0.1:$1 APP=127.0.0.1:$4 CHROMIUM=$chromium PICTURES=$pictures \
         node --test --test-reporter=spec "$node_at/page.test.mjs" || status=1
     [ "$status" -eq 0 ] || tail -n 20 "$work"/*.log >&2 || :
-    if [ -n "${UPDATE:-}" ]; then cp "$pictures/manual.png" "$root/docs/live-page.png"; fi
     return "$status"
 }
 

@@ -62,16 +62,18 @@ export async function startServer() {
     await until("the server answers", async () => (await fetch(`${PAGE}/-/ready`)).ok);
 }
 
-/** Starts the cache, which grows to twice its budget. */
-export async function startApp() {
-    start("app", `${WORK}/demo-cache`, ["demo-app", "--listen", APP, "--grow", "100", "--most", "240"]);
-    await until("the application answers", async () => (await fetch(`http://${APP}/metrics`)).ok);
+/** Starts the cache, which has a budget of 120 MiB, and waits until it holds so many. */
+export async function startApp(mebibytes) {
+    start("app", `${WORK}/demo-cache`, ["demo-app", "--listen", APP, "--grow", "100", "--most", String(mebibytes)]);
+    await until("the application is full", async () => await ofApp("demo_cache_bytes") === mebibytes * 2 ** 20);
 }
 
 /** What the cache says that it gave back, in bytes. */
-export async function released() {
+export const released = () => ofApp("demo_cache_released_bytes_total");
+
+async function ofApp(metric) {
     const text = await (await fetch(`http://${APP}/metrics`)).text();
-    return Number(/^demo_cache_released_bytes_total (\S+)/m.exec(text)[1]);
+    return Number(new RegExp(`^${metric} (\\S+)`, "m").exec(text)[1]);
 }
 
 /** The optimizer's answer to a request that is not the page's. */

@@ -5,6 +5,8 @@ import { clock, name, span } from "./format.js";
 
 const STATES = ["firing", "pending"];
 const SEVERITIES = ["critical", "warning", "info"];
+/** What fires all the time, to show that rules are evaluated: nobody's trouble. */
+const QUIET = "none";
 /** What is said elsewhere in the row. */
 const SAID = ["alertname", "severity"];
 
@@ -42,20 +44,20 @@ function fill(element, alert, at) {
     say(says.lastElementChild, written(alert));
 }
 
-function words({ alerts, alerts_error: error }, firing) {
-    const why = error ? ` ${name(error)}` : "";
-    if (!alerts) return `Alerts are not known here: ${why.trim() || "nobody evaluates the rules in this process."}`;
-    if (!alerts.length) return `No alerts.${why}`;
-    const waiting = alerts.length - firing;
-    return `${firing} firing, ${waiting} pending.${why}`;
+function words(now, alerts, firing) {
+    const why = now.alerts_error ? ` ${name(now.alerts_error)}` : "";
+    if (!now.alerts) return `Alerts are not known here: ${why.trim() || "nobody evaluates the rules in this process."}`;
+    const quiet = now.alerts.filter(({ severity }) => severity === QUIET).map((alert) => name(alert.name));
+    const more = quiet.length ? ` ${quiet.join(", ")} fires as it always should.` : "";
+    return `${alerts.length ? `${firing} firing, ${alerts.length - firing} pending.` : "No alerts."}${more}${why}`;
 }
 
 /** Shows the alerts of a `now`, and in the header how many fire. Returns how many those are. */
 export function show(now) {
     if (!body) begin();
-    const alerts = [...(now.alerts ?? [])].sort(order);
+    const alerts = (now.alerts ?? []).filter(({ severity }) => severity !== QUIET).sort(order);
     const firing = alerts.filter(({ state }) => state === "firing").length;
-    say(byId("alerts-words"), words(now, firing));
+    say(byId("alerts-words"), words(now, alerts, firing));
     byId("alerts-words").classList.toggle("trouble", Boolean(now.alerts_error));
     byId("alerts-table").hidden = !alerts.length;
     keyed(body, alerts, {
