@@ -141,6 +141,9 @@ impl Stack {
         let kernel = sysinfo::System::kernel_version().unwrap_or_default();
         writeln!(out, "Headroom {} on {name}, kernel {kernel}", env!("CARGO_PKG_VERSION"))?;
         let exporter = &config.exporter;
+        if exporter.live_page {
+            writeln!(out, "  live page     http://{}/", exporter.listen.first())?;
+        }
         writeln!(out, "  exporter      http://{}{}", exporter.listen.first(), exporter.telemetry_path)?;
         writeln!(out, "  optimizer     http://{}/", config.optimizer.listen)?;
         let server = |started: bool, server: &Server, package: &str| {

@@ -11,7 +11,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
-#[expect(dead_code, reason = "the next change brings scripts")]
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// A file of the page.
@@ -29,6 +28,24 @@ const fn file(path: &'static str, kind: &'static str, text: &'static str) -> Fil
 static FILES: &[File] = &[
     file("/", HTML, include_str!("page/index.html")),
     file("/live/page.css", CSS, include_str!("page/page.css")),
+    file("/live/uplot.css", CSS, include_str!("page/uplot.css")),
+    file("/live/alerts.js", SCRIPT, include_str!("page/alerts.js")),
+    file("/live/api.js", SCRIPT, include_str!("page/api.js")),
+    file("/live/charts.js", SCRIPT, include_str!("page/charts.js")),
+    file("/live/dom.js", SCRIPT, include_str!("page/dom.js")),
+    file("/live/feed.js", SCRIPT, include_str!("page/feed.js")),
+    file("/live/format.js", SCRIPT, include_str!("page/format.js")),
+    file("/live/history.js", SCRIPT, include_str!("page/history.js")),
+    file("/live/main.js", SCRIPT, include_str!("page/main.js")),
+    file("/live/memory.js", SCRIPT, include_str!("page/memory.js")),
+    file("/live/optimizer.js", SCRIPT, include_str!("page/optimizer.js")),
+    file("/live/reclaim.js", SCRIPT, include_str!("page/reclaim.js")),
+    file("/live/runs.js", SCRIPT, include_str!("page/runs.js")),
+    file("/live/sparkline.js", SCRIPT, include_str!("page/sparkline.js")),
+    file("/live/table.js", SCRIPT, include_str!("page/table.js")),
+    file("/live/tables.js", SCRIPT, include_str!("page/tables.js")),
+    file("/live/theme.js", SCRIPT, include_str!("page/theme.js")),
+    file("/live/uplot.js", SCRIPT, include_str!("page/uplot.js")),
 ];
 
 /// The file at this path.

@@ -89,11 +89,16 @@ pub(super) fn run(shared: &Shared, alone: bool) {
 /// Sees to it that this process can act while memory is short: what a run needs of it is in memory and stays there, and no
 /// more. What the kernel does not allow is said once.
 fn get_ready(shared: &Shared, alone: bool) {
-    // What the start has mapped and a run does not need would be locked as well.
-    if let Err(e) = OwnCode::find().let_go() {
+    // What the start has mapped and a run does not need would be locked as well, and so would what lies around that.
+    let code = OwnCode::find();
+    let parts = 0..code.parts();
+    if let Err(e) = parts.clone().try_for_each(|part| code.let_go_by_page(part)) {
         tracing::debug!(error = %e, "the program's own code stays as it is");
     }
     rehearse(shared);
+    if let Err(e) = parts.clone().try_for_each(|part| code.settle(part)) {
+        tracing::debug!(error = %e, "the program's own code stays in many parts");
+    }
     footprint::return_freed_memory();
     match resident::lock() {
         Ok(()) => shared.metrics.pressure.locked.set(1),
