@@ -107,4 +107,51 @@ export function parts() {
         });
         assert.deepEqual(kept, ["acdd", true, true]);
     });
+
+    it("says why alerts are not known, and counts none that fires by design", async () => {
+        const said = await tab.evaluate(async () => {
+            const { show } = await import("/live/alerts.js");
+            const alert = (name, severity, state, since) => ({ name, severity, state, since, summary: "<b>x</b>", labels: { alertname: name, severity, place: name } });
+            const look = (alerts, error = null) => {
+                const firing = show({ at: 100, alerts, alerts_error: error });
+                const rows = [...document.querySelectorAll("#alerts-table tbody tr")].map((row) => row.textContent.replace(/\d{4}-.*\)/, ""));
+                return [firing, document.getElementById("alerts-words").textContent, rows, document.getElementById("firing").hidden];
+            };
+            const watchdog = alert("Watchdog", "none", "firing", 1);
+            return [
+                look(null),
+                look(null, "the monitor does not answer"),
+                look([watchdog]),
+                look([alert("P", "critical", "pending", 9), watchdog, alert("W", "warning", "firing", 5), alert("C", "critical", "firing", 3)]),
+            ];
+        });
+        assert.deepEqual(said, [
+            [0, "Alerts are not known here: nobody evaluates the rules in this process.", [], true],
+            [0, "Alerts are not known here: the monitor does not answer", [], true],
+            [0, "No alerts. Watchdog fires as it always should.", [], true],
+            [2, "2 firing, 1 pending. Watchdog fires as it always should.", ["firingcriticalC<b>x</b>place=C", "firingwarningW<b>x</b>place=W", "pendingcriticalP<b>x</b>place=P"], false],
+        ]);
+    });
+
+    it("tells harm, failures and what was never measured as what they are", async () => {
+        const said = await tab.evaluate(async () => {
+            const { show } = await import("/live/runs.js");
+            const step = { id: 1, action: "cgroup_reclaim", state: "done", verdict: "freed", freed_bytes: 2 ** 20, detail: "<i>d</i>", before: { target: { bytes: 2 ** 21 } }, after: null, begun_at_millis: 0, ended_at_millis: 1500, harm: "it read much in again" };
+            const run = { id: 7, alertname: "A", labels: {}, state: "ended", result: "failed", reason: "why", policy: null, target: null, queued_at_millis: 0, origin: "pressure", request: { bytes: 2 ** 22 }, freed_bytes: 0, steps: [step] };
+            show([run]);
+            const row = document.querySelector("#runs li");
+            return [row.querySelector("summary").textContent, row.querySelector(".badge").className, [...row.querySelectorAll("tbody tr > *")].map((cell) => cell.textContent)].map((text) => JSON.parse(JSON.stringify(text).replaceAll("\u00a0", " ")));
+        });
+        assert.match(said[0], /by a stall, 4\.00 MiB wantedno targetfailednothing gainedharmful$/);
+        assert.deepEqual(said.slice(1), ["badge critical", ["cgroup reclaim", "harmful", "1.00 MiB", "2.00 MiB → –", "2 s", "<i>d</i>. Harm: it read much in again"]]);
+    });
+
+    it("says that no optimizer is here", async () => {
+        const said = await tab.evaluate(async () => {
+            const { show } = await import("/live/optimizer.js");
+            show({ optimizer: null });
+            return [document.getElementById("optimizer-words").textContent, document.getElementById("optimizer-body").hidden];
+        });
+        assert.deepEqual(said, ["No optimizer is served at this address.", true]);
+    });
 }

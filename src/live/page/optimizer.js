@@ -123,7 +123,7 @@ export function begin() {
 /** Shows a `now`; reads the record again where that says that it changed. */
 export function show({ optimizer }) {
     byId("optimizer-body").hidden = !optimizer;
-    if (!optimizer) return say(byId("optimizer-words"), "No optimizer runs in this process.");
+    if (!optimizer) return say(byId("optimizer-words"), "No optimizer is served at this address.");
     showPause(optimizer);
     if (optimizer.stamp === stamp) return undefined;
     stamp = optimizer.stamp;
