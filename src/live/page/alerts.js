@@ -21,15 +21,18 @@ const written = (alert) => labels(alert).map(([key, value]) => `${name(key)}=${n
 let body;
 
 function begin() {
-    const heads = ["State", "Severity", "Alert", "Since", "What it says"].map((title) => make("th", { attributes: { scope: "col" } }, title));
+    const titles = ["State", "Severity", "Alert", "Since", "What it says"];
+    const heads = titles.map((title) => make("th", { attributes: { scope: "col" } }, title));
     body = make("tbody");
     const table = make("table", {}, make("caption", {}, "Alerts"), make("thead", {}, make("tr", {}, ...heads)), body);
-    byId("alerts-table").append(make("div", { of: "box", attributes: { tabindex: "0", role: "region", "aria-label": "Alerts: table" } }, table));
+    const attributes = { tabindex: "0", role: "region", "aria-label": "Alerts: table" };
+    byId("alerts-table").append(make("div", { of: "box", attributes }, table));
 }
 
 function line(alert) {
     const badge = make("td", {}, make("span", { of: "badge" }));
-    return make("tr", {}, badge, make("td"), make("th", { attributes: { scope: "row" } }), make("td"), make("td", { of: "prose" }, make("span"), make("small")));
+    const says = make("td", { of: "prose" }, make("span"), make("small"));
+    return make("tr", {}, badge, make("td"), make("th", { attributes: { scope: "row" } }), make("td"), says);
 }
 
 function fill(element, alert, at) {

@@ -10,7 +10,13 @@ const STROKES = [["--first", []], ["--second", [6, 3]]];
 const POWERS = Array.from({ length: 50 }, (_, n) => 2 ** n);
 
 const CHARTS = [
-    { title: "Memory that can be had", write: bytes, binary: true, series: [["memory_available", "available"], ["swap_used", "swap used"]], top: ({ memory }) => memory.total },
+    {
+        title: "Memory that can be had",
+        write: bytes,
+        binary: true,
+        series: [["memory_available", "available"], ["swap_used", "swap used"]],
+        top: ({ memory }) => memory.total,
+    },
     { title: "Processors", write: percent, series: [["cpu_busy", "busy"]], top: () => 1, more: processors },
     { title: "Time waited for memory", write: percent, least: 0.05, series: [["memory_some", "some tasks"], ["memory_full", "all tasks"]] },
     { title: "Time waited for other things", write: percent, least: 0.05, series: [["io_some", "disks"], ["cpu_some", "processors"]] },
@@ -48,7 +54,8 @@ class Chart {
         });
         this.more = make("p", { of: "hint" });
         this.at = make("span", { of: "at" });
-        this.figure = make("figure", {}, make("h3", {}, kind.title, " ", this.at), make("ul", { of: "keys" }, ...keys), this.plotted, this.more);
+        const title = make("h3", {}, kind.title, " ", this.at);
+        this.figure = make("figure", {}, title, make("ul", { of: "keys" }, ...keys), this.plotted, this.more);
     }
 
     draw(data) {
@@ -94,6 +101,7 @@ class Chart {
 
     #options(width) {
         const { series, write, binary, least = 0 } = this.kind;
+        const round = (value) => write(value).replace(/\.0+(?=\D)/, "");
         const axis = {
             stroke: () => colour("--muted"),
             font: "11px system-ui, sans-serif",
@@ -113,7 +121,7 @@ class Chart {
             },
             axes: [
                 { ...axis, size: 24, space: 64, values: (_, times) => times.map((time) => clock(time, false).slice(-5)) },
-                { ...axis, size: 62, space: 26, values: (_, values) => values.map((value) => write(value).replace(/\.0+(?=\D)/, "")), ...(binary ? { incrs: POWERS } : {}) },
+                { ...axis, size: 62, space: 26, values: (_, values) => values.map(round), ...(binary ? { incrs: POWERS } : {}) },
             ],
             series: [{}, ...series.map(([, label], n) => ({
                 label,

@@ -3,7 +3,7 @@
 import { ask, runs } from "./api.js";
 import { byId, keyed, make, say } from "./dom.js";
 import { bytes, name, parseBytes } from "./format.js";
-import { reason } from "./runs.js";
+import { reason, spoken } from "./runs.js";
 
 const LOOK_MILLIS = 500;
 const LOOKS = 120;
@@ -38,7 +38,10 @@ function showActions() {
     const target = targets.find((each) => each.name === byId("reclaim-target").value);
     keyed(byId("reclaim-actions"), target?.actions ?? [], {
         key: (action) => action,
-        create: (action) => make("label", { of: "choice" }, make("input", { attributes: { type: "checkbox", value: action } }), ` ${action.replaceAll("_", " ")}`),
+        create: (action) => {
+            const box = make("input", { attributes: { type: "checkbox", value: action } });
+            return make("label", { of: "choice" }, box, ` ${action.replaceAll("_", " ")}`);
+        },
         update: () => {},
     });
 }
@@ -66,7 +69,7 @@ async function send(request, dry) {
         if (mine !== asked) return;
         if (!entry) said(`Run ${run} has not ended yet; the record will show it.`, "warning");
         else if (dry) showPreview(request, entry);
-        else said(`Run ${run}: ${name(entry.result).replaceAll("_", " ")}. ${name(entry.reason ?? "")}`, entry.freed_bytes ? "gain" : "warning");
+        else said(`Run ${run}: ${spoken(entry.result)}. ${name(entry.reason ?? "")}`, entry.freed_bytes ? "gain" : "warning");
     } catch (refused) {
         if (mine === asked) said(refused.message, "critical");
     } finally {
@@ -76,7 +79,7 @@ async function send(request, dry) {
 
 function showPreview(request, entry) {
     if (entry.result !== "dry_run") {
-        said(`Nothing would be done (${name(entry.result).replaceAll("_", " ")}): ${name(entry.reason ?? "")}`, "warning");
+        said(`Nothing would be done (${spoken(entry.result)}): ${name(entry.reason ?? "")}`, "warning");
         return;
     }
     previewed = request;

@@ -9,8 +9,14 @@ const BAD = ["failed", "interrupted"];
 const CALM = ["dry_run", "resolved", "silenced", "stale", "queued", "acting", "begun"];
 
 /** What a result means, as one of the page's colours. */
-const meaning = (word) => (GOOD.includes(word) ? "gain" : BAD.includes(word) ? "critical" : CALM.includes(word) ? "calm" : "warning");
-const spoken = (word) => name(word ?? "").replaceAll("_", " ");
+function meaning(word) {
+    if (GOOD.includes(word)) return "gain";
+    if (BAD.includes(word)) return "critical";
+    return CALM.includes(word) ? "calm" : "warning";
+}
+
+/** A word of the API as people say it. */
+export const spoken = (word) => name(word ?? "").replaceAll("_", " ");
 
 function badge(element, word, as = meaning(word)) {
     element.className = `badge ${as}`;
@@ -24,12 +30,15 @@ const harmed = (run) => run.steps.some((step) => step.harm);
 function wanted(run) {
     const asked = run.request?.bytes;
     const dry = run.request?.dry_run ? ", preview" : "";
-    return `${run.origin === "alert" ? name(run.alertname) : ORIGINS[run.origin] ?? name(run.origin)}${asked ? `, ${bytes(asked)} wanted` : ""}${dry}`;
+    const who = run.origin === "alert" ? name(run.alertname) : ORIGINS[run.origin] ?? name(run.origin);
+    return `${who}${asked ? `, ${bytes(asked)} wanted` : ""}${dry}`;
 }
 
 /** A plan without its braces and quotes: it is read by people here. */
 function plain(value, key = "") {
-    if (typeof value !== "object") return key.endsWith("bytes") ? bytes(value) : key.endsWith("_millis") ? span(value / 1000) : String(value);
+    if (key.endsWith("bytes")) return bytes(value);
+    if (key.endsWith("_millis")) return span(value / 1000);
+    if (typeof value !== "object") return String(value);
     const all = Object.entries(value).filter(([, inner]) => inner !== null);
     const word = (inside) => (Array.isArray(value) ? "" : `${inside.replace(/_millis$/, "").replaceAll("_", " ")} `);
     const each = all.map(([inside, inner]) => `${word(inside)}${plain(inner, inside)}`);
@@ -52,7 +61,8 @@ function item() {
     const parts = ["when", "what", "target", "badge", "gained", "badge harm"].map((of) => make("span", { of }));
     const terms = make("dl");
     const body = make("tbody");
-    const heads = ["Action", "Verdict", "Gained", "Target before and after", "Took", "Said"].map((title) => make("th", { attributes: { scope: "col" } }, title));
+    const titles = ["Action", "Verdict", "Gained", "Target before and after", "Took", "Said"];
+    const heads = titles.map((title) => make("th", { attributes: { scope: "col" } }, title));
     const table = make("table", {}, make("caption", {}, "Steps"), make("thead", {}, make("tr", {}, ...heads)), body);
     const box = make("div", { of: "box steps", attributes: { tabindex: "0", role: "region", "aria-label": "Steps" } }, table);
     return make("li", {}, make("details", {}, make("summary", {}, ...parts), terms, box));
@@ -66,6 +76,12 @@ const terms = (run) => [
     ["Why", reason(run)],
     ["Labels", Object.entries(run.labels ?? {}).map(([key, value]) => `${key}=${value}`).join("  ")],
 ].filter(([, value]) => value);
+
+function stepLine() {
+    const numbers = Array.from({ length: 3 }, () => make("td", { of: "number" }));
+    const action = make("th", { attributes: { scope: "row" } });
+    return make("tr", {}, action, make("td", {}, make("span")), ...numbers, make("td", { of: "prose" }));
+}
 
 function fillStep(line, step) {
     const [action, verdict, gained, sizes, took, said] = line.children;
@@ -98,7 +114,7 @@ function fill(element, run) {
     box.hidden = !run.steps.length;
     keyed(box.querySelector("tbody"), run.steps, {
         key: (step) => String(step.id),
-        create: () => make("tr", {}, make("th", { attributes: { scope: "row" } }), make("td", {}, make("span")), ...Array.from({ length: 3 }, () => make("td", { of: "number" })), make("td", { of: "prose" })),
+        create: stepLine,
         update: fillStep,
     });
 }

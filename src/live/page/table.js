@@ -75,7 +75,10 @@ export class Table {
         const shown = fits.sort((a, b) => this.#order(a, b)).slice(0, SHOWN_MAX);
         keyed(this.body, shown, {
             key: this.key,
-            create: () => make("tr", {}, ...this.columns.map((column, n) => make(n ? "td" : "th", { of: column.number ? "number" : "", attributes: n ? {} : { scope: "row" } }))),
+            create: () => make("tr", {}, ...this.columns.map(({ number }, n) => {
+                const of = number ? "number" : "";
+                return n ? make("td", { of }) : make("th", { of, attributes: { scope: "row" } });
+            })),
             update: (line, row) => this.columns.forEach((column, n) => {
                 if (column.cell) column.cell(line.children[n], row);
                 else say(line.children[n], column.text(row));

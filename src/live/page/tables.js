@@ -56,7 +56,13 @@ export function tables(history) {
             label: "File systems",
             sorted: "Used",
             key: (row) => row.mount,
-            columns: [named("Mounted at", "mount"), figure("Used", percent, used), field("Left", bytes, "available"), field("Size", bytes, "size"), named("Type", "type")],
+            columns: [
+                named("Mounted at", "mount"),
+                figure("Used", percent, used),
+                field("Left", bytes, "available"),
+                field("Size", bytes, "size"),
+                named("Type", "type"),
+            ],
         }),
         network: make("network-table", {
             label: "Network",
