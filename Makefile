@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SCRIPTS := .ci/run $(shell find scripts tests -name '*.sh' 2>/dev/null) deploy/deb/postinst deploy/deb/prerm deploy/deb/postrm
 
 .PHONY: help run demo build man deb test bench pressure fuzz fmt clean dashboards refaults setup-run setup-test setup-bench setup-fuzz \
-	test-fmt test-clippy test-shell test-kit test-slo test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-kubernetes test-vm test-restart test-compose check-macos kubernetes secrets
+	test-fmt test-clippy test-shell test-kit test-slo test-deny test-rules test-python test-unit test-units test-deb test-otlp test-statsd test-page test-kubernetes test-vm test-restart test-compose check-macos kubernetes secrets
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ deb: build ## build a Debian package into target/deb
 	@$(STAGE) deb scripts/deb.sh target/release/headroom target/deb
 
 # Cheap stages first, so that a slip is reported early; the first that fails ends the run.
-test: setup-test test-fmt test-shell test-clippy check-macos test-python test-kit test-unit test-units test-deb test-rules test-deny test-otlp test-statsd test-slo test-kubernetes test-vm test-restart test-compose ## everything that CI checks
+test: setup-test test-fmt test-shell test-clippy check-macos test-python test-kit test-unit test-units test-deb test-rules test-deny test-otlp test-statsd test-page test-slo test-kubernetes test-vm test-restart test-compose ## everything that CI checks
 	@echo "== all stages passed"
 
 bench: setup-bench ## compare with node_exporter on this machine, in this minute
@@ -113,6 +113,9 @@ test-otlp: ## stage: metrics from OpenTelemetry's own SDKs, over every way in
 
 test-statsd: ## stage: StatsD from its clients, and beside the real statsd_exporter
 	@$(STAGE) statsd tests/statsd/run.sh
+
+test-page: ## stage: the live page, in a real Chromium
+	@$(STAGE) page tests/page/run.sh
 
 test-kubernetes: ## stage: the objects for Kubernetes, against the published schemas
 	@$(STAGE) kubernetes tests/kubernetes/run.sh

@@ -40,6 +40,8 @@ main() {
         python3 -c 'import yaml' 2>/dev/null || missing python3-yaml python3-yaml
         # Debian's Python can make no environments without it.
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing python3-venv python3-venv
+        # The live page is opened where npm can bring what steers the browser.
+        ! command -v npm >/dev/null || need chromium chromium
         # An engine of its own can only be started by root; for others that stage is skipped, so it needs nothing.
         if [ "$(id -u)" -eq 0 ]; then
             need dockerd docker.io

@@ -17,6 +17,10 @@ main() {
         skip 'no chromium: the live page was not opened'
         return 0
     fi
+    if ! node -e 'process.exit(Number(parseInt(process.versions.node) < 20))' 2>/dev/null; then
+        skip 'no node from 20 on: the live page was not opened'
+        return 0
+    fi
     node_with "$root" "$here" page.test.mjs || return "$failed"
     cp "$here"/*.mjs "$node_at/"
     work=$(mktemp -d)

@@ -25,7 +25,7 @@ export function start(name, program, args, options = {}) {
     const log = openSync(`${WORK}/${name}.log`, "a");
     const child = spawn(program, args, { stdio: ["ignore", log, log], ...options });
     child.ended = new Promise((resolve) => child.once("exit", resolve));
-    writeFileSync(`${WORK}/${name}.pid`, String(child.pid));
+    writeFileSync(`${WORK}/${name}.pid`, `${child.pid}\n`);
     children.set(name, child);
     return child;
 }
