@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { it } from "node:test";
-import { close, open, picture, tokens } from "./stage.mjs";
+import { afterEach, it } from "node:test";
+import { close, closeAll, open, picture, tokens } from "./stage.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
@@ -30,6 +30,8 @@ async function opened(width, theme) {
 }
 
 export function looks() {
+    afterEach(closeAll);
+
     for (const width of [1366, 390]) {
         for (const theme of ["light", "dark"]) {
             it(`fits ${width} pixels in the ${theme} theme, and everybody can read and reach it`, async () => {

@@ -128,6 +128,8 @@ export async function open({ width = 1366, height = 800, theme = "light", token 
 }
 
 export const close = (tab) => tab.context().close();
+/** Closes whatever a test that failed has left open: what comes later is no fault of its page. */
+export const closeAll = () => Promise.all(browser.contexts().map((context) => context.close()));
 export const live = (tab) => tab.locator("#connection[data-state=live]").waitFor();
 
 export async function useToken(tab, token) {
