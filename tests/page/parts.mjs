@@ -23,10 +23,10 @@ export function parts() {
     it("writes numbers so that they can be read, and says when one is not known", async () => {
         const written = await tab.evaluate(async () => {
             const { bytes, name, percent, rate, span } = await import("/live/format.js");
-            const all = [bytes(0), bytes(1023), bytes(1536), bytes(25276510208), bytes(null), percent(0.004), percent(0.34), rate(undefined), span(0.09), span(200)];
+            const all = [bytes(0), bytes(1023), bytes(1536), bytes(25276510208), bytes(null), percent(0.004), percent(0.0001), percent(0.34), rate(undefined), span(0.09), span(200)];
             return [...all.map((text) => text.replaceAll("\u00a0", " ")), name("a\u202eb\nc")];
         });
-        assert.deepEqual(written, ["0 B", "1023 B", "1.50 KiB", "23.5 GiB", "–", "0.4 %", "34 %", "–", "90 ms", "3 min", "a\ufffdb\ufffdc"]);
+        assert.deepEqual(written, ["0 B", "1023 B", "1.50 KiB", "23.5 GiB", "–", "0.4 %", "<0.1 %", "34 %", "–", "90 ms", "3 min", "a\ufffdb\ufffdc"]);
     });
 
     it("makes parts that add up to all memory, whatever the kernel leaves out", async () => {

@@ -26,6 +26,8 @@ export const rate = (value) => (isNumber(value) ? `${bytes(value)}/s` : UNKNOWN)
 export function percent(ratio) {
     if (!isNumber(ratio)) return UNKNOWN;
     const value = ratio * 100;
+    // Something is not nothing.
+    if (value > 0 && value < 0.05) return "<0.1\u00a0%";
     return `${value >= 9.95 || value === 0 ? value.toFixed(0) : value.toFixed(1)}\u00a0%`;
 }
 
