@@ -78,7 +78,7 @@ def check_alerts():
         for part in (f"# {path.stem}\n", *PARTS):
             if part not in text:
                 yield f"{path.name}: lacks {part.splitlines()[0]!r}"
-        for other in re.findall(r"\b((?:Headroom|Machine|Cpu|Filesystem|ProcessGroup|Cgroup|Container|Oom|Swap|Clock|Network|Disk|Conntrack|FileDesc|Service)(?:[A-Z][a-z]+)+)\b", text):
+        for other in re.findall(r"\b((?:Headroom|Machine|Cpu|Filesystem|ProcessGroup|Cgroup|Container|Oom|Swap|Clock|Network|Disk|Conntrack|FileDesc|Service|Benchmark)(?:[A-Z][a-z]+)+)\b", text):
             if other not in names:
                 yield f"{path.name}: names {other}, which is no alert"
     for _, rule in rules("record"):

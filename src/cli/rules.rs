@@ -38,6 +38,9 @@ pub(super) enum Rules {
         /// Write services.yml into this directory, which is made if it is missing [default: print it]
         #[arg(short, long, value_name = "DIR")]
         output: Option<PathBuf>,
+        /// As a PrometheusRule object, services.yaml, for the Prometheus Operator in Kubernetes
+        #[arg(long)]
+        operator: bool,
         /// Replace a file that is there and was not made by this command
         #[arg(long)]
         force: bool,
@@ -64,11 +67,13 @@ impl Rules {
             Self::Write { directory, set, operator, force } => {
                 let mut files = with_thresholds(&set)?;
                 if operator {
-                    files = files.into_iter().map(as_object).collect::<Result<_>>()?;
+                    files = files.into_iter().map(|file| as_object(file, WRITTEN)).collect::<Result<_>>()?;
                 }
                 write(&directory, &files, force)?
             }
-            Self::Generate { output, force } => generate(common, output.as_deref(), force)?,
+            Self::Generate { output, operator, force } => {
+                generate(common, output.as_deref(), operator, force)?
+            }
         };
         io::stdout().write_all(text.as_bytes())?;
         Ok(0)
@@ -105,9 +110,12 @@ fn explain(name: &str) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// A rule file as an object of the Prometheus Operator.
+/// The first line of each object that `write` makes.
+const WRITTEN: &str = "# Made by `headroom rules write --operator`; the file that it is made of says why each rule is as it is.\n";
+
+/// A rule file as an object of the Prometheus Operator, with this first line.
 /// Source: <https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PrometheusRule>.
-fn as_object((file, text): (String, String)) -> Result<(String, String)> {
+fn as_object((file, text): (String, String), head: &str) -> Result<(String, String)> {
     let spec: Value = serde_yaml::from_str(&text).with_context(|| file.clone())?;
     let name = file.trim_end_matches(".yml");
     let object = json!({
@@ -117,7 +125,6 @@ fn as_object((file, text): (String, String)) -> Result<(String, String)> {
         "spec": spec,
     });
     let yaml = serde_yaml::to_string(&object)?;
-    let head = "# Made by `headroom rules write --operator`; the file that it is made of says why each rule is as it is.\n";
     Ok((format!("{name}.yaml"), format!("{head}{yaml}")))
 }
 
@@ -148,15 +155,19 @@ fn there(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-fn generate(common: &Common, output: Option<&Path>, force: bool) -> Result<String> {
+fn generate(common: &Common, output: Option<&Path>, operator: bool, force: bool) -> Result<String> {
     let services = load(common, &|_| ())?.services;
     if services.is_empty() {
         bail!("no services are configured (services)");
     }
     let text = of_services(&services).map_err(|why| anyhow!(why))?;
+    let (name, text) = match operator {
+        true => as_object((FILE.to_owned(), text), HEAD)?,
+        false => (FILE.to_owned(), text),
+    };
     let Some(directory) = output else { return Ok(text) };
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-    let path = directory.join(FILE);
+    let path = directory.join(name);
     if !force && there(&path)?.is_some_and(|there| !there.starts_with(HEAD.as_bytes())) {
         bail!("{} is there and was not made by this command; --force replaces it", path.display());
     }
