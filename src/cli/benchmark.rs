@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn what_is_typed_wrong_is_named() {
-        assert_eq!(typed("p95_seconds=0.5").unwrap().value, 0.5);
+        let half = Found { name: "p95_seconds".into(), value: 0.5, better: None };
+        assert_eq!(typed("p95_seconds=0.5").unwrap(), half);
         for (text, why) in [
             ("p95", "MEASURE=VALUE"),
             ("p95=fast", "\"fast\" is no number"),

@@ -161,10 +161,8 @@ fn generate(common: &Common, output: Option<&Path>, operator: bool, force: bool)
         bail!("no services are configured (services)");
     }
     let text = of_services(&services).map_err(|why| anyhow!(why))?;
-    let (name, text) = match operator {
-        true => as_object((FILE.to_owned(), text), HEAD)?,
-        false => (FILE.to_owned(), text),
-    };
+    let file = (FILE.to_owned(), text);
+    let (name, text) = if operator { as_object(file, HEAD)? } else { file };
     let Some(directory) = output else { return Ok(text) };
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let path = directory.join(name);
