@@ -52,6 +52,7 @@ struct Alert {
     name: String,
     expr: String,
     held: String,
+    kept: String,
     severity: String,
     summary: String,
     description: String,
@@ -98,7 +99,7 @@ fn explain(name: &str) -> Result<String> {
     })?;
     let mut lines = vec![
         format!("{} ({})\n\n{}\n", a.name, a.severity, plain(&a.description)),
-        format!("It fires when this has held for {}:\n", a.held),
+        format!("It fires when this has held for {}{}:\n", a.held, kept(&a.kept)),
     ];
     lines.extend(a.expr.trim().lines().map(|line| format!("    {line}")));
     let used: Vec<_> = thresholds().filter(|(name, _)| a.expr.contains(name)).collect();
@@ -112,6 +113,11 @@ fn explain(name: &str) -> Result<String> {
 
 /// The first line of each object that `write` makes.
 const WRITTEN: &str = "# Made by `headroom rules write --operator`; the file that it is made of says why each rule is as it is.\n";
+
+/// How long an alert stays when its expression holds no more.
+fn kept(time: &str) -> String {
+    if time.is_empty() { String::new() } else { format!(", and for {time} after it does no more") }
+}
 
 /// A rule file as an object of the Prometheus Operator, with this first line.
 /// Source: <https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PrometheusRule>.
@@ -220,6 +226,7 @@ fn alerts() -> Result<Vec<Alert>> {
                 name: name.to_owned(),
                 expr: text("/expr"),
                 held: text("/for"),
+                kept: text("/keep_firing_for"),
                 severity: text("/labels/severity"),
                 summary: text("/annotations/summary"),
                 description: text("/annotations/description"),
