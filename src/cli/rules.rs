@@ -237,16 +237,21 @@ fn alerts() -> Result<Vec<Alert>> {
     Ok(alerts)
 }
 
-/// A template as a person reads it: `{{ $labels.instance }}` is INSTANCE, a value is N, and what only chooses words is
-/// left out.
+/// A template as a person reads it: `{{ $labels.instance }}` is INSTANCE, a value is N, and of words that are chosen among
+/// all are shown.
 fn plain(template: &str) -> String {
     let mut out = String::new();
-    let mut rest = template;
+    let (mut rest, mut with) = (template, "");
     while let Some((before, after)) = rest.split_once("{{") {
         out += before;
         let (inside, after) = after.split_once("}}").unwrap_or((after, ""));
-        if let Some(label) = inside.trim().strip_prefix("$labels.") {
+        let inside = inside.trim();
+        if let Some(label) = inside.strip_prefix("with $labels.") {
+            with = label;
+        } else if let Some(label) = inside.strip_prefix("$labels.").or((inside == ".").then_some(with)) {
             out += &label.to_uppercase();
+        } else if inside.starts_with("else") {
+            out += ", or ";
         } else if inside.contains("value") {
             out.push('N');
         }
@@ -318,6 +323,17 @@ mod tests {
                 "{text}"
             );
             assert!(!text.split("It fires").next().unwrap().contains("{{"), "{text}");
+        }
+        for (template, want) in [
+            ("{{ $value | humanize }} of {{ $labels.a }}", "N of A"),
+            ("none{{ with $labels.a }} by {{ . }}{{ end }}", "none by A"),
+            ("of {{ with $labels.a }}{{ . }}{{ else }}any{{ end }}", "of A, or any"),
+            (
+                "{{ if $labels.a }}one{{ else if $labels.b }}two{{ else }}three{{ end }}.",
+                "one, or two, or three.",
+            ),
+        ] {
+            assert_eq!(plain(template), want);
         }
         assert!(
             explain("MachineMemoryAvailableLo")
