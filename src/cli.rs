@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod actions;
+mod benchmark;
 mod check;
 #[cfg(target_os = "linux")]
 mod demo;
@@ -97,6 +98,9 @@ enum Command {
     Rules(rules::Rules),
     /// Show where each service stands beside its objectives, by what a Prometheus knows
     Slo(slo::Args),
+    /// Keep the results of load tests and benchmarks, hold them against a baseline, show them as metrics
+    #[command(subcommand)]
+    Benchmark(benchmark::Benchmark),
     #[cfg(target_os = "linux")]
     /// Run exporter and optimizer, and Prometheus and Alertmanager where they are installed
     Up,
@@ -185,6 +189,7 @@ fn dispatch(cli: Cli, foreign: foreign::Foreign) -> anyhow::Result<u8> {
         #[cfg(target_os = "linux")]
         Command::Rules(what) => what.run(&cli.common),
         Command::Slo(args) => args.run(&cli.common),
+        Command::Benchmark(what) => what.run(&cli.common),
         #[cfg(target_os = "linux")]
         Command::Up => up::run(&cli.common, prepare(&cli.common, |_| ())?),
         #[cfg(target_os = "linux")]

@@ -14,6 +14,8 @@ pub use headroom_kit as kit;
 #[cfg(feature = "app")]
 pub mod apps;
 #[cfg(feature = "app")]
+pub mod benchmark;
+#[cfg(feature = "app")]
 pub mod cli;
 #[cfg(feature = "app")]
 pub mod client;

@@ -28,6 +28,47 @@ RUNBOOKS = ROOT / "docs/runbooks"
 SEVERITIES = {"none", "info", "warning", "critical"}
 # It fires always, so it has no quiet case.
 ALWAYS = {"Watchdog"}
+# All others have `keep_firing_for`, so that what swings about its threshold is one alert.
+ENDS_AT_ONCE = {
+    "an action may hang on it: what comes back after relief must be news, and lead to a run of its own": {
+        "CgroupMemoryLimitSoon",
+        "MachineMemoryAvailableCritical",
+        "MachineMemoryAvailableLow",
+        "MachineMemoryExhaustionSoon",
+        "MachineMemoryPressureCritical",
+        "MachineMemoryPressureHigh",
+        "ProcessGroupLeakSuspected",
+        "ProcessGroupMemoryOverBudget",
+        "ProcessGroupMissing",
+        "ProcessGroupRestarting",
+        "SwapThrashing",
+    },
+    "it looks at hours or more, or at what happened in a window, which keeps it as well": {
+        "FilesystemFullWithinDays",
+        "FilesystemFullWithinMonth",
+        "HeadroomActionHarmful",
+        "HeadroomLadderExhausted",
+        "HeadroomMonitorIncomplete",
+        "HeadroomWebhookRefused",
+        "MachineMemoryFullWithinDays",
+        "MachineMemoryFullWithinMonth",
+        "NetworkLinkFlapping",
+    },
+    "it is a state, and no measurement near a line": {
+        "BenchmarkRegressed",
+        "ClockNotSynchronised",
+        "ClockSkewed",
+        "FilesystemReadOnly",
+        "HeadroomBreakerOpen",
+        "HeadroomConfigReloadFailed",
+        "HeadroomExporterDown",
+        "HeadroomJournalNotWritable",
+        "HeadroomOptimizerDown",
+        "HeadroomSeriesCut",
+        "NetworkLinkDown",
+        "Watchdog",
+    },
+}
 # What each runbook has.
 PARTS = ("## Meaning", "## Impact", "## Diagnosis\n```promql", "## What Headroom does", "## What you do")
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -49,12 +90,15 @@ def seconds(text):
 
 def check_alerts():
     names = []
+    ends_at_once = set().union(*ENDS_AT_ONCE.values())
     for path, rule in rules("alert"):
         name = rule["alert"]
         names.append(name)
         labels, annotations = rule.get("labels", {}), rule.get("annotations", {})
         if "for" not in rule:
             yield f"{name}: no `for`"
+        if ("keep_firing_for" in rule) == (name in ends_at_once):
+            yield f"{name}: either `keep_firing_for`, or a line in ENDS_AT_ONCE that says why not"
         if labels.get("severity") not in SEVERITIES:
             yield f"{name}: severity is none of {', '.join(sorted(SEVERITIES))}"
         if not labels.get("resource"):
@@ -71,6 +115,8 @@ def check_alerts():
     # An alert of services is there for each service and objective.
     for name in {name for name in names if names.count(name) > 1 and not name.startswith("Service")}:
         yield f"{name}: two alerts of this name"
+    for name in ends_at_once - set(names):
+        yield f"ENDS_AT_ONCE: {name} is no alert"
     for path in sorted(RUNBOOKS.glob("*.md")):
         text = path.read_text()
         if path.stem not in names:
@@ -78,7 +124,7 @@ def check_alerts():
         for part in (f"# {path.stem}\n", *PARTS):
             if part not in text:
                 yield f"{path.name}: lacks {part.splitlines()[0]!r}"
-        for other in re.findall(r"\b((?:Headroom|Machine|Cpu|Filesystem|ProcessGroup|Cgroup|Container|Oom|Swap|Clock|Network|Disk|Conntrack|FileDesc|Service)(?:[A-Z][a-z]+)+)\b", text):
+        for other in re.findall(r"\b((?:Headroom|Machine|Cpu|Filesystem|ProcessGroup|Cgroup|Container|Oom|Swap|Clock|Network|Disk|Conntrack|FileDesc|Service|Benchmark)(?:[A-Z][a-z]+)+)\b", text):
             if other not in names:
                 yield f"{path.name}: names {other}, which is no alert"
     for _, rule in rules("record"):

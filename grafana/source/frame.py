@@ -21,6 +21,7 @@ DASHBOARDS = {
     "headroom-services": "Services",
     "headroom-leaks": "Leaks",
     "headroom-loop": "The loop",
+    "headroom-benchmarks": "Load tests & benchmarks",
     "headroom-own": "Headroom itself",
 }
 PROMETHEUS = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -136,6 +137,7 @@ class Board:
     choices: Sequence[Choice] = ()
     more: Sequence[dashboard.CustomVariable] = ()
     span: str = "now-1h"
+    annotations: Sequence[Annotation] = ()
 
 
 def assembled(board: Board) -> model.Dashboard:
@@ -153,7 +155,7 @@ def assembled(board: Board) -> model.Dashboard:
         made = made.with_variable(_variable(choice))
     for variable in board.more:
         made = made.with_variable(variable)
-    for annotation in ANNOTATIONS:
+    for annotation in (*ANNOTATIONS, *board.annotations):
         made = made.annotation(Ready(annotation))
     for uid, title in DASHBOARDS.items():
         if uid != board.uid:

@@ -11,6 +11,7 @@ import sys
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+import benchmarks
 import container
 import fleet
 import frame
@@ -23,7 +24,7 @@ import own
 import services
 
 TO = pathlib.Path(__file__).resolve().parent.parent / "dashboards"
-BOARDS = [board.BOARD for board in (fleet, machine, memory, group, container, services, leaks, loop, own)]
+BOARDS = [board.BOARD for board in (fleet, machine, memory, group, container, services, leaks, loop, benchmarks, own)]
 
 
 def outputs() -> dict[str, str]:

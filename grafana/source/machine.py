@@ -180,8 +180,8 @@ RAM = Row(
                 "none",
             ),
             [
-                Series("rate(node_vmstat_pswpin{@}[@])", "{{instance}} in"),
-                Series("rate(node_vmstat_pswpout{@}[@])", "{{instance}} out"),
+                Series("instance:node_swap_in:pages_rate1m{@}", "{{instance}} in"),
+                Series("instance:node_swap_out:pages_rate1m{@}", "{{instance}} out"),
                 Series("headroom:swap_in_warning:pages", "warning"),
             ],
             THIRD,
@@ -326,6 +326,7 @@ NET = Row(
                 Series("instance_device:node_network_errors:ratio_rate5m{@}", "{{device}} with errors ({{instance}})"),
                 Series("instance_device:node_network_dropped:ratio_rate5m{@}", "{{device}} dropped ({{instance}})"),
                 Series("headroom:network_errors_warning:ratio", "warning"),
+                Series("headroom:network_drops_warning:ratio", "warning for drops"),
             ],
             THIRD,
         ),

@@ -38,6 +38,9 @@ pub(super) enum Rules {
         /// Write services.yml into this directory, which is made if it is missing [default: print it]
         #[arg(short, long, value_name = "DIR")]
         output: Option<PathBuf>,
+        /// As a PrometheusRule object, services.yaml, for the Prometheus Operator in Kubernetes
+        #[arg(long)]
+        operator: bool,
         /// Replace a file that is there and was not made by this command
         #[arg(long)]
         force: bool,
@@ -49,6 +52,7 @@ struct Alert {
     name: String,
     expr: String,
     held: String,
+    kept: String,
     severity: String,
     summary: String,
     description: String,
@@ -64,11 +68,13 @@ impl Rules {
             Self::Write { directory, set, operator, force } => {
                 let mut files = with_thresholds(&set)?;
                 if operator {
-                    files = files.into_iter().map(as_object).collect::<Result<_>>()?;
+                    files = files.into_iter().map(|file| as_object(file, WRITTEN)).collect::<Result<_>>()?;
                 }
                 write(&directory, &files, force)?
             }
-            Self::Generate { output, force } => generate(common, output.as_deref(), force)?,
+            Self::Generate { output, operator, force } => {
+                generate(common, output.as_deref(), operator, force)?
+            }
         };
         io::stdout().write_all(text.as_bytes())?;
         Ok(0)
@@ -93,7 +99,7 @@ fn explain(name: &str) -> Result<String> {
     })?;
     let mut lines = vec![
         format!("{} ({})\n\n{}\n", a.name, a.severity, plain(&a.description)),
-        format!("It fires when this has held for {}:\n", a.held),
+        format!("It fires when this has held for {}{}:\n", a.held, kept(&a.kept)),
     ];
     lines.extend(a.expr.trim().lines().map(|line| format!("    {line}")));
     let used: Vec<_> = thresholds().filter(|(name, _)| a.expr.contains(name)).collect();
@@ -105,9 +111,17 @@ fn explain(name: &str) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// A rule file as an object of the Prometheus Operator.
+/// The first line of each object that `write` makes.
+const WRITTEN: &str = "# Made by `headroom rules write --operator`; the file that it is made of says why each rule is as it is.\n";
+
+/// How long an alert stays when its expression holds no more.
+fn kept(time: &str) -> String {
+    if time.is_empty() { String::new() } else { format!(", and for {time} after it does no more") }
+}
+
+/// A rule file as an object of the Prometheus Operator, with this first line.
 /// Source: <https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PrometheusRule>.
-fn as_object((file, text): (String, String)) -> Result<(String, String)> {
+fn as_object((file, text): (String, String), head: &str) -> Result<(String, String)> {
     let spec: Value = serde_yaml::from_str(&text).with_context(|| file.clone())?;
     let name = file.trim_end_matches(".yml");
     let object = json!({
@@ -117,7 +131,6 @@ fn as_object((file, text): (String, String)) -> Result<(String, String)> {
         "spec": spec,
     });
     let yaml = serde_yaml::to_string(&object)?;
-    let head = "# Made by `headroom rules write --operator`; the file that it is made of says why each rule is as it is.\n";
     Ok((format!("{name}.yaml"), format!("{head}{yaml}")))
 }
 
@@ -148,15 +161,17 @@ fn there(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-fn generate(common: &Common, output: Option<&Path>, force: bool) -> Result<String> {
+fn generate(common: &Common, output: Option<&Path>, operator: bool, force: bool) -> Result<String> {
     let services = load(common, &|_| ())?.services;
     if services.is_empty() {
         bail!("no services are configured (services)");
     }
     let text = of_services(&services).map_err(|why| anyhow!(why))?;
+    let file = (FILE.to_owned(), text);
+    let (name, text) = if operator { as_object(file, HEAD)? } else { file };
     let Some(directory) = output else { return Ok(text) };
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-    let path = directory.join(FILE);
+    let path = directory.join(name);
     if !force && there(&path)?.is_some_and(|there| !there.starts_with(HEAD.as_bytes())) {
         bail!("{} is there and was not made by this command; --force replaces it", path.display());
     }
@@ -211,6 +226,7 @@ fn alerts() -> Result<Vec<Alert>> {
                 name: name.to_owned(),
                 expr: text("/expr"),
                 held: text("/for"),
+                kept: text("/keep_firing_for"),
                 severity: text("/labels/severity"),
                 summary: text("/annotations/summary"),
                 description: text("/annotations/description"),
@@ -221,16 +237,21 @@ fn alerts() -> Result<Vec<Alert>> {
     Ok(alerts)
 }
 
-/// A template as a person reads it: `{{ $labels.instance }}` is INSTANCE, a value is N, and what only chooses words is
-/// left out.
+/// A template as a person reads it: `{{ $labels.instance }}` is INSTANCE, a value is N, and of words that are chosen among
+/// all are shown.
 fn plain(template: &str) -> String {
     let mut out = String::new();
-    let mut rest = template;
+    let (mut rest, mut with) = (template, "");
     while let Some((before, after)) = rest.split_once("{{") {
         out += before;
         let (inside, after) = after.split_once("}}").unwrap_or((after, ""));
-        if let Some(label) = inside.trim().strip_prefix("$labels.") {
+        let inside = inside.trim();
+        if let Some(label) = inside.strip_prefix("with $labels.") {
+            with = label;
+        } else if let Some(label) = inside.strip_prefix("$labels.").or((inside == ".").then_some(with)) {
             out += &label.to_uppercase();
+        } else if inside.starts_with("else") {
+            out += ", or ";
         } else if inside.contains("value") {
             out.push('N');
         }
@@ -302,6 +323,17 @@ mod tests {
                 "{text}"
             );
             assert!(!text.split("It fires").next().unwrap().contains("{{"), "{text}");
+        }
+        for (template, want) in [
+            ("{{ $value | humanize }} of {{ $labels.a }}", "N of A"),
+            ("none{{ with $labels.a }} by {{ . }}{{ end }}", "none by A"),
+            ("of {{ with $labels.a }}{{ . }}{{ else }}any{{ end }}", "of A, or any"),
+            (
+                "{{ if $labels.a }}one{{ else if $labels.b }}two{{ else }}three{{ end }}.",
+                "one, or two, or three.",
+            ),
+        ] {
+            assert_eq!(plain(template), want);
         }
         assert!(
             explain("MachineMemoryAvailableLo")

@@ -13,6 +13,7 @@ use crate::apps::statsd::engine::Engine;
 use crate::apps::statsd::mapping::Mapping;
 use crate::apps::statsd::metrics::Metrics;
 use crate::apps::{self, Applications};
+use crate::benchmark::{Book, formats};
 use crate::collect::textfile;
 use crate::config::{self, process_names};
 use crate::encode::name::Scheme;
@@ -38,6 +39,8 @@ pub(super) const REQUESTS: &[Parser] = &[
     ("apps::scrape::page::read", Text(scraped)),
     ("apps::statsd::engine::packet", Bytes(statsd)),
     ("apps::statsd::mapping::parse", Text(|t| _ = Mapping::parse(t))),
+    ("benchmark::formats::read", Text(|t| _ = formats::read(t, None, None))),
+    ("benchmark::parse", Text(|t| _ = Book::parse(t))),
     ("client::check", Text(|t| _ = client::check(t))),
     ("collect::textfile::show", Bytes(same_when_read_again)),
     ("config::parse", Text(|t| _ = config::Config::parse(t, Path::new("/nowhere/c.yaml")))),

@@ -17,6 +17,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("workloads.yml", include_str!("../../prometheus/rules/workloads.yml")),
     ("devices.yml", include_str!("../../prometheus/rules/devices.yml")),
     ("capacity.yml", include_str!("../../prometheus/rules/capacity.yml")),
+    ("benchmarks.yml", include_str!("../../prometheus/rules/benchmarks.yml")),
 ];
 
 /// What the generated files point to.

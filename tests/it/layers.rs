@@ -11,6 +11,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("serve", &[]),
     ("client", &[]),
     ("matching", &[]),
+    ("benchmark", &["metric"]),
     ("promql", &[]),
     ("otlp", &["client"]),
     ("host", &["sys"]),

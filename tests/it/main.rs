@@ -11,6 +11,7 @@
 
 mod access;
 mod asking;
+mod benchmarks;
 mod brakes;
 mod by_hand;
 mod certificates;

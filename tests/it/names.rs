@@ -75,6 +75,7 @@ fn known() -> BTreeMap<String, Family> {
     pages.push(known_later());
     pages.push(of_applications());
     pages.push(of_probes());
+    pages.push(of_benchmarks());
     for page in pages {
         for (name, family) in families(&page) {
             let known: &mut Family = all.entry(name).or_default();
@@ -152,6 +153,13 @@ fn of_probes() -> String {
     let mut out = TextEncoder::default();
     Applications::new(&Apps::default()).with(board).write(&mut out);
     String::from_utf8(out.page().to_vec()).unwrap()
+}
+
+/// What a recorded benchmark leaves in a text file.
+fn of_benchmarks() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = crate::benchmarks::recorded(&dir.path().join("state"), dir.path());
+    std::fs::read_to_string(directory.join("headroom_benchmarks.prom")).unwrap()
 }
 
 /// What no captured host can hold, because it asks the kernel and not a file: file systems, network devices in detail, the

@@ -58,6 +58,40 @@ fn generated_rules_are_written_and_nobody_else_s_file_is_lost() {
     assert!(code == Some(2) && said.contains("no services are configured"), "{said}");
 }
 
+#[test]
+fn generated_rules_are_an_object_for_the_operator_with_the_same_groups() {
+    let dir = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("prometheus/services/example.yaml");
+    let generate = |more: &[&str]| {
+        let all = ["rules", "generate", "--config", example.to_str().unwrap()];
+        let (code, said) = run(&[&all, more].concat());
+        assert_eq!(code, Some(0), "{said}");
+        said
+    };
+    let read = |text: &str| -> Value { serde_yaml::from_str(text).unwrap() };
+    let object = read(&generate(&["--operator"]));
+    assert_eq!(object["apiVersion"], "monitoring.coreos.com/v1");
+    assert_eq!(
+        (&object["kind"], &object["metadata"]["name"]),
+        (&"PrometheusRule".into(), &"headroom-services".into())
+    );
+    let plain = read(&generate(&[]));
+    assert!(plain["groups"].as_array().unwrap().len() >= 2);
+    assert_eq!(object["spec"], plain);
+    let out = dir.path().to_str().unwrap();
+    let file = dir.path().join("services.yaml");
+    assert_eq!(generate(&["--operator", "-o", out]).trim(), file.to_str().unwrap());
+    assert_eq!(
+        generate(&["--operator", "-o", out]).trim(),
+        file.to_str().unwrap(),
+        "its own file may be made anew"
+    );
+    std::fs::write(&file, "kind: Other\n").unwrap();
+    let (code, said) =
+        run(&["rules", "generate", "--config", example.to_str().unwrap(), "--operator", "-o", out]);
+    assert!(code == Some(2) && said.contains("--force"), "{said}");
+}
+
 /// A shop that takes 200,000 requests a second, of which so many in a thousand fail, or are slow. Since the window of five
 /// minutes is empty at first, only so many are above the target soon.
 fn shop(failing: Arc<AtomicU64>, slow: Arc<AtomicU64>) -> SocketAddr {

@@ -104,7 +104,7 @@ fn alertmanager_restarted_in_the_middle_costs_time_and_nothing_else() {
     let state = dir.path().join("state");
     std::fs::write(dir.path().join("token"), "let-me-in\n").unwrap();
     let text = format!(
-        "state_dir: {}\nexporter: {{listen: '0.0.0.0:{}'}}\n\
+        "state_dir: {}\nexporter: {{listen: '0.0.0.0:{}', collectors: {{textfile: {{directories: ['{}']}}}}}}\n\
          services: [{{name: prometheus, latency: {{histogram: prometheus_http_request_duration_seconds}}, \
          errors: {{metric: prometheus_http_requests_total, match: ['code=~\"5..\"']}}, \
          objectives: {{p50: {{target: 100ms}}, p99: {{target: 400ms}}}}}}]\n\
@@ -113,7 +113,8 @@ fn alertmanager_restarted_in_the_middle_costs_time_and_nothing_else() {
          optimizer:\n  listen: {address}\n  token_file: token\n  targets:\n  - {{name: sample, process_group: sample, \
          hook: {{url: 'http://{application}/headroom/reclaim'}}}}\n",
         state.display(),
-        exporter.port()
+        exporter.port(),
+        crate::benchmarks::recorded(&state, dir.path()).display(),
     );
     std::fs::write(dir.path().join("headroom.yaml"), text).unwrap();
     let mut command = Command::new(HEADROOM);

@@ -14,6 +14,7 @@ import tempfile
 import kubernetes_validate
 import yaml
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 VERSION = "1.33"
 failed = []
 
@@ -93,6 +94,14 @@ def check_rules(directory, headroom):
         finding("monitoring/rules", "differ from what `headroom rules write --operator` makes: make kubernetes")
 
 
+def generated(headroom):
+    """The object that the program makes of the example's services."""
+    example = ROOT / "prometheus/services/example.yaml"
+    arguments = [headroom, "rules", "generate", "--operator", "--config", example]
+    made = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    return yaml.safe_load(made)
+
+
 def main(directory, headroom):
     found = [*objects(directory), *objects(directory / "monitoring")]
     for file, one in found:
@@ -103,6 +112,7 @@ def main(directory, headroom):
             kubernetes_validate.validate(one, VERSION, strict=True)
         except kubernetes_validate.ValidationError as e:
             finding(file, e.message)
+    print(json.dumps(generated(headroom)))
     check_together(found)
     check_rules(directory, headroom)
     config = directory / "headroom.yaml"
