@@ -71,16 +71,21 @@ def check_together(found):
                 finding("service.yaml", f"no port {port['targetPort']}")
         if not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items():
             finding("service.yaml", "selects no pod of the DaemonSet")
-    monitor = kinds["PodMonitor"][0]["spec"]
-    for endpoint in monitor["podMetricsEndpoints"]:
-        if endpoint["port"] not in ports:
-            finding("podmonitor.yaml", f"no port {endpoint['port']}")
+    monitor = kinds["ServiceMonitor"][0]["spec"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    watched = [service for service in kinds["Service"] if wanted <= service["metadata"]["labels"].items()]
+    if len(watched) != 1:
+        finding("servicemonitor.yaml", f"selects {len(watched)} services: each node would be scraped as often")
+    names = {port["name"] for service in watched for port in service["spec"]["ports"]}
+    for endpoint in monitor["endpoints"]:
+        if endpoint["port"] not in names:
+            finding("servicemonitor.yaml", f"no port {endpoint['port']}")
     receiver = kinds["AlertmanagerConfig"][0]["spec"]["receivers"][0]["webhookConfigs"][0]
     secrets = {v["secret"]["secretName"] for v in spec["volumes"] if "secret" in v}
     if receiver["httpConfig"]["authorization"]["credentials"]["name"] not in secrets:
         finding("alertmanagerconfig.yaml", "its secret is not the one that the optimizer has")
-    name, namespace = kinds["Service"][0]["metadata"]["name"], kinds["Service"][0]["metadata"]["namespace"]
-    if f"//{name}.{namespace}.svc:" not in receiver["url"]:
+    services = [service["metadata"] for service in kinds["Service"] if service["spec"].get("clusterIP") != "None"]
+    if not any(f"//{one['name']}.{one['namespace']}.svc:" in receiver["url"] for one in services):
         finding("alertmanagerconfig.yaml", "its address is not the service's")
 
 

@@ -46,6 +46,25 @@ export function parts() {
         ]);
     });
 
+    it("says that the server has no numbers, when it says so", async () => {
+        const told = await tab.evaluate(async () => {
+            const { connect } = await import("/live/feed.js");
+            const [real, heard, said] = [globalThis.EventSource, {}, []];
+            globalThis.EventSource = class {
+                addEventListener(kind, listener) {
+                    heard[kind] = listener;
+                }
+                close() {}
+            };
+            const nothing = () => {};
+            connect({ about: nothing, history: nothing, now: nothing, connection: (...words) => said.push(words) });
+            globalThis.EventSource = real;
+            heard.trouble({ data: JSON.stringify("the pass hangs") });
+            return said.map(([state, words]) => [state, words.replace(/\d\d:\d\d:\d\d/, "TIME")]);
+        });
+        assert.deepEqual(told, [["trouble", "No numbers since TIME: the pass hangs"]]);
+    });
+
     it("keeps an hour and no more, however long it is open", async () => {
         const kept = await tab.evaluate(async () => {
             const { History } = await import("/live/history.js");
@@ -56,7 +75,7 @@ export function parts() {
                 memory: { available: at, swap_total: null, swap_free: null },
                 cpu: { busy: at % 60 < 30 ? 1 : null },
                 pressure: {},
-                disks: [{ read: 1 }, { read: 2 }, { read: null }],
+                disks: [{ name: "sda", read: 1 }, { name: "sdb", read: 2 }, { name: "dm-0", read: 3 }, { name: "sdc", read: null }],
                 groups: [{ name: "a", memory: at }, { name: `once ${at}`, memory: 1 }],
                 cgroups: null,
             });

@@ -46,6 +46,11 @@ export function connect(on) {
                 if (kind === "now") tell("live", "Live");
             });
         }
+        // The server is there, and cannot look at the machine.
+        source.addEventListener("trouble", (event) => {
+            listen();
+            tell("trouble", `No numbers since ${clock(heardAt)}: ${JSON.parse(event.data)}`);
+        });
     };
     document.addEventListener("visibilitychange", () => {
         if (document.hidden) {

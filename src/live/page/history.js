@@ -4,10 +4,14 @@ const KEPT_SECONDS = 3600;
 const STEP_SECONDS = 30;
 const SERIES_MAX = 2000;
 
-/** The numbers of a `now` that charts show, by the names of the server's history. */
+/**
+ * The numbers of a `now` that charts show, by the names of the server's history. Loopback is no network, and what a mapped
+ * disk does, the disk below it does too: as there, neither is added up.
+ */
 export function figures(now) {
     const sum = (list, field) => {
-        const known = (list ?? []).map((each) => each[field]).filter((value) => value !== null && value !== undefined);
+        const own = (list ?? []).filter((each) => each.name !== "lo" && !each.name.startsWith("dm-"));
+        const known = own.map((each) => each[field]).filter((value) => value !== null && value !== undefined);
         return known.length ? known.reduce((a, b) => a + b, 0) : null;
     };
     const { memory, cpu, pressure } = now;

@@ -43,15 +43,15 @@ function now(news) {
 }
 
 function connection(state, words) {
-    const lost = state === "lost";
-    byId("connection").dataset.state = state;
-    say(byId("connection"), lost ? "Connection lost" : words);
+    const lost = state === "lost" || state === "trouble";
+    byId("connection").dataset.state = lost ? "lost" : state;
+    say(byId("connection"), { lost: "Connection lost", trouble: "No numbers" }[state] ?? words);
     // What is shown is old until the next numbers are there, whatever the connection says.
     if (lost || state === "live") document.body.classList.toggle("old", lost);
     if (lost === Boolean(byId("banner").firstChild)) return;
     const more = " What is shown is from before that. The page tries again by itself.";
     byId("banner").replaceChildren(...(lost ? [make("p", {}, make("strong", {}, `${words}.`), more)] : []));
-    if (lost) document.title = `Connection lost: ${host}`;
+    if (lost) document.title = `${byId("connection").textContent}: ${host}`;
 }
 
 charts.begin();
