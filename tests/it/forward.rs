@@ -167,7 +167,7 @@ fn what_was_sent_on_once_is_not_sent_on_again() {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}").unwrap();
         head.join("\n").to_lowercase()
     });
-    let post = |fingerprint: &str, forwarded: bool| -> Value {
+    let tell = |fingerprint: &str, forwarded: bool| -> Value {
         let body = json!({"version": "4", "alerts": [about("127.0.0.9:9177", fingerprint)]});
         let mut call = Call { method: Method::POST, ..Call::get(optimizer.url("/api/v1/alerts")) };
         call.authorization = Some(HeaderValue::from_static("Bearer let-me-in"));
@@ -179,9 +179,9 @@ fn what_was_sent_on_once_is_not_sent_on_again() {
         assert!(status.is_success(), "{status} {}", String::from_utf8_lossy(&answer));
         serde_json::from_slice(&answer).unwrap()
     };
-    assert_eq!(post("a", false)["forwarded"], 1);
+    assert_eq!(tell("a", false)["forwarded"], 1);
     assert!(head.join().unwrap().contains("\nx-headroom-forwarded: 1"), "the other is told so");
-    let taken = post("b", true);
+    let taken = tell("b", true);
     assert_eq!(
         (&taken["forwarded"], &taken["alerts"]),
         (&0.into(), &1.into()),
