@@ -13,7 +13,7 @@ use crate::exporter::Exporter;
 use crate::optimize::api::Api;
 use crate::serve::{Answer, Handler, only_get};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use std::sync::Arc;
 
 /// Where the events are.
@@ -29,12 +29,15 @@ pub struct Front {
     /// Set where its pages are served here too.
     optimizer: Option<Arc<Api>>,
     telemetry_path: String,
+    /// The page itself, whose links lead to that path.
+    page: Bytes,
 }
 
 impl Front {
     /// The live page before an exporter's pages, whose samples are at `telemetry_path`.
     pub fn new(exporter: Exporter, telemetry_path: String, live: Live, optimizer: Option<Arc<Api>>) -> Self {
-        Self { exporter, live, optimizer, telemetry_path }
+        let page = files::page(&telemetry_path).into();
+        Self { exporter, live, optimizer, telemetry_path, page }
     }
 
     /// The optimizer, if it answers this path here.
@@ -56,7 +59,10 @@ impl Handler for Front {
             return only_get("live_events", request.method()).unwrap_or_else(|| self.live.events());
         }
         match files::find(path) {
-            Some(file) => only_get("live", request.method()).unwrap_or_else(|| file.answer()),
+            Some(file) => only_get("live", request.method()).unwrap_or_else(|| match path {
+                "/" => Answer { body: self.page.clone(), ..file.answer() },
+                _ => file.answer(),
+            }),
             None => self.exporter.handle(request).await,
         }
     }

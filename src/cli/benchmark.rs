@@ -204,7 +204,10 @@ impl Record {
         book: &Book,
         notes: &mut Vec<String>,
     ) -> Result<BTreeMap<String, Measure>> {
-        let last = book.get(&self.name).and_then(|benchmark| benchmark.runs.last());
+        // As it was last said: a run in between may not have had the measure.
+        let known = book.get(&self.name);
+        let known =
+            || known.iter().flat_map(|benchmark| benchmark.runs.iter().rev().chain(&benchmark.accepted));
         let mut measures = BTreeMap::new();
         for Found { name, value, better } in found {
             let said = if self.lower.contains(&name) {
@@ -212,7 +215,7 @@ impl Record {
             } else {
                 self.higher.contains(&name).then_some(Better::Higher)
             };
-            let before = last.and_then(|run| run.measures.get(&name)).map(|measure| measure.better);
+            let before = known().find_map(|run| run.measures.get(&name)).map(|measure| measure.better);
             let Some(better) = said.or(before).or(better).or_else(|| Better::by_name(&name)) else {
                 let remedy = format!(
                     "{name}: whether less or more is better is not known; say --lower {name} or --higher {name}"

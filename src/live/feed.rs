@@ -24,8 +24,10 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const FIRST: Duration = Duration::from_secs(1);
 /// Between two looks at alerts, in looks at the machine.
 const ALERTS_EVERY: usize = 2;
-/// A pass that hangs is given up after that.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A pass that hangs is given up after that: in time to say so before the page takes silence for the end.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// The least between two looks, however often pages are opened.
+const LOOK_MIN: Duration = Duration::from_millis(250);
 /// Pages that may be open at once; more are answered 503.
 const WATCHERS_MAX: usize = 16;
 /// Tells proxies to pass on what comes as it comes.
@@ -205,6 +207,7 @@ struct Thread {
     kept: Option<Picture>,
     told: Told,
     looks: usize,
+    begun: Instant,
     looked: Instant,
     next_point: Instant,
 }
@@ -213,7 +216,8 @@ impl Thread {
     fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let (looked, next_point) = (now, now + FIRST);
-        Self { shared, before: None, kept: None, told: Told::default(), looks: 0, looked, next_point }
+        let (before, kept, told) = (None, None, Told::default());
+        Self { shared, before, kept, told, looks: 0, begun: now, looked, next_point }
     }
 
     fn run(mut self, rings: &Receiver<()>) {
@@ -225,7 +229,7 @@ impl Thread {
             // Nobody has seen anything yet: they are not kept waiting.
             let first = watched && self.shared.newest.borrow().is_none();
             let wait = if first {
-                Duration::ZERO
+                LOOK_MIN.saturating_sub(now.saturating_duration_since(self.looked))
             } else if watched {
                 look.min(point)
             } else {
@@ -239,6 +243,7 @@ impl Thread {
             // What goes wrong here must cost the page one look, and nobody else anything. The log has the place.
             if catch_unwind(AssertUnwindSafe(|| self.look())).is_err() {
                 tracing::error!("a look for the live page ended badly; the next one is made all the same");
+                self.publish(event("trouble", &"a look at the machine ended badly; see the log"));
             }
         }
     }
@@ -260,7 +265,8 @@ impl Thread {
         };
         let ago = recorded.begun.elapsed().as_secs_f64();
         let at = (sources.now_millis)() as f64 / 1000.0 - ago;
-        let now = Picture::of(&recorded.batch, at);
+        let beat = recorded.begun.saturating_duration_since(self.begun).as_secs_f64();
+        let now = Picture::of(&recorded.batch, at, beat);
         lock(&self.shared.about).clone_from(&now.about);
         if is_point {
             lock(&self.shared.past).take(Pair { before: self.kept.as_ref(), now: &now });
@@ -287,8 +293,15 @@ impl Thread {
         self.looks += 1;
     }
 
+    /// For those who watch; if the last of them has just gone, the next one is to get nothing that is old by then.
     fn publish(&self, text: String) {
-        self.shared.newest.send_replace(Some(text.into()));
+        self.shared.newest.send_if_modified(|newest| {
+            let watched = self.is_watched();
+            if watched {
+                *newest = Some(text.into());
+            }
+            watched
+        });
     }
 }
 

@@ -53,6 +53,13 @@ pub(super) fn find(path: &str) -> Option<&'static File> {
     FILES.iter().find(|file| file.path == path)
 }
 
+/// The page, with links to the samples at this path, which is plain text (`exporter::bad_telemetry_path`).
+pub(super) fn page(telemetry_path: &str) -> String {
+    let page = include_str!("page/index.html");
+    page.replace("\"/metrics\"", &format!("\"{telemetry_path}\""))
+        .replace(">/metrics<", &format!(">{telemetry_path}<"))
+}
+
 impl File {
     /// The answer that it is.
     pub(super) fn answer(&self) -> Answer {

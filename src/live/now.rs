@@ -26,7 +26,7 @@ pub(super) struct Now<'a> {
 /// Shares of all processors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Cpu {
-    pub(super) count: usize,
+    pub(super) count: Option<usize>,
     pub(super) busy: Maybe,
     user: Maybe,
     system: Maybe,
@@ -118,7 +118,7 @@ impl<'a> Pair<'a> {
 
     /// How much was counted a second. What went back was counted anew.
     fn rate(self, before: Maybe, now: Maybe) -> Maybe {
-        let seconds = self.now.at - self.before?.at;
+        let seconds = self.now.beat - self.before?.beat;
         let counted = now? - before?;
         (seconds > 0.0 && counted >= 0.0).then(|| counted / seconds)
     }
@@ -207,12 +207,12 @@ impl<'a> Pair<'a> {
     }
 
     /// The processors that a group has used.
-    pub(super) fn group_cpu(self, name: &str, now: &Group) -> Maybe {
+    fn group_cpu(self, name: &str, now: &Group) -> Maybe {
         self.rate(self.row(|picture| &picture.groups, name).and_then(|group| group.cpu), now.cpu)
     }
 
     /// The processors that a control group has used.
-    pub(super) fn cgroup_cpu(self, name: &str, now: &Cgroup) -> Maybe {
+    fn cgroup_cpu(self, name: &str, now: &Cgroup) -> Maybe {
         self.rate(self.row(|picture| &picture.cgroups, name).and_then(|group| group.cpu), now.cpu)
     }
 

@@ -1,4 +1,4 @@
-//! The last hour in steps of half a minute, for sparklines: a few lines of the machine, and two of each of the largest groups.
+//! The last hour in steps of half a minute, for sparklines: a few lines of the machine, and one of each of the largest groups.
 
 use super::now::Pair;
 use super::picture::Maybe;
@@ -31,7 +31,7 @@ const MACHINE: [&str; 11] = [
 
 /// One number at each point; NaN where it was not known.
 type Line = Box<[f32; POINTS]>;
-type Groups = BTreeMap<Box<str>, [Line; 2]>;
+type Groups = BTreeMap<Box<str>, Line>;
 
 /// The last hour.
 pub(super) struct Past {
@@ -62,12 +62,17 @@ fn line() -> Line {
     Box::new([f32::NAN; POINTS])
 }
 
-/// A point of a group's lines: memory and processors.
-type Point<'a> = (&'a str, [Maybe; 2]);
+/// A point of a group's line: its memory.
+type Point<'a> = (&'a str, Maybe);
 
 impl Past {
     /// Takes a point.
     pub(super) fn take(&mut self, pair: Pair<'_>) {
+        let newest = self.places().last().and_then(|place| self.at.get(place));
+        if newest.is_some_and(|at| pair.now.at < *at) {
+            // The clock was set back: lines cannot go on before their end.
+            *self = Self::default();
+        }
         let (now, place) = (pair.now, self.next);
         let (cpu, pressure, [read, written, received, sent]) = (pair.cpu(), pair.pressure(), pair.totals());
         let memory = &now.memory;
@@ -91,9 +96,9 @@ impl Past {
         if let Some(at) = self.at.get_mut(place) {
             *at = now.at;
         }
-        let groups = now.groups.iter().map(|(name, g)| (&**name, [g.memory, pair.group_cpu(name, g)]));
+        let groups = now.groups.iter().map(|(name, group)| (&**name, group.memory));
         add(&mut self.groups, place, groups.collect());
-        let cgroups = now.cgroups.iter().map(|(name, g)| (&**name, [g.memory, pair.cgroup_cpu(name, g)]));
+        let cgroups = now.cgroups.iter().map(|(name, group)| (&**name, group.memory));
         add(&mut self.cgroups, place, cgroups.collect());
         self.next = (place + 1) % POINTS;
         self.points = (self.points + 1).min(POINTS);
@@ -114,23 +119,23 @@ fn set(line: &mut Line, place: usize, value: Maybe) {
     }
 }
 
-/// Adds a point to the lines of the largest groups, and an empty one to all others.
+/// Adds a point to the line of each of the largest groups, and an empty one to all others.
 fn add(lines: &mut Groups, place: usize, mut now: Vec<Point<'_>>) {
-    for line in lines.values_mut().flatten() {
+    for line in lines.values_mut() {
         set(line, place, None);
     }
-    now.sort_by(|(_, a), (_, b)| f64::total_cmp(&b[0].unwrap_or(0.0), &a[0].unwrap_or(0.0)));
-    for (name, values) in now.into_iter().take(GROUPS_MAX) {
+    now.sort_by(|(_, a), (_, b)| f64::total_cmp(&b.unwrap_or(0.0), &a.unwrap_or(0.0)));
+    for (name, value) in now.into_iter().take(GROUPS_MAX) {
         if !lines.contains_key(name) {
-            lines.insert(name.into(), [line(), line()]);
+            lines.insert(name.into(), line());
         }
-        for (line, value) in lines.get_mut(name).into_iter().flatten().zip(values) {
+        if let Some(line) = lines.get_mut(name) {
             set(line, place, value);
         }
     }
-    lines.retain(|_, [memory, _]| memory.iter().any(|point| !point.is_nan()));
+    lines.retain(|_, line| line.iter().any(|point| !point.is_nan()));
     if lines.len() > LINES_MAX {
-        lines.retain(|_, [memory, _]| memory.get(place).is_some_and(|point| !point.is_nan()));
+        lines.retain(|_, line| line.get(place).is_some_and(|point| !point.is_nan()));
     }
 }
 
@@ -162,15 +167,12 @@ struct Lines<'a>(&'a Past, &'a Groups);
 #[derive(serde::Serialize)]
 struct GroupLines<'a> {
     memory: Points<'a>,
-    cpu: Points<'a>,
 }
 
 impl Serialize for Lines<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self(past, groups) = self;
-        to.collect_map(groups.iter().map(|(name, [memory, cpu])| {
-            (name, GroupLines { memory: Points(past, memory), cpu: Points(past, cpu) })
-        }))
+        to.collect_map(groups.iter().map(|(name, line)| (name, GroupLines { memory: Points(past, line) })))
     }
 }
 
@@ -195,7 +197,7 @@ mod tests {
         let group = |(name, memory): (String, f64)| {
             (name.into(), Group { memory: Some(memory), cpu: Some(at * 0.5), ..Group::default() })
         };
-        Picture { at, groups: groups.into_iter().map(group).collect(), ..Picture::default() }
+        Picture { at, beat: at, groups: groups.into_iter().map(group).collect(), ..Picture::default() }
     }
 
     fn take(past: &mut Past, before: &Picture, now: &Picture) {
@@ -217,7 +219,6 @@ mod tests {
         let at = json["at"].as_array().unwrap();
         assert_eq!((at.len(), &at[0], &at[119]), (120, &330.0.into(), &3900.0.into()));
         assert_eq!(json["groups"]["a"]["memory"][119], 3900.0);
-        assert_eq!(json["groups"]["a"]["cpu"][119], 0.5);
         let late = json["groups"]["late"]["memory"].as_array().unwrap();
         assert!(late[..118].iter().all(serde_json::Value::is_null));
         assert_eq!((&late[118], &late[119]), (&7.0.into(), &7.0.into()));
@@ -237,6 +238,16 @@ mod tests {
             assert!(!past.groups.contains_key(&*format!("{n}-0")), "the smallest is not");
             before = now;
         }
+    }
+
+    #[test]
+    fn lines_begin_anew_where_the_clock_was_set_back() {
+        let mut past = Past::default();
+        let at = |at| picture(at, [("a".to_owned(), 1.0)]);
+        for now in [at(1000.0), at(1030.0), at(500.0), at(530.0)] {
+            take(&mut past, &at(0.0), &now);
+        }
+        assert_eq!(serde_json::to_value(&past).unwrap()["at"], serde_json::json!([500.0, 530.0]));
     }
 
     #[test]

@@ -75,12 +75,14 @@ pub(super) type Stalls = [Maybe; 5];
 /// A machine at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Picture {
-    /// Seconds since the epoch.
+    /// Seconds since the epoch, to be shown.
     pub(super) at: f64,
+    /// Seconds of a clock that nobody sets, for rates.
+    pub(super) beat: f64,
     pub(super) memory: Memory,
     /// Processor time by mode, of all processors, in seconds; empty if it is not known.
     pub(super) cpu: BTreeMap<Box<str>, f64>,
-    pub(super) cpus: usize,
+    pub(super) cpus: Option<usize>,
     pub(super) load1: Maybe,
     pub(super) stalls: Stalls,
     /// Bytes read and written, and seconds busy.
@@ -148,8 +150,8 @@ pub(super) struct About {
 }
 
 impl Picture {
-    /// The picture of a pass that was made at this time, in seconds since the epoch.
-    pub(super) fn of(batch: &Batch, at: f64) -> Self {
+    /// The picture of a pass that was made at this time, in seconds since the epoch and of a clock that nobody sets.
+    pub(super) fn of(batch: &Batch, at: f64, beat: f64) -> Self {
         let one = |name: &str| one(batch, name);
         let kernel: Vec<f64> = KERNEL.iter().filter_map(|name| one(name)).collect();
         let memory = Memory {
@@ -164,9 +166,10 @@ impl Picture {
         };
         Self {
             at,
+            beat,
             memory,
             cpu: sums(batch, "node_cpu_seconds_total", "mode"),
-            cpus: sums(batch, "node_cpu_seconds_total", "cpu").len(),
+            cpus: Some(sums(batch, "node_cpu_seconds_total", "cpu").len()).filter(|cpus| *cpus > 0),
             load1: one("node_load1"),
             stalls: STALLS.map(one),
             disks: columns(batch, &DISKS, "device"),

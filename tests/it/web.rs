@@ -406,7 +406,11 @@ fn several_addresses_another_path_and_fewer_metrics_as_in_node_exporter() {
             assert!(!page.contains(own), "{own} {page}");
         }
         assert_eq!(get(&format!("http://{address}/metrics")).unwrap().0, 404);
-        assert!(get(&format!("http://{address}/")).unwrap().1.contains("<a href=\"/samples\">/samples</a>"));
+        let front = get(&format!("http://{address}/")).unwrap().1;
+        assert!(
+            front.contains("<a href=\"/samples\">/samples</a>") && !front.contains("\"/metrics\""),
+            "{front}"
+        );
     }
     assert!(!running.output().contains("not supported"), "{}", running.output());
     // All of them are there before the first is answered.

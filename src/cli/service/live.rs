@@ -14,6 +14,9 @@ impl Service {
         let options = &self.config.exporter;
         // The optimizer's token is not for other machines' networks, unless its own address is said to be.
         let api = api.filter(|_| options.listen.iter().all(|address| address.ip().is_loopback()));
+        if api.is_some() {
+            self.http.show_refusals("exporter");
+        }
         let path = options.telemetry_path.clone();
         let live = Live::start(Sources {
             scrapes: self.scrapes.clone().context("there is no scrape thread")?,

@@ -54,6 +54,8 @@ export class History {
 
     /** Adds what is now; says whether a point was completed by it. */
     add(now) {
+        // The clock was set back: lines cannot go on before their end.
+        if (now.at < this.at.at(-1)) this.load({ at: [], machine: {}, groups: {}, cgroups: {} });
         const opens = this.#inLast === 0 || now.at - this.at.at(-1) >= STEP_SECONDS;
         if (opens) this.#open(now.at);
         this.#inLast += 1;

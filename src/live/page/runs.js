@@ -102,7 +102,9 @@ function fill(element, run) {
     say(what, wanted(run));
     say(target, name(run.target ?? "no target"));
     badge(state, result(run));
-    say(gained, run.freed_bytes ? `+${bytes(run.freed_bytes)}` : "nothing gained");
+    // A run that goes on has gained nothing yet, and one that was not measured may have gained anything.
+    const known = run.state === "ended" && (run.steps ?? []).some((step) => step.freed_bytes !== null && step.freed_bytes !== undefined);
+    say(gained, run.freed_bytes ? `+${bytes(run.freed_bytes)}` : known ? "nothing gained" : "–");
     gained.classList.toggle("gain", run.freed_bytes > 0);
     harm.hidden = !harmed(run);
     badge(harm, harmed(run) ? "harmful" : "", "critical harm");

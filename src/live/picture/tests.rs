@@ -37,7 +37,7 @@ fn groups_have_their_share_of_memory_where_it_is_measured() {
         (GROUP_CPU, &["groupname", "mode"], &[(&["a", "user"], 1.5), (&["a", "system"], 0.5)]),
         (GROUP_PROCESSES, &["groupname"], &[(&["a"], 3.0), (&["b"], 1.0)]),
     ]);
-    let picture = Picture::of(&batch, 1.0);
+    let picture = Picture::of(&batch, 1.0, 1.0);
     let a = Group { processes: Some(3.0), memory: Some(7.0), swap: Some(2.0), cpu: Some(2.0) };
     let b = Group { processes: Some(1.0), memory: Some(5.0), swap: None, cpu: None };
     assert_eq!(picture.groups, [("a".into(), a), ("b".into(), b)].into());
@@ -45,8 +45,8 @@ fn groups_have_their_share_of_memory_where_it_is_measured() {
 
 #[test]
 fn what_the_kernel_does_not_say_is_not_there() {
-    let picture = Picture::of(&Batch::default(), 5.0);
-    assert_eq!(picture, Picture { at: 5.0, ..Picture::default() });
+    let picture = Picture::of(&Batch::default(), 5.0, 2.0);
+    assert_eq!(picture, Picture { at: 5.0, beat: 2.0, ..Picture::default() });
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn control_groups_are_those_whose_memory_is_known() {
         (CGROUP_LIMIT, &["cgroup"], &[(&["/b"], 40.0)]),
         (CGROUP_CPU, &["container", "id"], &[(&["x", "/b"], 4.0), (&["y", "/elsewhere"], 4.0)]),
     ]);
-    let picture = Picture::of(&batch, 1.0);
+    let picture = Picture::of(&batch, 1.0, 1.0);
     let a = Cgroup { memory: Some(10.0), ..Cgroup::default() };
     let b = Cgroup { memory: Some(20.0), limit: Some(40.0), cpu: Some(4.0), some: None };
     assert_eq!(picture.cgroups, [("/a".into(), a), ("/b".into(), b)].into());
@@ -77,7 +77,7 @@ fn a_machine_is_known_by_its_name_and_its_file_systems_by_where_they_are() {
         ("node_memory_SUnreclaim_bytes", &[], &[(&[], 3.0)]),
         ("node_memory_PageTables_bytes", &[], &[(&[], 4.0)]),
     ]);
-    let picture = Picture::of(&batch, 1.0);
+    let picture = Picture::of(&batch, 1.0, 1.0);
     let about = About { host: Some("host".into()), os: None, kernel: Some("6.1".into()) };
     assert_eq!(picture.about, about);
     let root = FileSystem { mount: "/".into(), kind: "ext4".into(), size: 100.0, available: Some(30.0) };
